@@ -1,0 +1,191 @@
+"""Views of an image: training augmentation and TTA read the same table.
+
+A view is one row of seven numbers. Geometry (dihedral symmetry, rotation,
+zoom, shift, crop) is composed into a single bilinear sampling of the original
+pixels, so that nothing is interpolated twice and a view without rotation and
+zoom returns the pixels themselves.
+"""
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+# Channel statistics of ImageNet, for which the pretrained weights were made.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@struct.dataclass
+class Views:
+  """Parameters of n views, one row each.
+
+  Attributes:
+    dihedral: int32 `[n]`, 0-7: bit 0 flips columns, bit 1 flips rows, bit 2
+      transposes.
+    angle: float32 `[n]`, degrees.
+    zoom: float32 `[n]`, at least 1 (magnification).
+    shift: float32 `[n, 2]`, position of the crop within the zoomed image,
+      in units of the room that the zoom leaves, -1 to 1 (row, column).
+    brightness: float32 `[n]`, added to pixel values in 0-1.
+    contrast: float32 `[n]`, factor on the deviations from the image's mean.
+  """
+
+  dihedral: jax.Array
+  angle: jax.Array
+  zoom: jax.Array
+  shift: jax.Array
+  brightness: jax.Array
+  contrast: jax.Array
+
+
+def plain_views(n: int, dihedral: int = 0) -> Views:
+  """Returns n views that leave the pixel values as they are."""
+  return Views(
+    dihedral=jnp.full(n, dihedral, jnp.int32),
+    angle=jnp.zeros(n),
+    zoom=jnp.ones(n),
+    shift=jnp.zeros((n, 2)),
+    brightness=jnp.zeros(n),
+    contrast=jnp.ones(n),
+  )
+
+
+def random_views(
+  key: jax.Array, n: int, config: ml_collections.ConfigDict
+) -> Views:
+  """Draws n random views (Wu & Boada 2019, section 3.3; fastai 0.7).
+
+  Args:
+    key: PRNG key.
+    n: number of views.
+    config: the `augment` block: `max_zoom`, `zoom_probability`,
+      `max_rotation` (degrees), `rotation_probability`, `lighting`.
+
+  Returns:
+    The views. Contrast c drawn in ±lighting becomes the factor 1 + c, or
+    1 / (1 - c) when c is negative, so that both directions weigh the same.
+  """
+  keys = jax.random.split(key, 7)
+  zoom = 1 + (config.max_zoom - 1) * jax.random.uniform(keys[0], (n,))
+  zoomed = jax.random.bernoulli(keys[1], config.zoom_probability, (n,))
+  angle = config.max_rotation * jax.random.uniform(keys[2], (n,), minval=-1)
+  turned = jax.random.bernoulli(keys[3], config.rotation_probability, (n,))
+  light = config.lighting * jax.random.uniform(keys[4], (n, 2), minval=-1)
+  contrast = light[:, 1]
+  return Views(
+    dihedral=jax.random.randint(keys[5], (n,), 0, 8),
+    angle=jnp.where(turned, angle, 0.0),
+    zoom=jnp.where(zoomed, zoom, 1.0),
+    shift=jax.random.uniform(keys[6], (n, 2), minval=-1),
+    brightness=light[:, 0],
+    contrast=jnp.where(contrast < 0, 1 / (1 - contrast), 1 + contrast),
+  )
+
+
+def tta_views(
+  kind: str,
+  objid: np.ndarray,
+  key: jax.Array,
+  config: ml_collections.ConfigDict,
+) -> list[Views]:
+  """Returns the views over which predictions are averaged.
+
+  Args:
+    kind: 'none' (the plain image), 'random' (the plain image and four random
+      views, as in the paper) or 'dihedral' (the eight symmetries).
+    objid: int64 `[n]`. Each galaxy's random views are a function of its objID
+      and the key, whatever else is in the set and in whichever order.
+    key: PRNG key.
+    config: the `augment` block.
+
+  Returns:
+    A list of views with n rows, the plain image first.
+
+  Raises:
+    ValueError: if `kind` is none of the three.
+  """
+  n = len(objid)
+  if kind == "none":
+    return [plain_views(n)]
+  if kind == "dihedral":
+    return [plain_views(n, symmetry) for symmetry in range(8)]
+  if kind != "random":
+    raise ValueError(
+      f"eval.tta is {kind!r}; expected none, random or dihedral."
+    )
+  # Folded to 32 bits on the host: jnp would cut an int64 silently.
+  digest = (objid ^ (objid >> 32)).astype(np.uint32)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, digest)
+
+  @jax.jit
+  def draw(view):
+    def one(key):
+      return random_views(jax.random.fold_in(key, view), 1, config)
+
+    return jax.tree.map(lambda x: x[:, 0], jax.vmap(one)(keys))
+
+  return [plain_views(n)] + [draw(view) for view in range(4)]
+
+
+def apply(images: jax.Array, views: Views, crop: int) -> jax.Array:
+  """Renders views of images and normalises them for the network.
+
+  Args:
+    images: uint8 `[n, S, S, 3]`.
+    views: n views.
+    crop: side C of the square about the centre that is kept, pixels.
+
+  Returns:
+    float32 `[n, C, C, 3]`, ImageNet-normalised. Beyond the border the image
+    is mirrored.
+  """
+  pixels = jax.vmap(_sample, (0, 0, None))(images, views, crop)
+  mean = pixels.mean((1, 2, 3), keepdims=True)
+  contrast = views.contrast[:, None, None, None]
+  brightness = views.brightness[:, None, None, None]
+  pixels = jnp.clip((pixels - mean) * contrast + mean + brightness, 0, 1)
+  offset = jnp.asarray(IMAGENET_MEAN).reshape(1, 1, 1, 3)
+  scale = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
+  return (pixels - offset) / scale
+
+
+def _sample(image: jax.Array, view: Views, crop: int) -> jax.Array:
+  """Bilinear samples of one uint8 image on one view's grid, in 0-1."""
+  size = image.shape[0]
+  # Pixel offsets from the centre of the view.
+  grid = jnp.arange(crop) - (crop - 1) / 2
+  row, column = jnp.meshgrid(grid, grid, indexing="ij")
+  flip_column = 1 - 2 * (view.dihedral & 1)
+  flip_row = 1 - 2 * (view.dihedral >> 1 & 1)
+  row, column = row * flip_row, column * flip_column
+  transpose = view.dihedral >> 2 & 1 == 1
+  row, column = (
+    jnp.where(transpose, column, row),
+    jnp.where(transpose, row, column),
+  )
+  angle = jnp.deg2rad(view.angle)
+  cos, sin = jnp.cos(angle) / view.zoom, jnp.sin(angle) / view.zoom
+  room = crop * (1 - 1 / view.zoom) / 2
+  centre = (size - 1) / 2 + room * view.shift
+  y = cos * row - sin * column + centre[0]
+  x = sin * row + cos * column + centre[1]
+  y0, x0 = jnp.floor(y), jnp.floor(x)
+  dy, dx = (y - y0)[..., None], (x - x0)[..., None]
+  rows = [_reflect(y0.astype(jnp.int32) + i, size) for i in (0, 1)]
+  columns = [_reflect(x0.astype(jnp.int32) + i, size) for i in (0, 1)]
+  flat = image.reshape(size * size, 3)
+
+  def at(i, j):
+    return flat[rows[i] * size + columns[j]].astype(jnp.float32)
+
+  top = at(0, 0) * (1 - dx) + at(0, 1) * dx
+  bottom = at(1, 0) * (1 - dx) + at(1, 1) * dx
+  return (top * (1 - dy) + bottom * dy) / 255
+
+
+def _reflect(index: jax.Array, size: int) -> jax.Array:
+  """Mirrors pixel indices at the image's edges (the edge pixel twice)."""
+  index = jnp.where(index < 0, -1 - index, index)
+  return jnp.where(index >= size, 2 * size - 1 - index, index)

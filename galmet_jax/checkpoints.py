@@ -1,0 +1,109 @@
+"""Checkpoints that are verified when they are read.
+
+Orbax writes a step atomically but restores a flipped bit without a word, so
+each checkpoint carries a SHA-256 of every leaf. A step that fails to restore
+is set aside and the one before it is taken.
+"""
+
+from collections.abc import Callable
+import hashlib
+import pathlib
+
+from absl import logging
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from galmet_jax import train_state
+
+
+class Checkpoints:
+  """The checkpoints under one directory, by step, newest kept."""
+
+  def __init__(self, directory: pathlib.Path, keep: int):
+    """Opens or makes the directory; `keep` steps are retained."""
+    self._directory = directory.absolute()
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=keep, enable_async_checkpointing=False
+    )
+    self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+  def steps(self) -> list[int]:
+    """Returns the steps at hand, oldest first."""
+    return sorted(self._manager.all_steps(read=True))
+
+  def save(self, state: train_state.TrainState) -> None:
+    """Saves the state under its step, unless that step is there already.
+
+    It is there when a run died after saving the best epoch and before saving
+    the latest; the same step of the same run has the same bits.
+    """
+    step = int(state.step)
+    if step in self.steps():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        digests=ocp.args.JsonSave(digests(state)),
+      ),
+    )
+
+  def restore(
+    self, template: Callable[[int], train_state.TrainState]
+  ) -> train_state.TrainState | None:
+    """Restores the newest step that is whole.
+
+    Args:
+      template: the abstract state, with shardings, expected at a step.
+
+    Returns:
+      The state, or None if there is no checkpoint.
+    """
+    for step in reversed(self.steps()):
+      try:
+        restored = self._manager.restore(
+          step,
+          args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(template(step)),
+            digests=ocp.args.JsonRestore(),
+          ),
+        )
+        _verify(restored["state"], restored["digests"])
+        return restored["state"]
+      # Orbax and TensorStore raise whatever the damage leads them to.
+      except Exception as error:
+        spoilt = self._directory / str(step)
+        aside = spoilt.with_name(f"{step}.corrupt")
+        logging.error(
+          "Checkpoint %s is damaged (%s); set aside as %s, trying the one "
+          "before it.",
+          spoilt,
+          str(error).split("\n")[0],
+          aside.name,
+        )
+        spoilt.rename(aside)
+        self._manager.reload()
+    return None
+
+  def close(self) -> None:
+    """Waits for what is under way."""
+    self._manager.close()
+
+
+def digests(state: train_state.TrainState) -> dict[str, str]:
+  """Returns the SHA-256 of every leaf, by its path."""
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+  return {
+    jax.tree_util.keystr(path): hashlib.sha256(
+      np.ascontiguousarray(leaf).tobytes()
+    ).hexdigest()
+    for path, leaf in leaves
+  }
+
+
+def _verify(state: train_state.TrainState, expected: dict[str, str]) -> None:
+  found = digests(state)
+  spoilt = [path for path in expected if found.get(path) != expected[path]]
+  if spoilt or set(found) != set(expected):
+    raise ValueError(f"the digests of {spoilt or sorted(found)} differ")

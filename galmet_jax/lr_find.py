@@ -1,0 +1,106 @@
+"""Learning-rate range test (Smith 2017), as fastai's `lr_find`."""
+
+import csv
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+
+from galmet_jax import checkpoints
+from galmet_jax import plots
+from galmet_jax import run
+from galmet_jax import schedules
+
+_LOWEST, _HIGHEST = 1e-5, 10.0
+_NUM_STEPS = 100
+# Of the smoothed loss; the test stops where it has grown fourfold.
+_MEMORY = 0.98
+_DIVERGED = 4.0
+
+
+def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
+  """Raises the rate from step to step until the loss diverges.
+
+  Starts from the workdir's latest checkpoint, or from a fresh network if
+  there is none, in the recipe's last phase (all of whose groups train unless
+  it freezes some); groups keep the ratio of their rates. The run itself is
+  left as it was: nothing of the test is saved but lr_find.csv and
+  figures/lr_find.png.
+
+  Args:
+    config: the whole config.
+    workdir: the run's directory.
+
+  Returns:
+    The suggested rate of the fastest group: a tenth of the one at which the
+    smoothed loss is least.
+  """
+  this = run.prepare(config, workdir)
+  latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
+  state = latest.restore(this.abstract_state)
+  if state is None:
+    state = this.initial_state()
+  rates = np.geomspace(_LOWEST, _HIGHEST, _NUM_STEPS)
+  phase = _range_test(this.phases[-1], config.optim)
+  state = this.start_phase(state, phase)
+  train_step = this.compile_train_step(state, phase)
+  losses: list[float] = []
+  smoothed: list[float] = []
+  average = 0.0
+  with tqdm.tqdm(total=_NUM_STEPS, desc="lr_find", dynamic_ncols=True) as bar:
+    for i in range(_NUM_STEPS):
+      state, values = train_step(state, *this.training_arrays, this.batch(i))
+      loss = float(jax.device_get(values["loss"]))
+      average = _MEMORY * average + (1 - _MEMORY) * loss
+      corrected = average / (1 - _MEMORY ** (i + 1))
+      if not np.isfinite(loss):
+        break
+      losses.append(loss)
+      smoothed.append(corrected)
+      bar.set_postfix_str(f"rate {rates[i]:.1e}, loss {loss:.4f}")
+      bar.update()
+      if corrected > _DIVERGED * min(smoothed):
+        break
+  suggested = suggest(rates[: len(smoothed)], smoothed)
+  with open(workdir / "lr_find.csv", "w", newline="") as file:
+    table = csv.writer(file)
+    table.writerow(["rate", "loss", "smoothed"])
+    table.writerows(zip(rates, losses, smoothed, strict=False))
+  figure = workdir / "figures" / "lr_find.png"
+  figure.parent.mkdir(exist_ok=True)
+  plots.lr_find(
+    figure,
+    rates[: len(losses)],
+    np.array(losses),
+    np.array(smoothed),
+    suggested,
+  )
+  print(f"Suggested peak rate: {suggested:.2g}. See {figure}.")
+  return suggested
+
+
+def suggest(rates: np.ndarray, smoothed: list[float]) -> float:
+  """Returns a tenth of the rate at which the smoothed loss is least."""
+  return float(rates[int(np.argmin(smoothed))] / 10)
+
+
+def _range_test(
+  last: schedules.Phase, config: ml_collections.ConfigDict
+) -> schedules.Phase:
+  """Makes a phase of rising rates out of the recipe's last phase."""
+  peaks = {group: config[last.name].rates[group] for group in last.rates}
+  fastest = max(peaks.values())
+
+  def rising(ratio):
+    growth = (_HIGHEST / _LOWEST) ** (1 / (_NUM_STEPS - 1))
+    return lambda step: ratio * _LOWEST * growth**step
+
+  return schedules.Phase(
+    name=last.name,
+    start=0,
+    end=_NUM_STEPS,
+    frozen=last.frozen,
+    rates={group: rising(peak / fastest) for group, peak in peaks.items()},
+  )

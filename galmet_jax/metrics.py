@@ -1,0 +1,111 @@
+"""Figures of merit of a regression, with bootstrap intervals."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+
+import numpy as np
+
+# Names in the order of tables and of summary.json.
+NAMES = ("rmse", "mae", "nmad", "bias", "r2", "slope", "outlier_fraction")
+
+
+def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+  """Computes the figures of merit along the last axis.
+
+  With Δ = predicted − true:
+
+  * rmse: √⟨Δ²⟩; mae: ⟨|Δ|⟩; bias: ⟨Δ⟩.
+  * nmad: 1.4826 · median|Δ − median Δ|, the robust standard deviation.
+  * r2: 1 − Σ Δ² / Σ (true − ⟨true⟩)².
+  * slope: of the least-squares line of predicted on true; below one when
+    predictions shrink to the mean.
+  * outlier_fraction: of |Δ| > 3 nmad.
+
+  Args:
+    true: `[..., N]`.
+    predicted: `[..., N]`.
+
+  Returns:
+    name -> float64 `[...]`, in the units of the target (r2, slope and
+    outlier_fraction have none).
+  """
+  true = np.asarray(true, np.float64)
+  predicted = np.asarray(predicted, np.float64)
+  delta = predicted - true
+  centred = true - true.mean(-1, keepdims=True)
+  # A bootstrap draw of equal labels has no variance to explain.
+  with np.errstate(divide="ignore", invalid="ignore"):
+    variance = (centred**2).sum(-1)
+    r2 = 1 - (delta**2).sum(-1) / variance
+    slope = (centred * predicted).sum(-1) / variance
+  median = np.median(delta, -1, keepdims=True)
+  nmad = 1.4826 * np.median(np.abs(delta - median), -1)
+  return {
+    "rmse": np.sqrt((delta**2).mean(-1)),
+    "mae": np.abs(delta).mean(-1),
+    "nmad": nmad,
+    "bias": delta.mean(-1),
+    "r2": r2,
+    "slope": slope,
+    "outlier_fraction": (np.abs(delta) > 3 * nmad[..., None]).mean(-1),
+  }
+
+
+def with_intervals(
+  true: np.ndarray, predicted: np.ndarray, num_draws: int, seed: int
+) -> dict[str, float | list[float]]:
+  """Computes the figures with their 68 % bootstrap intervals.
+
+  Args:
+    true: `[N]`.
+    predicted: `[N]`.
+    num_draws: bootstrap draws over galaxies.
+    seed: of the draws.
+
+  Returns:
+    `n`, and for each of NAMES its value and `NAME_ci68`, the 16th and 84th
+    percentile of the draws.
+  """
+  result: dict = {"n": len(true)}
+  values = compute(true, predicted)
+  draws = bootstrap(
+    lambda index: compute(true[index], predicted[index]),
+    len(true),
+    num_draws,
+    seed,
+  )
+  for name in NAMES:
+    result[name] = float(values[name])
+    low, high = np.nanpercentile(draws[name], [16, 84])
+    result[f"{name}_ci68"] = [float(low), float(high)]
+  return result
+
+
+def bootstrap(
+  statistic: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+  n: int,
+  num_draws: int,
+  seed: int,
+) -> dict[str, np.ndarray]:
+  """Evaluates a statistic on draws with replacement from n galaxies.
+
+  Args:
+    statistic: maps indices `[draws, n]` to named values `[draws]`.
+    n: number of galaxies.
+    num_draws: number of draws.
+    seed: of the draws.
+
+  Returns:
+    The named values, `[num_draws]` each.
+  """
+  rng = np.random.default_rng(seed)
+  # In chunks of a bounded number of indices, whatever the size of the split.
+  chunk = max(1, 2_000_000 // n)
+  parts = []
+  for start in range(0, num_draws, chunk):
+    size = min(chunk, num_draws - start)
+    parts.append(statistic(rng.integers(0, n, (size, n))))
+  return {
+    name: np.concatenate([np.atleast_1d(part[name]) for part in parts])
+    for name in parts[0]
+  }

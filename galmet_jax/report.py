@@ -1,0 +1,197 @@
+"""What a finished run leaves: tables, figures, summary.json, a short table."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from galmet_jax import baselines
+from galmet_jax import checkpoints
+from galmet_jax import evaluate
+from galmet_jax import input_pipeline
+from galmet_jax import logging
+from galmet_jax import metrics
+from galmet_jax import plots
+from galmet_jax import run
+
+
+def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
+  """Evaluates the splits of `eval.splits` and writes everything about them.
+
+  Writes predictions_SPLIT.csv, summary.json and figures/.
+
+  Args:
+    this: the run; its workdir holds the checkpoint named by
+      `eval.checkpoint` ('latest' or 'best').
+    timing: seconds and rates known so far, by name.
+
+  Returns:
+    What summary.json holds: a block of figures for each split (of the first
+    target; further targets under SPLIT/TARGET) and `timing`.
+
+  Raises:
+    FileNotFoundError: if there is no checkpoint.
+  """
+  config = this.config
+  directory = this.workdir / "checkpoints" / config.eval.checkpoint
+  state = checkpoints.Checkpoints(directory, keep=2).restore(
+    this.abstract_state
+  )
+  if state is None:
+    raise FileNotFoundError(
+      f"expected a checkpoint in {directory}, found none. Train first: leave "
+      "out --mode=evaluate."
+    )
+  summary: dict[str, Any] = {}
+  timer = evaluate.Timer()
+  for name in config.eval.splits:
+    split = this.splits[name]
+    with timer:
+      views = evaluate.predict(
+        this.eval_step,
+        state.variables,
+        split,
+        config,
+        tta=config.eval.tta,
+        progress=f"evaluate {name}",
+      )
+    timer.images += views.shape[0] * views.shape[1]
+    predicted = views.mean(0)
+    # In float64: eight equal float32 numbers must have no scatter.
+    scatter = views.astype(np.float64).std(0)
+    _write_predictions(this, name, split, predicted, scatter)
+    summary |= _figures_of_merit(this, name, split, predicted)
+    _draw(this, name, split, predicted, summary[name])
+  summary["checkpoint"] = {
+    "which": config.eval.checkpoint,
+    "step": int(state.step),
+  }
+  summary["timing"] = {
+    **timing,
+    "evaluate_s": timer.seconds,
+    "evaluate_images_per_s": timer.images / timer.seconds,
+  }
+  rows = logging.read(this.workdir)
+  groups = tuple(config.optim.groups)
+  if rows:
+    plots.training_curves(
+      this.workdir / "figures" / "training_curves.png", rows, groups
+    )
+  path = this.workdir / "summary.json"
+  path.write_text(json.dumps(summary, indent=2) + "\n")
+  print(table(summary, config.eval.splits, config.data.targets))
+  print(f"Written to {this.workdir}: {path.name}, predictions_*.csv, figures/")
+  return summary
+
+
+def _write_predictions(
+  this: run.Run,
+  name: str,
+  split: input_pipeline.Split,
+  predicted: np.ndarray,
+  scatter: np.ndarray,
+) -> None:
+  columns: dict[str, np.ndarray] = {"objid": split.objid}
+  for i, target in enumerate(this.config.data.targets):
+    columns[f"{target}_true"] = split.targets[:, i]
+    columns[f"{target}_pred"] = predicted[:, i]
+    columns[f"{target}_tta_std"] = scatter[:, i]
+  path = this.workdir / f"predictions_{name}.csv"
+  pd.DataFrame(columns).to_csv(path, index=False)
+
+
+def _figures_of_merit(
+  this: run.Run, name: str, split: input_pipeline.Split, predicted: np.ndarray
+) -> dict[str, Any]:
+  train = this.splits["train"]
+  seed = this.config.seed
+  mean = baselines.predict_mean(train, split)
+  forest = baselines.predict_random_forest(train, split, seed)
+  blocks = {}
+  for i, target in enumerate(this.config.data.targets):
+    true = split.targets[:, i]
+    block = metrics.with_intervals(
+      true, predicted[:, i], this.config.eval.bootstrap_draws, seed
+    )
+    for baseline, values in (
+      ("mean_baseline", mean),
+      ("random_forest", forest),
+    ):
+      rmse = metrics.compute(true, values[:, i])["rmse"]
+      block[f"rmse_{baseline}"] = float(rmse)
+    blocks[name if i == 0 else f"{name}/{target}"] = block
+  return blocks
+
+
+def _draw(
+  this: run.Run,
+  name: str,
+  split: input_pipeline.Split,
+  predicted: np.ndarray,
+  values: dict[str, Any],
+) -> None:
+  """Draws the figures of one split, for the first target."""
+  target = this.config.data.targets[0]
+  label = "12 + log(O/H)" if target == "oh_p50" else target
+  true, predicted = split.targets[:, 0], predicted[:, 0]
+  folder = this.workdir / "figures"
+  folder.mkdir(exist_ok=True)
+  plots.predicted_against_true(
+    folder / f"predicted_against_true_{name}.png",
+    true,
+    predicted,
+    values,
+    title=f"{this.config.data.name}, {name} split",
+    label=label,
+  )
+  rng = np.random.default_rng(this.config.seed)
+  chosen = rng.permutation(len(split))[:24]
+  worst = np.argsort(-np.abs(predicted - true))[:24]
+  for kind, index in (("examples", chosen), ("worst_outliers", worst)):
+    plots.examples(
+      folder / f"{kind}_{name}.png",
+      split.images[index],
+      true[index],
+      predicted[index],
+      split.objid[index],
+      title=f"{this.config.data.name}, {name} split: " + kind.replace("_", " "),
+    )
+
+
+def table(
+  summary: dict[str, Any], splits: tuple[str, ...], targets: tuple[str, ...]
+) -> str:
+  """Formats the figures of merit beside the baselines."""
+  lines = []
+  for name in splits:
+    for i, target in enumerate(targets):
+      block = summary[name if i == 0 else f"{name}/{target}"]
+      low, high = block["rmse_ci68"]
+      lines += [
+        "",
+        f"{target}, {name} split ({block['n']} galaxies)      RMSE [dex]",
+        f"  training mean                {block['rmse_mean_baseline']:.4f}",
+        f"  random forest                {block['rmse_random_forest']:.4f}",
+        f"  ResNet with TTA              {block['rmse']:.4f}"
+        f"  (68 %: {low:.4f}-{high:.4f})",
+        f"  its NMAD {block['nmad']:.4f}, bias {block['bias']:+.4f}, "
+        f"R² {block['r2']:.3f}, slope {block['slope']:.3f}, "
+        f"outliers {100 * block['outlier_fraction']:.1f} %",
+      ]
+  return "\n".join([*lines, ""])
+
+
+def evaluate_only(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+  """Evaluates the checkpoint of a run again (`--mode=evaluate`).
+
+  Args:
+    config: the run's config; its `eval` block may differ.
+    workdir: the run's directory.
+
+  Returns:
+    As `evaluate_run`.
+  """
+  this = run.prepare(config, workdir)
+  return evaluate_run(this, {"data_s": this.data_seconds})

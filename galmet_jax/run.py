@@ -1,0 +1,212 @@
+"""What every mode needs before it starts: data, network, phases, places."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from galmet_jax import evaluate
+from galmet_jax import input_pipeline
+from galmet_jax import models
+from galmet_jax import optimizers
+from galmet_jax import schedules
+from galmet_jax import sharding
+from galmet_jax import train_state
+from galmet_jax import train_step
+from tfds_sdss import build
+
+# Samples that are built when they are missing: one is rendered here, the
+# other is a download of a megabyte.
+_BUILT_WHEN_MISSING = ("mock", "demo500")
+
+
+class ConfigError(ValueError):
+  """A config that contradicts itself, the data or the run it would go on."""
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
+  """Reads the data and checks the config before anything is computed.
+
+  Args:
+    config: the whole config.
+    workdir: made if need be; config.json is written there.
+
+  Returns:
+    The run, ready to be trained or evaluated.
+
+  Raises:
+    ConfigError: if the workdir belongs to another config.
+    ValueError: for a batch that the devices cannot share, an unknown
+      schedule, optimiser or layer group, or data that cannot be used.
+    FileNotFoundError: for a data set that is not there; says how to get it.
+  """
+  mesh = sharding.make_mesh()
+  for name in ("train.batch_size", "eval.batch_size"):
+    block, field = name.split(".")
+    sharding.check_batch_size(name, config[block][field], mesh)
+  optimizers.group_of_module(config.optim.groups, models.MODULES)
+  started = time.perf_counter()
+  splits = input_pipeline.load(_find_data(config.data), config.data)
+  data_seconds = time.perf_counter() - started
+  steps_per_epoch = input_pipeline.steps_per_epoch(
+    len(splits["train"]), config.train.batch_size
+  )
+  model = models.from_config(config.model, len(config.data.targets))
+  this = Run(
+    config=config,
+    workdir=workdir,
+    mesh=mesh,
+    splits=splits,
+    data_seconds=data_seconds,
+    steps_per_epoch=steps_per_epoch,
+    phases=schedules.make_phases(config.optim, steps_per_epoch),
+    model=model,
+    training_arrays=jax.device_put(
+      (splits["train"].images, splits["train"].targets),
+      sharding.replicated(mesh),
+    ),
+    eval_step=evaluate.make_eval_step(model, config.data.crop, mesh),
+  )
+  _check_same_run(config, workdir)
+  return this
+
+
+def _find_data(config: ml_collections.ConfigDict):
+  sample = config.name.removeprefix("sdss_metallicity/")
+  try:
+    return build.load(sample, config.data_dir)
+  except build.DatasetNotBuiltError:
+    if sample not in _BUILT_WHEN_MISSING:
+      raise
+  print(f"Building {config.name}, once.", flush=True)
+  return build.build(sample, config.data_dir, config.manual_dir)
+
+
+def _check_same_run(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> None:
+  """Writes config.json, or compares with the one that is there."""
+  path = workdir / "config.json"
+  ours = json.loads(config.to_json())
+  if not path.exists():
+    workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(ours, indent=2) + "\n")
+    return
+  found, expected = _flat(ours), _flat(json.loads(path.read_text()))
+  # How a run is evaluated may change after it; what it is may not.
+  differing = sorted(
+    name
+    for name in {**found, **expected}
+    if found.get(name) != expected.get(name) and not name.startswith("eval.")
+  )
+  if differing:
+    lines = [
+      f"  {name}: there {expected.get(name)!r}, now {found.get(name)!r}"
+      for name in differing
+    ]
+    raise ConfigError(
+      f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
+      "Give a new --workdir, or the same config to go on."
+    )
+  path.write_text(json.dumps(ours, indent=2) + "\n")
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+  leaves: dict = {}
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      leaves.update(_flat(value, f"{prefix}{name}."))
+    else:
+      leaves[f"{prefix}{name}"] = value
+  return leaves
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A config bound to its data, devices and directory.
+
+  Attributes:
+    config: the whole config.
+    workdir: where the run's files go.
+    mesh: the devices.
+    splits: the decoded splits, by name.
+    data_seconds: time it took to find (or build) and decode them.
+    steps_per_epoch: steps in an epoch.
+    phases: the recipe's phases.
+    model: the network.
+    training_arrays: images and targets of the training split, on the devices.
+    eval_step: the evaluation step, compiled when it is first called.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  mesh: jax.sharding.Mesh
+  splits: Mapping[str, input_pipeline.Split]
+  data_seconds: float
+  steps_per_epoch: int
+  phases: tuple[schedules.Phase, ...]
+  model: models.ResNet
+  training_arrays: tuple[jax.Array, jax.Array]
+  eval_step: Callable
+
+  @property
+  def num_steps(self) -> int:
+    """Steps in all."""
+    return self.phases[-1].end
+
+  def batch(self, step: int) -> jax.Array:
+    """Returns the training examples of a step, laid over the devices."""
+    indices = input_pipeline.batch_indices(
+      self.config.seed,
+      step,
+      len(self.splits["train"]),
+      self.config.train.batch_size,
+    )
+    return jax.device_put(indices, sharding.along_data(self.mesh))
+
+  def initial_state(self) -> train_state.TrainState:
+    """Returns the state of a fresh network, on the devices."""
+    means = jnp.asarray(self.splits["train"].targets.mean(0))
+    state = train_state.create(self.model, self.config, self.phases[0], means)
+    return jax.device_put(state, sharding.replicated(self.mesh))
+
+  def abstract_state(self, step: int) -> train_state.TrainState:
+    """Returns shapes, dtypes and shardings of the state after `step` steps."""
+    # At a border between phases the optimiser is still that of the first.
+    phase = schedules.phase_at(self.phases, max(step - 1, 0))
+    means = jnp.zeros(len(self.config.data.targets))
+    abstract = jax.eval_shape(
+      lambda: train_state.create(self.model, self.config, phase, means)
+    )
+    everywhere = sharding.replicated(self.mesh)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+      abstract,
+    )
+
+  def start_phase(
+    self, state: train_state.TrainState, phase: schedules.Phase
+  ) -> train_state.TrainState:
+    """Gives the state the optimiser of a phase."""
+    state = train_state.start_phase(state, self.config.optim, phase)
+    return jax.device_put(state, sharding.replicated(self.mesh))
+
+  def compile_train_step(
+    self, state: train_state.TrainState, phase: schedules.Phase
+  ) -> Callable:
+    """Compiles the training step of a phase."""
+    return train_step.compile_train_step(
+      state,
+      *self.training_arrays,
+      self.mesh,
+      model=self.model,
+      tx=optimizers.make_optimizer(self.config.optim, phase),
+      phase=phase,
+      config=self.config,
+    )

@@ -1,0 +1,137 @@
+"""One update of the network, compiled once per phase."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from galmet_jax import augment
+from galmet_jax import models
+from galmet_jax import optimizers
+from galmet_jax import schedules
+from galmet_jax import sharding
+from galmet_jax import train_state
+
+
+def loss_value(
+  predictions: jax.Array, targets: jax.Array, config: ml_collections.ConfigDict
+) -> jax.Array:
+  """Returns the loss of a global batch.
+
+  Args:
+    predictions: `[B, T]`.
+    targets: `[B, T]`.
+    config: the `optim` block: `loss` 'rmse' (the paper's), 'mse' or 'huber'
+      with `huber_delta`.
+
+  Returns:
+    Scalar, in the targets' units (squared for mse and huber).
+  """
+  if config.loss == "huber":
+    return optax.huber_loss(predictions, targets, config.huber_delta).mean()
+  mse = jnp.mean((predictions - targets) ** 2)
+  if config.loss == "mse":
+    return mse
+  if config.loss == "rmse":
+    # The root's gradient at zero is infinite: a batch without error must not
+    # end the run.
+    return jnp.sqrt(jnp.maximum(mse, 1e-12))
+  raise ValueError(
+    f"optim.loss is {config.loss!r}; expected rmse, mse or huber."
+  )
+
+
+def train_step(
+  state: train_state.TrainState,
+  images: jax.Array,
+  targets: jax.Array,
+  indices: jax.Array,
+  *,
+  model: models.ResNet,
+  tx: optax.GradientTransformation,
+  phase: schedules.Phase,
+  config: ml_collections.ConfigDict,
+) -> tuple[train_state.TrainState, dict[str, jax.Array]]:
+  """Makes one update from a batch of training examples.
+
+  Args:
+    state: the state before; donated.
+    images: the training set's images, uint8 `[N, S, S, 3]`.
+    targets: its targets, float32 `[N, T]`.
+    indices: the batch, int32 `[B]`.
+    model: the network.
+    tx: the phase's optimiser.
+    phase: tells the frozen groups.
+    config: the whole config.
+
+  Returns:
+    The state after, and the scalars `loss` and `grad_norm`.
+  """
+  views_per_image = config.train.views_per_image
+  indices = jnp.repeat(indices, views_per_image)
+  key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  view_key, dropout_key = jax.random.split(key)
+  views = augment.random_views(view_key, len(indices), config.augment)
+  pixels = augment.apply(images[indices], views, config.data.crop)
+  groups = config.optim.groups
+  trained, frozen = optimizers.split(state.params, groups, phase.frozen)
+
+  def loss_fn(trained):
+    predictions, updates = model.apply(
+      {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
+      pixels,
+      train=True,
+      frozen=tuple(frozen),
+      rngs={"dropout": dropout_key},
+      mutable=["batch_stats"],
+    )
+    loss = loss_value(predictions, targets[indices], config.optim)
+    return loss, updates["batch_stats"]
+
+  (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+    trained
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, trained)
+  trained = optax.apply_updates(trained, updates)
+  state = train_state.TrainState(
+    step=state.step + 1,
+    params={module: {**trained, **frozen}[module] for module in state.params},
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  return state, {"loss": loss, "grad_norm": optax.global_norm(grads)}
+
+
+def compile_train_step(
+  state: train_state.TrainState,
+  images: jax.Array,
+  targets: jax.Array,
+  mesh: jax.sharding.Mesh,
+  **static: Any,
+) -> Callable:
+  """Compiles the step of a phase ahead of its first call.
+
+  Args:
+    state: the state at the start of the phase.
+    images: the training set's images, on the mesh.
+    targets: its targets, on the mesh.
+    mesh: over which the batch is laid.
+    **static: the keyword arguments of `train_step`.
+
+  Returns:
+    A function (state, images, targets, indices) that donates the state.
+  """
+  everywhere, dealt = sharding.replicated(mesh), sharding.along_data(mesh)
+  step = jax.jit(
+    functools.partial(train_step, **static),
+    in_shardings=(everywhere, everywhere, everywhere, dealt),
+    out_shardings=everywhere,
+    donate_argnums=0,
+  )
+  batch_size = static["config"].train.batch_size
+  indices = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+  return step.lower(state, images, targets, indices).compile()

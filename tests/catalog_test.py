@@ -1,0 +1,198 @@
+import hashlib
+import pathlib
+
+import fake_layout
+import numpy as np
+from PIL import ImageFile
+import pytest
+
+from tfds_sdss import catalog
+from tfds_sdss import images
+
+OBJID = fake_layout.OBJID
+GOOD = fake_layout.jpeg(1)
+
+
+def write(tmp_path, text):
+  path = tmp_path / "catalog.csv"
+  path.write_bytes(text.encode())
+  return path
+
+
+def test_reads_ids_exactly_and_in_order(tmp_path):
+  text = f"oh_p50,objID,z\n8.9,{OBJID},0.1\n8.882136,1237648674532688079,nan\n"
+  frame = catalog.read_catalog(write(tmp_path, text))
+  assert frame.objid.dtype == np.int64
+  assert frame.objid.tolist() == [OBJID, 1237648674532688079]
+  assert frame.oh_p50.tolist() == [8.9, 8.882136]
+
+
+def test_reads_windows_files_by_name(tmp_path):
+  path = write(tmp_path, f"\ufeffobjID,oh_p50\r\n{OBJID},8.9\r\n")
+  assert catalog.read_catalog(str(path)).objid.tolist() == [OBJID]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "1.23765E+18",
+    "1237648702973411443.0",
+    "9223372036854775808",
+    "12376487029734114430",
+    "-1237648702973411443",
+    " 1237648702973411443",
+    "١٢٣",
+    "../1237648702973411443",
+    "",
+  ],
+)
+def test_refuses_mangled_ids_and_names_the_row(tmp_path, text):
+  path = write(tmp_path, f"objID,oh_p50\n{OBJID},8.9\n{text},8.9\n")
+  with pytest.raises(catalog.DataError, match=r"row 3.*as text or 64-bit"):
+    catalog.read_catalog(path)
+
+
+@pytest.mark.parametrize(
+  ("label", "found"),
+  [
+    ("nan", "nan"),
+    ("", "nan"),
+    ("-9999", "-9999, the SDSS marker"),
+    ("-9990", "-9990, the SDSS marker"),
+    ("6.9", "6.9"),
+    ("10.1", "10.1"),
+    ("inf", "inf"),
+    ("high", "'high'"),
+  ],
+)
+def test_refuses_impossible_labels(tmp_path, label, found):
+  path = write(tmp_path, f"objID,oh_p50\n{OBJID},{label}\n")
+  with pytest.raises(catalog.LabelError, match=f"row 2.*{OBJID}.*{found}"):
+    catalog.read_catalog(path)
+
+
+@pytest.mark.parametrize("label", [7.0, 7.8517, 9.4656, 10.0])
+def test_accepts_possible_labels(label):
+  catalog.check_label(OBJID, label)
+
+
+def test_refuses_an_id_twice(tmp_path):
+  path = write(tmp_path, f"objID,oh_p50\n{OBJID},8.9\n7,8.9\n{OBJID},8.8\n")
+  with pytest.raises(catalog.DataError, match=f"{OBJID}.*rows 2 and 4"):
+    catalog.read_catalog(path)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "an empty file"),
+    ("objID,z\n1,2\n", "found objID,z. Add oh_p50"),
+    (f"objID,oh_p50\n{OBJID}", "row 2: expected 2 fields, found 1"),
+    (f"objID,oh_p50\n{OBJID},8.9,1\n", "row 2: expected 2 fields, found 3"),
+  ],
+)
+def test_refuses_other_tables(tmp_path, text, message):
+  with pytest.raises(catalog.DataError, match=message):
+    catalog.read_catalog(write(tmp_path, text))
+
+
+def test_refuses_other_encodings(tmp_path):
+  path = tmp_path / "catalog.csv"
+  path.write_bytes("objID,oh_p50\n".encode("utf-16"))
+  with pytest.raises(catalog.DataError, match="UTF-8"):
+    catalog.read_catalog(path)
+
+
+def test_hash_fraction_is_blake2b_of_the_decimal_text():
+  digest = hashlib.blake2b(b"salt:12", digest_size=8).hexdigest()
+  expected = int(digest, 16) / 2**64
+  found = catalog.hash_fraction(12, "salt")
+  np.testing.assert_allclose(found, expected, rtol=0, atol=2**-52)
+  assert catalog.hash_fraction(12, "pepper") != found
+
+
+def test_hash_fraction_stays_below_one(monkeypatch):
+  class AllOnes:
+    def __init__(self, *args, **kwargs):
+      del args, kwargs
+
+    def digest(self):
+      return b"\xff" * 8
+
+  monkeypatch.setattr(hashlib, "blake2b", AllOnes)
+  assert catalog.hash_fraction(1, "") < 1
+
+
+def test_splits_are_90_20_20_and_fixed():
+  ids = range(OBJID, OBJID + 13_000)
+  splits = [catalog.split_of(objid) for objid in ids]
+  counts = [splits.count(name) for name in ("train", "validation", "test")]
+  # Four standard deviations of a binomial count.
+  np.testing.assert_allclose(counts, [9000, 2000, 2000], rtol=0, atol=210)
+  # Written down once: a change would move galaxies between splits.
+  assert splits[:8] == SPLITS_OF_FIRST_IDS
+
+
+SPLITS_OF_FIRST_IDS = [
+  "train",
+  "validation",
+  "train",
+  "train",
+  "train",
+  "test",
+  "train",
+  "test",
+]
+
+
+def bad_images():
+  good = fake_layout.jpeg(1)
+  header = bytearray(good)
+  frame = header.index(b"\xff\xc0")
+  header[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+  return {
+    "empty file": b"",
+    "broken JPEG": good[: len(good) // 2],
+    "image file is truncated": good[:-2],
+    "without its end marker": good[:-2] + b"\0\0",
+    "text appended": good + b"\n<html>",
+    "HTML or XML page": b"<html>No cutouts enabled</html>",
+    "colour mode L": fake_layout.jpeg(1, mode="L"),
+    "colour mode CMYK": fake_layout.jpeg(1, mode="CMYK"),
+    "64 x 64 pixels": fake_layout.jpeg(1, size=64),
+    "PNG image": fake_layout.jpeg(1, kind="PNG"),
+    "absurd header": bytes(header),
+    "bytes, more than": good + b"\0" * images.MAX_BYTES,
+    "starts with": b"P6 128 128 255 ",
+  }
+
+
+@pytest.mark.parametrize("found", bad_images())
+def test_refuses_bad_images(found):
+  with pytest.raises(images.ImageError, match=f"{OBJID}.*128 x 128.*{found}"):
+    images.check_image(OBJID, bad_images()[found])
+
+
+def test_accepts_good_images():
+  images.check_image(OBJID, fake_layout.jpeg(1))
+  images.check_image(OBJID, fake_layout.jpeg(1, size=64), size=64)
+
+
+def test_size_is_checked_before_decoding(monkeypatch):
+  data = bytearray(GOOD)
+  frame = data.index(b"\xff\xc0")
+  data[frame + 5 : frame + 9] = (4000).to_bytes(2, "big") * 2
+
+  def load(self):
+    raise AssertionError("decoded")
+
+  monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+  with pytest.raises(images.ImageError, match="4000 x 4000"):
+    images.check_image(OBJID, bytes(data))
+  with pytest.raises(AssertionError, match="decoded"):
+    images.check_image(OBJID, GOOD)
+
+
+def test_a_missing_file_stays_a_missing_file(tmp_path):
+  with pytest.raises(FileNotFoundError):
+    catalog.read_catalog(pathlib.Path(tmp_path / "none.csv"))

@@ -1,0 +1,1 @@
+"""The galaxies: mock and SDSS images with metallicities, as a TFDS set."""

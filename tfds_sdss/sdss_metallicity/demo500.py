@@ -1,0 +1,209 @@
+"""The 500 real galaxies that Wu & Boada published with their demo.
+
+They live in the GitHub repository `jwuphysics/convnet-demo`. This module reads
+them from the archive of one commit or from an unpacked folder, and compares
+every file with the SHA-256 digests in `demo500.sha256`.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import logging
+import pathlib
+from typing import NamedTuple
+import zipfile
+
+import pandas as pd
+import tqdm
+
+from tfds_sdss import catalog
+from tfds_sdss import images
+
+COMMIT = "3469bbceb7d38b531ad16779d71f9f50627f76b6"
+ARCHIVE_URL = f"https://github.com/jwuphysics/convnet-demo/archive/{COMMIT}.zip"
+HASHES = pathlib.Path(__file__).with_name("demo500.sha256")
+
+# Part of upstream's training set that becomes the validation split.
+VALIDATION_FRACTION = 0.2
+
+_log = logging.getLogger(__name__)
+
+Root = pathlib.Path | zipfile.Path
+
+
+class Upstream(NamedTuple):
+  """What upstream published under one file name.
+
+  Attributes:
+    folder: `catalogs`, `train` or `test`.
+    sha256: digest in hexadecimal.
+  """
+
+  folder: str
+  sha256: str
+
+
+class HashError(catalog.DataError):
+  """A file differs from the one that upstream published."""
+
+
+def read_hashes() -> dict[str, Upstream]:
+  """Returns {file name: folder and digest} of upstream's 502 files."""
+  listed = {}
+  for line in HASHES.read_text(encoding="ascii").splitlines():
+    digest, path = line.split()
+    folder, name = path.split("/")
+    listed[name] = Upstream(folder, digest)
+  return listed
+
+
+def open_archive(path: pathlib.Path) -> zipfile.Path:
+  """Returns the top folder of GitHub's archive, read in place.
+
+  Nothing is unpacked, so no member's name can lead outside a folder.
+
+  Raises:
+    zipfile.BadZipFile: if the file is no complete zip archive.
+    DataError: if it doesn't hold exactly one folder at its top.
+  """
+  top = list(zipfile.Path(path).iterdir())
+  if len(top) != 1 or not top[0].is_dir():
+    raise catalog.DataError(
+      f"{path}: expected one folder at the top of the archive, found "
+      f"{_some(sorted(entry.name for entry in top))}. Build again to fetch it "
+      "anew."
+    )
+  return top[0]
+
+
+def read(
+  root: Root, listed: dict[str, Upstream], complete: bool
+) -> dict[str, list[dict]]:
+  """Reads and checks the galaxies.
+
+  Args:
+    root: folder with `catalogs/{train,test}.csv` and `{train,test}/OBJID.jpg`.
+    listed: upstream's files, see `read_hashes`.
+    complete: whether the catalogues must be upstream's, and with them all
+      images. Otherwise they may name fewer galaxies, or divide them
+      differently; the images must be upstream's all the same.
+
+  Returns:
+    {split: examples}, an example being {image, objid, oh_p50}. `test` is the
+    test catalogue; `validation` is drawn from the training catalogue by a hash
+    of objID, so that no galaxy's split depends on which others are there.
+
+  Raises:
+    DataError: if a file is absent, differs from its digest or is no valid
+      catalogue, or if a galaxy is in both catalogues.
+  """
+  train = _read_catalog(root, "train", listed, complete)
+  test = _read_catalog(root, "test", listed, complete)
+  both = sorted(set(train.objid) & set(test.objid))
+  if both:
+    raise catalog.DataError(
+      f"{root}: objID {_some(both)} in both catalogs/train.csv and "
+      "catalogs/test.csv. Keep each galaxy in one of them."
+    )
+  splits: dict[str, list[dict]] = {"train": [], "validation": []}
+  for example in _read_images(root, "train", train, listed):
+    fraction = catalog.hash_fraction(example["objid"], "validation")
+    split = "validation" if fraction < VALIDATION_FRACTION else "train"
+    splits[split].append(example)
+  splits["test"] = _read_images(root, "test", test, listed)
+  return splits
+
+
+def _read_catalog(
+  root: Root, name: str, listed: dict[str, Upstream], complete: bool
+) -> pd.DataFrame:
+  """Reads `catalogs/NAME.csv` and says how it compares with upstream's."""
+  file = f"{name}.csv"
+  data = _read_file(root, f"catalogs/{file}")
+  if complete:
+    _check_hash(file, data, listed)
+  frame = catalog.read_catalog(root / "catalogs" / file)
+  if hashlib.sha256(data).hexdigest() == listed[file].sha256:
+    return frame
+  total = sum(upstream.folder == name for upstream in listed.values())
+  nowhere = Upstream("neither", "")
+  folders = collections.Counter(
+    listed.get(f"{objid}.jpg", nowhere).folder for objid in frame.objid
+  )
+  if len(frame) < total and folders[name] == len(frame):
+    _log.warning(
+      "catalogue is a subset of upstream: catalogs/%s has %d of %d",
+      *(file, len(frame), total),
+    )
+  else:
+    _log.warning(
+      "catalogue differs from upstream: catalogs/%s has %d galaxies, of which "
+      "upstream has %d in train, %d in test, %d in neither",
+      *(file, len(frame)),
+      *(folders[key] for key in ("train", "test", "neither")),
+    )
+  return frame
+
+
+def _read_images(
+  root: Root, name: str, frame: pd.DataFrame, listed: dict[str, Upstream]
+) -> list[dict]:
+  """Returns the examples of one folder, in the catalogue's order."""
+  folder = root / name
+  entries = folder.iterdir() if folder.is_dir() else ()
+  present = {entry.name for entry in entries}
+  absent = [objid for objid in frame.objid if f"{objid}.jpg" not in present]
+  if absent:
+    raise catalog.DataError(
+      f"{folder}: expected one OBJID.jpg for each row of catalogs/{name}.csv, "
+      f"found none for objID {_some(absent)}. Fetch these images, or remove "
+      "the rows."
+    )
+  examples: dict[str, dict] = {
+    f"{objid}.jpg": {"objid": int(objid), "oh_p50": float(oh_p50)}
+    for objid, oh_p50 in zip(frame.objid, frame.oh_p50, strict=True)
+  }
+  # Images without a row are hashed too: a damaged folder shall not pass.
+  files = [*examples, *sorted(present & listed.keys() - examples.keys())]
+  for file in tqdm.tqdm(
+    files, desc=f"Checking {name}", unit=" images", disable=None
+  ):
+    data = _read_file(root, f"{name}/{file}")
+    _check_hash(file, data, listed)
+    if file in examples:
+      examples[file]["image"] = data
+  return list(examples.values())
+
+
+def _read_file(root: Root, path: str) -> bytes:
+  """Reads a small file; the limit stops a zip bomb."""
+  if not (root / path).is_file():
+    raise catalog.DataError(
+      f"{root}: expected a file {path}, found none. The folder must hold "
+      "catalogs/{train,test}.csv, train/OBJID.jpg and test/OBJID.jpg."
+    )
+  with (root / path).open("rb") as file:
+    data = file.read(images.MAX_BYTES + 1)
+  if len(data) > images.MAX_BYTES:
+    raise catalog.DataError(
+      f"{root}: {path} has more than the {images.MAX_BYTES} bytes allowed. "
+      "Delete it and fetch it again."
+    )
+  return data
+
+
+def _check_hash(file: str, data: bytes, listed: dict[str, Upstream]) -> None:
+  """Compares a file with upstream's of the same name, if there is one."""
+  found = hashlib.sha256(data).hexdigest()
+  if file in listed and found != listed[file].sha256:
+    raise HashError(
+      f"{file}: expected SHA-256 {listed[file].sha256}, found {found}. The "
+      "file is not the one upstream published: fetch it again."
+    )
+
+
+def _some(names: list) -> str:
+  """Lists up to ten names and how many more there are."""
+  rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
+  return ", ".join(str(name) for name in names[:10]) + rest

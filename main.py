@@ -5,6 +5,7 @@ import sys
 
 from absl import app
 from absl import flags
+from absl import logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -22,10 +23,29 @@ _MODE = flags.DEFINE_enum(
 )
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the flags; a config that does not load is told in a line."""
+  try:
+    rest = app.parse_flags_with_usage(argv)
+    if _CONFIG.value is not None:
+      # A file that is not there is reported when it is first looked into.
+      _CONFIG.value.lock()
+    return rest
+  except (AttributeError, OSError) as error:
+    # ml_collections raises the one for a field that does not exist ("did you
+    # mean"), the other for a file that does not.
+    reason: BaseException = error
+    while reason.args and isinstance(reason.args[0], BaseException):
+      reason = reason.args[0]
+    sys.exit(f"error: {' '.join(str(reason.args[0]).split())}")
+
+
 def main(argv: list[str]) -> None:
   """Hands over to one function per mode."""
   if len(argv) > 1:
     raise app.UsageError(f"expected flags only, found {argv[1:]}.")
+  # Orbax tells of every file it writes.
+  logging.set_verbosity(logging.WARNING)
   # Only now: --help and a mistyped flag must not wait for them.
   from galmet_jax import lr_find
   from galmet_jax import report
@@ -48,4 +68,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   flags.mark_flag_as_required("config")
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -30,7 +30,8 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """Returns the steps at hand, oldest first."""
-    return sorted(self._manager.all_steps(read=True))
+    self._manager.reload()
+    return sorted(self._manager.all_steps())
 
   def save(self, state: train_state.TrainState) -> None:
     """Saves the state under its step, unless that step is there already.
@@ -83,7 +84,6 @@ class Checkpoints:
           aside.name,
         )
         spoilt.rename(aside)
-        self._manager.reload()
     return None
 
   def close(self) -> None:

@@ -7,6 +7,7 @@ a display, which threads and batch jobs cannot share or do not have.
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 
 import matplotlib
 from matplotlib import axes
@@ -16,17 +17,10 @@ from matplotlib import ticker
 import numpy as np
 
 # Okabe & Ito (2008): told apart with every kind of colour vision.
-_BLUE, _VERMILLION = "#0072B2", "#D55E00"
-_COLORS = (_BLUE, "#E69F00", "#009E73", "#CC79A7", _VERMILLION, "#56B4E9")
-_GREY = "#5F5F5F"
-_DPI = 150
-
-# With fewer galaxies than this most cells of a 2-D histogram would be empty.
-_SCATTER_BELOW = 500
-_MAX_EXAMPLES, _EXAMPLES_PER_ROW = 24, 6
-# Lines of fewer points than this show the points too: one step alone between
-# two gaps makes no line.
-_MARKERS_BELOW = 40
+_BLUE, _RED = "#0072B2", "#D55E00"
+_COLORS = (_BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", _RED)
+_PALE_BLUE, _GREY = "#8FBFDD", "#5F5F5F"
+_WHOLE = "{x:,.0f}"
 
 
 def predicted_against_true(
@@ -52,47 +46,31 @@ def predicted_against_true(
   """
   edges, counts = joint_histogram(true, predicted)
   # Equal width and height: the 1:1 line is a diagonal.
-  fig = figure.Figure(figsize=(6.4, 6.4))
-  grid = fig.add_gridspec(
-    2,
-    2,
-    width_ratios=(4, 1),
-    height_ratios=(1, 4),
-    left=0.13,
-    right=0.96,
-    bottom=0.09,
-    top=0.92,
-    wspace=0.05,
-    hspace=0.05,
-  )
+  fig = figure.Figure(figsize=(6.4, 6.64))
+  grid = fig.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
+  grid.update(left=0.13, right=0.97, bottom=0.08, top=0.89)
+  grid.update(wspace=0.06, hspace=0.06)
   main = fig.add_subplot(grid[1, 0])
-  main.plot(edges[[0, -1]], edges[[0, -1]], "--", color=_VERMILLION, lw=1.2)
-  if len(true) < _SCATTER_BELOW:
-    main.scatter(true, predicted, s=14, color=_BLUE, alpha=0.6, linewidths=0)
+  # Nothing is written among the data: the corner holds the legends.
+  corner = fig.add_subplot(grid[0, 1])
+  corner.set_axis_off()
+  # Few galaxies would leave most cells of a 2-D histogram empty.
+  if len(true) < 500:
+    main.scatter(true, predicted, s=16, color=_BLUE, alpha=0.6, linewidths=0)
   else:
-    _draw_histogram(main, edges, counts)
+    _draw_histogram(main, corner, edges, counts)
   limits = (edges[0], edges[-1])
-  main.set(
-    xlim=limits,
-    ylim=limits,
-    xlabel=f"True {label}",
-    ylabel=f"Predicted {label}",
-  )
-  main.text(
-    0.03,
-    0.97,
-    _summary(values),
-    transform=main.transAxes,
-    va="top",
-    fontsize=9,
-    linespacing=1.4,
-    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-  )
+  main.plot(limits, limits, "--", color=_RED, lw=1.2)
+  main.set(xlim=limits, xlabel=f"True {label}")
+  main.set(ylim=limits, ylabel=f"Predicted {label}")
   top = fig.add_subplot(grid[0, 0], sharex=main)
   right = fig.add_subplot(grid[1, 1], sharey=main)
   _draw_marginals(top, right, edges, counts)
-  fig.suptitle(title, x=0.13, y=0.975, ha="left", fontsize=11)
-  fig.savefig(path, dpi=_DPI)
+  handles = right.get_legend_handles_labels()
+  corner.legend(*handles, loc="lower left", fontsize=8, frameon=False)
+  fig.text(0.13, 0.955, title, fontsize=11)
+  fig.text(0.13, 0.92, _summary(values), fontsize=8.5, color=_GREY)
+  _save(fig, path)
 
 
 def joint_histogram(
@@ -119,64 +97,48 @@ def joint_histogram(
 
 
 def _draw_histogram(
-  main: axes.Axes, edges: np.ndarray, counts: np.ndarray
+  main: axes.Axes, corner: axes.Axes, edges: np.ndarray, counts: np.ndarray
 ) -> None:
   # The palest blues would not differ from an empty cell.
   shades = matplotlib.colormaps["Blues"](np.linspace(0.22, 1, 256))
-  mesh = main.pcolormesh(
-    edges,
-    edges,
-    np.ma.masked_equal(counts.T, 0),
-    cmap=colors.ListedColormap(shades),
-    norm=colors.LogNorm(vmin=1, vmax=counts.max()),
-  )
-  # Under the diagonal, where galaxies are rare.
-  bar = main.inset_axes((0.62, 0.12, 0.33, 0.025))
-  main.figure.colorbar(mesh, cax=bar, orientation="horizontal")
-  bar.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+  cmap = colors.ListedColormap(shades)
+  norm = colors.LogNorm(vmin=1, vmax=counts.max())
+  cells = np.ma.masked_equal(counts.T, 0)
+  mesh = main.pcolormesh(edges, edges, cells, cmap=cmap, norm=norm)
+  bar = corner.inset_axes((0.03, 0.74, 0.9, 0.08))
+  corner.figure.colorbar(mesh, bar, orientation="horizontal", format=_WHOLE)
   bar.xaxis.set_minor_formatter(ticker.NullFormatter())
   bar.tick_params(labelsize=8)
-  bar.set_title("Galaxies per cell", fontsize=8, pad=3)
+  bar.set_title("galaxies per cell", fontsize=8, pad=3)
 
 
 def _draw_marginals(
   top: axes.Axes, right: axes.Axes, edges: np.ndarray, counts: np.ndarray
 ) -> None:
   true, predicted = counts.sum(1), counts.sum(0)
-  outline = {"color": _GREY, "lw": 1.2, "label": "true"}
-  filled = {"color": _BLUE, "alpha": 0.5, "fill": True, "label": "predicted"}
-  # The predictions' side repeats the true values: how far predictions shrink
-  # to the mean is seen there.
+  outline: dict[str, Any] = {"color": _GREY, "lw": 1.2, "label": "true"}
+  filled: dict[str, Any] = {"color": _PALE_BLUE, "fill": True}
+  sideways: dict[str, Any] = {"orientation": "horizontal"}
   top.stairs(true, edges, **outline)
-  right.stairs(predicted, edges, orientation="horizontal", **filled)
-  right.stairs(true, edges, orientation="horizontal", **outline)
+  right.stairs(predicted, edges, label="predicted", **filled, **sideways)
+  # The true values once more: how far predictions shrink to the mean.
+  right.stairs(true, edges, **outline, **sideways)
   most = 1.08 * max(true.max(), predicted.max())
   top.set(ylim=(0, most), ylabel="Galaxies")
   right.set(xlim=(0, most), xlabel="Galaxies")
-  top.tick_params(labelbottom=False)
-  right.tick_params(labelleft=False)
-  for axis in (top.yaxis, right.xaxis):
-    axis.set_major_locator(ticker.MaxNLocator(2, integer=True))
-    axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
-  for side in (top, right):
+  for side, axis in ((top, top.yaxis), (right, right.xaxis)):
     side.spines[["top", "right"]].set_visible(False)
-  # In the empty corner above.
-  right.legend(
-    loc="lower left",
-    bbox_to_anchor=(0, 1.03),
-    fontsize=8,
-    frameon=False,
-    borderaxespad=0,
-    handlelength=1.2,
-  )
+    side.label_outer()
+    # Without the zero, which would meet the main panel's last label.
+    axis.set_major_locator(ticker.MaxNLocator(2, integer=True, prune="lower"))
+    axis.set_major_formatter(_WHOLE)
 
 
 def _summary(values: Mapping) -> str:
   low, high = values["rmse_ci68"]
   return (
-    f"RMSE = {values['rmse']:.4f} dex ({low:.4f}–{high:.4f})\n"
-    f"NMAD = {values['nmad']:.4f} dex\n"
-    f"R² = {values['r2']:.3f}\n"
+    f"RMSE {values['rmse']:.4f} dex (68 %: {low:.4f}–{high:.4f})  ·  "
+    f"NMAD {values['nmad']:.4f} dex  ·  R² {values['r2']:.3f}  ·  "
     f"n = {values['n']:,}"
   )
 
@@ -191,114 +153,79 @@ def training_curves(
     rows: of metrics.jsonl, as `logging.read` returns them.
     groups: the layer groups; one without a rate at a step is frozen there.
   """
-  steps, values = series(rows, ["train/loss", *(f"lr/{g}" for g in groups)])
-  epochs = [row for row in rows if "validation/rmse" in row]
-  loss = values.pop("train/loss")
-  marker = "." if len(steps) < _MARKERS_BELOW else ""
+  names = ["train/loss", *(f"lr/{group}" for group in groups)]
+  steps, (loss, *rates) = series(rows, names)
+  # One step between two gaps makes no line, but a point.
+  style = ".-" if len(steps) < 40 else "-"
   fig = figure.Figure(figsize=(7.2, 5.6), layout="constrained")
   upper, lower = fig.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-  window = max(1, len(steps) // 50)
-  style = {"color": "#A6C8E0", "lw": 0.6} if window > 1 else {"color": _BLUE}
-  upper.plot(steps, loss, marker=marker, label="training loss", **style)
+  window = len(steps) // 50
+  color = _PALE_BLUE if window > 1 else _BLUE
+  upper.plot(steps, loss, style, lw=0.8, color=color, label="loss")
   if window > 1:
-    smooth = running_mean(loss, window)
-    name = f"its mean over {window:,} steps"
-    upper.plot(steps, smooth, color=_BLUE, lw=1.5, label=name)
-  if epochs:
-    upper.plot(
-      [row["step"] for row in epochs],
-      [row["validation/rmse"] for row in epochs],
-      "o",
-      color=_VERMILLION,
-      ms=4.5,
-      mec="white",
-      mew=0.5,
-      label="validation RMSE (dex)",
-    )
+    # At the two ends, of the steps there are.
+    kernel, ones = np.ones(window), np.ones_like(loss)
+    mean = np.convolve(loss, kernel, "same") / np.convolve(ones, kernel, "same")
+    upper.plot(steps, mean, color=_BLUE, label=f"mean over {window:,} steps")
+  ends, (rmse,) = series(rows, ["validation/rmse"])
+  if len(ends):
+    upper.plot(ends, rmse, "o", ms=4, color=_RED, label="validation RMSE (dex)")
+  _scale_losses(upper, [*loss, *rmse])
+  for i, (group, rate) in enumerate(zip(groups, rates, strict=True)):
+    color = _COLORS[i % len(_COLORS)]
+    # Equal rates lie upon each other: the broader line shows at the sides.
+    width = 1.2 + 0.9 * (len(groups) - 1 - i)
+    lower.plot(steps, rate, style, color=color, lw=width, label=group)
+  if np.nanmin(rates, initial=np.inf) > 0:
+    lower.set_yscale("log")
+    # Not down to a cosine's last steps, which are all but zero.
+    floor = np.fmin.reduce(np.fmax.reduce(rates, axis=1)) / 2000
+    lower.set_ylim(bottom=np.fmax(floor, lower.get_ylim()[0]))
   upper.set_ylabel("Loss, RMSE")
-  _log_if_wide(upper, [*loss, *(row["validation/rmse"] for row in epochs)])
-  for i, group in enumerate(groups):
-    lower.plot(
-      steps,
-      values[f"lr/{group}"],
-      marker=marker,
-      color=_COLORS[i % len(_COLORS)],
-      # Equal rates lie upon each other: the broader line shows at the sides.
-      lw=max(1.2, 1.2 + 1.6 * (len(groups) - 1 - i)),
-      label=group,
-    )
-  _scale_rates(lower, [values[f"lr/{group}"] for group in groups])
   lower.set(xlabel="Step", ylabel="Learning rate")
-  lower.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
-  lower.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+  whole = ticker.MaxNLocator(8, integer=True, steps=[1, 2, 5, 10])
+  lower.xaxis.set_major_locator(whole)
+  lower.xaxis.set_major_formatter(_WHOLE)
   for panel in (upper, lower):
-    # Beside the curves: any place among them is covered in some run.
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(color="#E5E5E5", lw=0.6)
+    # Above the curves: any place among them is covered in some run.
     panel.legend(
-      loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False
+      loc="lower left", bbox_to_anchor=(0, 1), ncols=6, frameon=False
     )
-    _tidy(panel)
-  fig.savefig(path, dpi=_DPI)
+  fig.align_ylabels()
+  _save(fig, path)
 
 
 def series(
   rows: Sequence[Mapping], names: Sequence[str]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-  """Extracts columns from the rows of training steps.
+) -> tuple[np.ndarray, np.ndarray]:
+  """Extracts columns from the rows that have the first of them.
 
   Args:
     rows: of metrics.jsonl.
     names: of the columns.
 
   Returns:
-    steps `[K]`, and name -> float64 `[K]`: NaN, a gap in a curve, where a row
-    lacks it.
+    steps `[K]`, and float64 `[len(names), K]`: NaN, a gap in a curve, where a
+    row lacks a column.
   """
-  rows = [row for row in rows if "train/loss" in row]
-  columns = {
-    name: np.array([row.get(name, np.nan) for row in rows], np.float64)
-    for name in names
-  }
-  return np.array([row["step"] for row in rows], np.int64), columns
+  rows = [row for row in rows if names[0] in row]
+  columns = [[row.get(name, np.nan) for row in rows] for name in names]
+  return np.array([row["step"] for row in rows]), np.array(columns, np.float64)
 
 
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-  """Averages over a window centred on each value, cut off at the ends.
-
-  Args:
-    values: `[K]`.
-    window: in values; at most K.
-
-  Returns:
-    `[K]`.
-  """
-  kernel = np.ones(window)
-  weight = np.convolve(np.ones(len(values)), kernel, "same")
-  return np.convolve(values, kernel, "same") / weight
-
-
-def _log_if_wide(panel: axes.Axes, values: Sequence[float]) -> None:
-  """Makes the y axis logarithmic where values differ tenfold."""
-  finite = np.asarray(values)[np.isfinite(values)]
-  if len(finite) and finite.max() > 10 * finite.min() > 0:
+def _scale_losses(panel: axes.Axes, losses: Sequence[float]) -> None:
+  if np.nanmin(losses, initial=np.inf) > 0:
     panel.set_yscale("log")
-    panel.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def _scale_rates(panel: axes.Axes, rates: Sequence[np.ndarray]) -> None:
-  known = [rate[np.isfinite(rate)] for rate in rates]
-  known = [rate for rate in known if len(rate)]
-  if known and min(rate.min() for rate in known) > 0:
-    panel.set_yscale("log")
-    # A cosine's last steps are all but zero: with them the axis would span
-    # many decades in which nothing else happens.
-    floor = min(rate.max() for rate in known) / 2000
-    panel.set_ylim(bottom=max(floor, panel.get_ylim()[0]))
-
-
-def _tidy(panel: axes.Axes) -> None:
-  panel.spines[["top", "right"]].set_visible(False)
-  panel.grid(color="#E5E5E5", lw=0.6)
-  panel.set_axisbelow(True)
+def _save(fig: figure.Figure, path: pathlib.Path) -> None:
+  # The same margin around all that is drawn, however long its labels.
+  fig.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.12)
 
 
 def examples(
@@ -319,25 +246,27 @@ def examples(
     objid: int64 `[N]`.
     title: of the figure.
   """
-  number = min(len(images), _MAX_EXAMPLES)
-  columns = min(number, _EXAMPLES_PER_ROW)
+  number = min(len(images), 24)
+  columns = min(number, 6)
   rows = -(-number // columns)
   # No narrower than three images: the title needs the room.
-  size = (1.5 * max(columns, 3), 2.05 * rows + 0.4)
-  fig = figure.Figure(figsize=size, layout="constrained")
-  panels = fig.subplots(rows, columns, squeeze=False).ravel()
-  for panel in panels[number:]:
-    panel.set_axis_off()
-  for i, panel in enumerate(panels[:number]):
-    panel.imshow(images[i])
-    panel.set(xticks=[], yticks=[])
-    panel.spines[:].set_visible(False)
-    panel.set_title(str(objid[i]), fontsize=6.5, color=_GREY, pad=3)
-    panel.set_xlabel(
-      f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}", fontsize=8
-    )
-  fig.suptitle(title, fontsize=11)
-  fig.savefig(path, dpi=_DPI)
+  width, height = 1.5 * max(columns, 3), 2.0 * rows + 0.3
+  fig = figure.Figure(figsize=(width, height))
+  # One panel in inches, from the upper left corner.
+  panel = fig.add_axes((0, 0, 1, 1))
+  panel.set_axis_off()
+  center: dict[str, Any] = {"ha": "center", "va": "center"}
+  panel.text(width / 2, 0.1, title, fontsize=11, **center)
+  for i in range(number):
+    row, column = divmod(i, columns)
+    x = width / 2 + 1.5 * (column - columns / 2 + 0.5)
+    y = 1.2 + 2.0 * row
+    panel.imshow(images[i], extent=(x - 0.7, x + 0.7, y + 0.7, y - 0.7))
+    panel.text(x, y - 0.78, str(objid[i]), fontsize=6.5, color=_GREY, **center)
+    text = f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}"
+    panel.text(x, y + 0.89, text, fontsize=8, **center)
+  panel.set(xlim=(0, width), ylim=(height, 0))
+  _save(fig, path)
 
 
 def lr_find(
@@ -358,18 +287,13 @@ def lr_find(
   """
   fig = figure.Figure(figsize=(6.4, 4.0), layout="constrained")
   panel = fig.subplots()
-  panel.plot(rates, losses, color="#A6C8E0", lw=0.8, label="loss")
+  panel.plot(rates, losses, color=_PALE_BLUE, lw=0.8, label="loss")
   panel.plot(rates, smoothed, color=_BLUE, lw=1.6, label="smoothed")
-  panel.axvline(
-    suggested,
-    color=_VERMILLION,
-    ls="--",
-    lw=1.2,
-    label=f"suggested: {suggested:.2g}",
-  )
-  panel.set_xscale("log")
-  panel.set(xlabel="Learning rate", ylabel="Loss")
-  _log_if_wide(panel, losses)
-  _tidy(panel)
-  panel.legend(fontsize=9)
-  fig.savefig(path, dpi=_DPI)
+  label = f"suggested: {suggested:.2g}"
+  panel.axvline(suggested, color=_RED, ls="--", lw=1.2, label=label)
+  panel.set(xscale="log", xlabel="Learning rate", ylabel="Loss")
+  _scale_losses(panel, losses.tolist())
+  panel.spines[["top", "right"]].set_visible(False)
+  panel.grid(color="#E5E5E5", lw=0.6)
+  panel.legend(fontsize=9, frameon=False)
+  _save(fig, path)

@@ -17,6 +17,10 @@ from galmet_jax import plots
 from galmet_jax import run
 
 
+class NoCheckpointError(FileNotFoundError):
+  """There is nothing to evaluate."""
+
+
 def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
   """Evaluates the splits of `eval.splits` and writes everything about them.
 
@@ -32,7 +36,7 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     target; further targets under SPLIT/TARGET) and `timing`.
 
   Raises:
-    FileNotFoundError: if there is no checkpoint.
+    NoCheckpointError: if there is no checkpoint.
   """
   config = this.config
   directory = this.workdir / "checkpoints" / config.eval.checkpoint
@@ -40,7 +44,7 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     this.abstract_state
   )
   if state is None:
-    raise FileNotFoundError(
+    raise NoCheckpointError(
       f"expected a checkpoint in {directory}, found none. Train first: leave "
       "out --mode=evaluate."
     )

@@ -160,6 +160,12 @@ class Run:
     """Steps in all."""
     return self.phases[-1].end
 
+  @property
+  def views_per_step(self) -> int:
+    """Images that the network sees in a training step."""
+    train = self.config.train
+    return train.batch_size * train.views_per_image
+
   def batch(self, step: int) -> jax.Array:
     """Returns the training examples of a step, laid over the devices."""
     indices = input_pipeline.batch_indices(

@@ -1,5 +1,6 @@
 """The one loop: config -> data -> phases of steps -> checkpoints -> report."""
 
+import contextlib
 import pathlib
 import time
 from typing import Any
@@ -46,59 +47,69 @@ def train_and_evaluate(
   latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
   best = checkpoints.Checkpoints(workdir / "checkpoints" / "best", keep=1)
   state = latest.restore(this.abstract_state)
-  resumed = state is not None
   if state is None:
     state = this.initial_state()
+  first_step = int(state.step)
   _print_overview(state, config)
-  step = int(state.step)
-  if resumed:
-    print(f"Going on from step {step} of {this.num_steps}.", flush=True)
-  writer = logging.MetricWriter(workdir, step)
-  views_per_step = config.train.batch_size * config.train.views_per_image
+  if first_step:
+    print(f"Going on from step {first_step} of {this.num_steps}.", flush=True)
   timing = {"data_s": this.data_seconds, "compile_s": 0.0, "train_s": 0.0}
-  first_step = step
-  for phase in this.phases:
-    if step >= phase.end:
-      continue
-    if step == phase.start:
-      state = this.start_phase(state, phase)
-    started = time.perf_counter()
-    train_step = this.compile_train_step(state, phase)
-    compiled = time.perf_counter()
-    timing["compile_s"] += compiled - started
-    print(
-      f"Phase {phase.name}: steps {step + 1}-{phase.end}, compiled in "
-      f"{compiled - started:.1f} s.",
-      flush=True,
-    )
-    pending = []
-    with logging.ProgressBar(step, this.num_steps, views_per_step) as bar:
-      while step < phase.end:
-        state, values = train_step(
-          state, *this.training_arrays, this.batch(step)
-        )
-        step += 1
-        pending.append((step, values))
-        epoch, position = divmod(step, this.steps_per_epoch)
-        save = not position or not step % config.train.checkpoint_every_steps
-        if save or len(pending) == config.train.log_every_steps:
-          losses = _record(jax.device_get(pending), phase, writer, latest)
-          bar.update(epoch + bool(position), losses)
-          pending = []
-        # Record, validate, record, save: a kill in between is undone by the
-        # next start, which cuts the record back to the step it restores.
-        if not position:
-          _validate(this, state, epoch, writer, best)
-          bar.say(_last_validation(workdir))
-        if save:
-          latest.save(state)
-    timing["train_s"] += time.perf_counter() - compiled
-  writer.close()
-  if step > first_step:
-    timing["train_images_per_s"] = (
-      (step - first_step) * views_per_step / timing["train_s"]
-    )
+  with contextlib.closing(logging.MetricWriter(workdir, first_step)) as writer:
+    for phase in this.phases:
+      if int(state.step) < phase.end:
+        state = _train_phase(this, state, phase, writer, latest, best, timing)
+  views = (int(state.step) - first_step) * this.views_per_step
+  if views:
+    timing["train_images_per_s"] = views / timing["train_s"]
   return report.evaluate_run(this, timing)
+
+
+def _train_phase(
+  this: run.Run,
+  state: train_state.TrainState,
+  phase: schedules.Phase,
+  writer: logging.MetricWriter,
+  latest: checkpoints.Checkpoints,
+  best: checkpoints.Checkpoints,
+  timing: dict[str, float],
+) -> train_state.TrainState:
+  """Takes the state to the end of the phase; adds its seconds to timing."""
+  config = this.config
+  step = int(state.step)
+  if step == phase.start:
+    state = this.start_phase(state, phase)
+  started = time.perf_counter()
+  train_step = this.compile_train_step(state, phase)
+  compiled = time.perf_counter()
+  timing["compile_s"] += compiled - started
+  print(
+    f"Phase {phase.name}: steps {step + 1}-{phase.end}, compiled in "
+    f"{compiled - started:.1f} s.",
+    flush=True,
+  )
+  pending = []
+  with logging.ProgressBar(step, this.num_steps, this.views_per_step) as bar:
+    while step < phase.end:
+      state, values = train_step(
+        state, *this.training_arrays, this.batch(step)
+      )
+      step += 1
+      pending.append((step, values))
+      epoch, position = divmod(step, this.steps_per_epoch)
+      save = not position or not step % config.train.checkpoint_every_steps
+      # The order of record, validate and save makes a kill in between
+      # harmless: the next start cuts the record back to the step it restores.
+      if save or len(pending) == config.train.log_every_steps:
+        losses = _record(jax.device_get(pending), phase, writer, latest)
+        bar.update(epoch + bool(position), losses)
+        pending = []
+      if not position:
+        rmse = _validate(this, state, epoch, writer, best)
+        bar.say(f"epoch {epoch}: validation RMSE {rmse:.4f}")
+      if save:
+        latest.save(state)
+  timing["train_s"] += time.perf_counter() - compiled
+  return state
 
 
 def _record(
@@ -131,16 +142,22 @@ def _validate(
   epoch: int,
   writer: logging.MetricWriter,
   best: checkpoints.Checkpoints,
-) -> None:
-  """Evaluates the validation split on plain views; keeps the best epoch."""
+) -> float:
+  """Evaluates the validation split on plain views; keeps the best epoch.
+
+  Returns the RMSE of all targets together, as in the loss.
+  """
   split = this.splits["validation"]
   predictions = evaluate.predict(
     this.eval_step, state.variables, split, this.config, tta="none"
   )[0]
   values = metrics.compute(split.targets.T, predictions.T)
-  # All targets together, as in the loss.
   rmse = float(np.sqrt(np.mean(values["rmse"] ** 2)))
-  before = [row["validation/rmse"] for row in _validations(this.workdir)]
+  before = [
+    row["validation/rmse"]
+    for row in logging.read(this.workdir)
+    if "validation/rmse" in row
+  ]
   record = {
     f"validation/{target}/{name}": float(values[name][i])
     for i, target in enumerate(this.config.data.targets)
@@ -152,15 +169,7 @@ def _validate(
   writer.flush()
   if rmse < min(before, default=np.inf):
     best.save(state)
-
-
-def _validations(workdir: pathlib.Path) -> list[dict]:
-  return [row for row in logging.read(workdir) if "validation/rmse" in row]
-
-
-def _last_validation(workdir: pathlib.Path) -> str:
-  row = _validations(workdir)[-1]
-  return f"epoch {row['epoch']}: validation RMSE {row['validation/rmse']:.4f}"
+  return rmse
 
 
 def _print_overview(

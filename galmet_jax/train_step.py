@@ -103,7 +103,7 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  return state, {"loss": loss, "grad_norm": optax.global_norm(grads)}
+  return state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
 
 
 def compile_train_step(

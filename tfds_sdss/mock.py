@@ -28,8 +28,8 @@ LABEL_NOISE = mock_catalog.LABEL_NOISE
 IMAGE_SIZE = 128  # px
 NATIVE_SCALE = 0.396  # arcsec/px, of an SDSS frame
 
-# Per native pixel, in g, r, i: the sky's noise in nanomaggies and the
-# electrons per nanomaggy (typical of the SDSS imaging camera).
+# Per native pixel, in g, r, i: the sky's noise in nanomaggies (tuned) and the
+# electrons per nanomaggy, both about those of the SDSS imaging camera.
 _SKY_NOISE = np.array([0.020, 0.028, 0.044])
 _GAIN = np.array([860.0, 930.0, 750.0])
 # Offset of a band along each axis: the pictures' red and green fringes.
@@ -54,7 +54,7 @@ _ARM_FRACTION = 0.25
 _NUM_ARM_POINTS = 150
 # Objects per square arcmin brighter than 22.5 in r.
 _STAR_DENSITY = 3.0
-_GALAXY_DENSITY = 8.0
+_GALAXY_DENSITY = 6.0
 
 # Errors of a per cent do not show in eight bits, and save most of the time.
 _GSPARAMS = galsim.GSParams(
@@ -236,26 +236,12 @@ def _young_stars(
   across = radius * np.sin(theta) * cosine
   across += 0.25 * rng.standard_normal(len(flux))
   pixels = scale_radius / NATIVE_SCALE
-  x = pixels * (along * np.cos(angle) - across * np.sin(angle))
-  y = pixels * (along * np.sin(angle) + across * np.cos(angle))
-  return np.fft.rfft2(_points(x, y, flux / np.sum(flux), size))
-
-
-def _points(
-  x: np.ndarray, y: np.ndarray, flux: np.ndarray, size: int
-) -> np.ndarray:
-  """Puts points at (x, y) px from the origin on a periodic grid."""
-  left, low = np.floor(x), np.floor(y)
-  grid = np.zeros(size * size)
-  for step_x in (0, 1):
-    for step_y in (0, 1):
-      weight = np.abs(1 - step_x - (x - left)) * np.abs(1 - step_y - (y - low))
-      column = (left + step_x).astype(int) % size
-      line = (low + step_y).astype(int) % size
-      grid += np.bincount(
-        line * size + column, flux * weight, minlength=size * size
-      )
-  return grid.reshape(size, size)
+  # The PSF is three pixels wide: a fraction of one would not show.
+  x = np.rint(pixels * (along * np.cos(angle) - across * np.sin(angle)))
+  y = np.rint(pixels * (along * np.sin(angle) + across * np.cos(angle)))
+  cells = (y % size * size + x % size).astype(int)
+  grid = np.bincount(cells, flux, size * size)
+  return np.fft.rfft2(grid.reshape(size, size) / np.sum(flux))
 
 
 def _transform(profile: galsim.GSObject, size: int) -> np.ndarray:
@@ -294,20 +280,16 @@ def _neighbours(size: int, rng: np.random.Generator) -> np.ndarray:
   flux = 10 ** (
     -0.4 * (magnitude - 22.5 + np.stack([colour, 0 * colour, -0.45 * colour]))
   )
-  x, y = rng.uniform(-size / 2, size / 2, (2, total))
-  stars = [
-    _points(x[:num_stars], y[:num_stars], band[:num_stars], size)
-    for band in flux
-  ]
-  field = np.fft.rfft2(np.stack(stars))
-  for k in range(num_stars, total):
-    profile = galsim.Exponential(
-      half_light_radius=rng.uniform(0.5, 1.5), gsparams=_GSPARAMS
-    ).shear(
-      q=rng.uniform(0.4, 1.0), beta=rng.uniform(0, np.pi) * galsim.radians
-    )
-    profile = profile.shift(NATIVE_SCALE * x[k], NATIVE_SCALE * y[k])
-    field += flux[:, k, None, None] * _transform(profile, size)
+  field = np.zeros((3, size, size // 2 + 1), complex)
+  for k in range(total):
+    if k < num_stars:
+      profile = galsim.DeltaFunction(gsparams=_GSPARAMS)
+    else:
+      profile = galsim.Exponential(
+        half_light_radius=rng.uniform(0.5, 1.5), gsparams=_GSPARAMS
+      ).shear(q=rng.uniform(0.4, 1), beta=rng.uniform(0, 180) * galsim.degrees)
+    x, y = NATIVE_SCALE * rng.uniform(-size / 2, size / 2, 2)
+    field += flux[:, k, None, None] * _transform(profile.shift(x, y), size)
   return field
 
 

@@ -74,7 +74,8 @@ def compare(real_dir: pathlib.Path, out_dir: pathlib.Path) -> pd.DataFrame:
       `resemblance.png` (32 real galaxies beside 32 mock ones).
 
   Returns:
-    One row for each of `statistics`: columns real, mock, ratio (mock / real)
+    One row for each of `statistics`, and one for the median size of the files
+    (`jpeg_bytes`): columns real, mock, ratio (mock / real)
     and `within 20 %` (yes or no). As many mocks are measured as there are
     real galaxies.
 
@@ -91,10 +92,14 @@ def compare(real_dir: pathlib.Path, out_dir: pathlib.Path) -> pd.DataFrame:
       f"expected train/*.jpg and test/*.jpg in {real_dir}, found none"
     )
   real = np.stack([_decode(path.read_bytes()) for path in paths])
-  drawn = np.stack(
-    [_decode(example["image"]) for example in mock.generate(len(real))]
-  )
+  examples = list(mock.generate(len(real)))
+  drawn = np.stack([_decode(example["image"]) for example in examples])
   table = pd.DataFrame({"real": statistics(real), "mock": statistics(drawn)})
+  # How much detail there is, noise included, to the encoder's eye.
+  table.loc["jpeg_bytes"] = [
+    np.median([path.stat().st_size for path in paths]),
+    np.median([len(example["image"]) for example in examples]),
+  ]
   table["ratio"] = table["mock"] / table["real"]
   close = (table["ratio"] - 1).abs() <= _TOLERANCE
   table["within 20 %"] = np.where(close, "yes", "no")

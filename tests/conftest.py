@@ -1,0 +1,34 @@
+"""Strict JAX on four CPU devices, and a small sample to train on."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import pytest
+
+from tfds_sdss import build
+from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    "--real-data", help="the unpacked convnet-demo, for tests/real_data.py"
+  )
+
+
+@pytest.fixture(scope="session")
+def mock_data_dir(tmp_path_factory):
+  """A data_dir with the mock sample, of 120 galaxies instead of all."""
+  data_dir = tmp_path_factory.mktemp("tfds")
+  builder = sdss_metallicity_dataset_builder.Builder
+  config = builder.builder_configs["mock"]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(config, "num_examples", 120)
+    build.build("mock", str(data_dir))
+  return data_dir

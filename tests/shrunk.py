@@ -1,0 +1,41 @@
+"""The quickstart's config, shrunk: the same code in seconds."""
+
+import pathlib
+
+import ml_collections
+
+from configs import quickstart
+
+# As flags for main.py, and below as a config.
+FIELDS = {
+  "model.stage_sizes": (1, 1, 1, 1),
+  "model.width": 8,
+  "model.head_width": 16,
+  "optim.all_sgdr.cycle_len": 3,
+  "train.batch_size": 16,
+  "train.log_every_steps": 2,
+  "train.checkpoint_every_steps": 3,
+  "eval.batch_size": 8,
+  "eval.bootstrap_draws": 50,
+}
+
+
+def config(data_dir: pathlib.Path, **changes) -> ml_collections.ConfigDict:
+  """Returns the shrunk config; changes are `block__field=value`."""
+  shrunk = quickstart.get_config()
+  shrunk.update_from_flattened_dict(FIELDS)
+  shrunk.data.data_dir = str(data_dir)
+  shrunk.update_from_flattened_dict(
+    {name.replace("__", "."): value for name, value in changes.items()}
+  )
+  return shrunk
+
+
+def flags(data_dir: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+  """Returns main.py's command line for the shrunk config."""
+  return [
+    "--config=configs/quickstart.py",
+    f"--workdir={workdir}",
+    f"--config.data.data_dir={data_dir}",
+    *(f"--config.{name}={value}" for name, value in FIELDS.items()),
+  ]

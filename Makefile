@@ -22,7 +22,7 @@ help:  ## list the targets
 	@echo
 	@echo "Another Python (3.11, 3.12 or 3.13): make test PYTHON=python3.12"
 
-quickstart: $(RUNTIME)  ## train on mock galaxies: a few minutes on two CPU cores
+quickstart: $(RUNTIME)  ## train on mock galaxies, minutes on two CPU cores
 	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: lint  ## lint, then all tests; some of them: ARGS='-k schedules'
@@ -65,7 +65,7 @@ $(BIN)/pip:
 # requirements.txt at the versions of the lock. Not its hashes: pip refuses
 # ranges where it checks them.
 $(RUNTIME): requirements.txt requirements.lock | $(BIN)/pip
-	@echo "Installing requirements.txt (1.4 GB on disk, a few minutes)"
+	@echo "Installing requirements.txt (1.5 GB on disk, a few minutes)"
 	@sed -n 's/^\([^ #]*==.*[^ ]\) *\\$$/\1/p' requirements.lock \
 	  > $(VENV)/constraints.txt
 	@$(PIP) install -r requirements.txt -c $(VENV)/constraints.txt
@@ -73,7 +73,7 @@ $(RUNTIME): requirements.txt requirements.lock | $(BIN)/pip
 
 # The whole lock, and that it has what requirements-dev.txt asks for.
 $(DEV): requirements.txt requirements-dev.txt requirements.lock | $(BIN)/pip
-	@echo "Installing requirements.lock (1.5 GB on disk, a few minutes)"
+	@echo "Installing requirements.lock (1.7 GB on disk, a few minutes)"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-index --no-deps -r requirements-dev.txt || { \
 	  echo "error: requirements.lock does not fit. Run: make lock"; exit 1; }

@@ -86,10 +86,6 @@ class Checkpoints:
         spoilt.rename(aside)
     return None
 
-  def close(self) -> None:
-    """Waits for what is under way."""
-    self._manager.close()
-
 
 def digests(state: train_state.TrainState) -> dict[str, str]:
   """Returns the SHA-256 of every leaf, by its path."""

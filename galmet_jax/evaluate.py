@@ -1,7 +1,6 @@
 """Predictions of a split: every galaxy once, averaged over views."""
 
 from collections.abc import Callable
-import time
 from typing import Any
 
 import jax
@@ -88,18 +87,3 @@ def predict(
         done += count
         bar.update(count)
   return predictions
-
-
-class Timer:
-  """Adds up the seconds spent within it."""
-
-  def __init__(self):
-    self.seconds = 0.0
-    self.images = 0
-
-  def __enter__(self) -> "Timer":
-    self._started = time.perf_counter()
-    return self
-
-  def __exit__(self, *error) -> None:
-    self.seconds += time.perf_counter() - self._started

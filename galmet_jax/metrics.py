@@ -76,7 +76,8 @@ def with_intervals(
   )
   for name in NAMES:
     result[name] = float(values[name])
-    low, high = np.nanpercentile(draws[name], [16, 84])
+    finite = draws[name][np.isfinite(draws[name])]
+    low, high = np.percentile(finite, [16, 84]) if len(finite) else (np.nan,) * 2
     result[f"{name}_ci68"] = [float(low), float(high)]
   return result
 

@@ -14,6 +14,7 @@ from galmet_jax import checkpoints
 from galmet_jax import evaluate
 from galmet_jax import logging
 from galmet_jax import metrics
+from galmet_jax import models
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import schedules
@@ -90,9 +91,7 @@ def _train_phase(
   pending = []
   with logging.ProgressBar(step, this.num_steps, this.views_per_step) as bar:
     while step < phase.end:
-      state, values = train_step(
-        state, *this.training_arrays, this.batch(step)
-      )
+      state, values = train_step(state, *this.training_arrays, this.batch(step))
       step += 1
       pending.append((step, values))
       epoch, position = divmod(step, this.steps_per_epoch)
@@ -176,7 +175,11 @@ def _print_overview(
   state: train_state.TrainState, config: ml_collections.ConfigDict
 ) -> None:
   print(parameter_overview.get_parameter_overview(state.params))
-  for group, modules in config.optim.groups.items():
+  # From the stem on; a ConfigDict is in alphabetical order.
+  for group, modules in sorted(
+    config.optim.groups.items(),
+    key=lambda item: models.MODULES.index(item[1][0]),
+  ):
     size = sum(
       leaf.size
       for module in modules

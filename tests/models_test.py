@@ -34,25 +34,24 @@ def run(model, variables, x, **keywords):
   return jax.jit(functools.partial(model.apply, **keywords))(variables, x)
 
 
-def initial(model, x):
-  return jax.jit(functools.partial(model.init, train=False))(
-    jax.random.key(0), x
-  )
+def abstract_variables(model):
+  x = jnp.zeros((1, 32, 32, 3))
+  return jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
 
 
-def randomised(variables, seed=0):
-  """Gives BatchNorms and biases values that matter."""
+def drawn(model, seed=0):
+  """Draws variables in which no part of a BatchNorm or bias is neutral."""
   rng = np.random.default_rng(seed)
   draw = {
+    "kernel": lambda shape: rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape),
     "scale": lambda shape: rng.uniform(0.5, 1.5, shape),
     "bias": lambda shape: rng.normal(0, 0.3, shape),
     "mean": lambda shape: rng.normal(0, 0.3, shape),
     "var": lambda shape: rng.uniform(0.5, 2.0, shape),
   }
-  flat = traverse_util.flatten_dict(variables)
+  flat = traverse_util.flatten_dict(abstract_variables(model))
   for path, leaf in flat.items():
-    if path[-1] in draw:
-      flat[path] = jnp.asarray(draw[path[-1]](leaf.shape), jnp.float32)
+    flat[path] = jnp.asarray(draw[path[-1]](leaf.shape), jnp.float32)
   return traverse_util.unflatten_dict(flat)
 
 
@@ -60,18 +59,13 @@ def randomised(variables, seed=0):
 def network():
   """A tiny network without dropout and a batch: (model, variables, x)."""
   model = tiny(dropout_rates=(0.0, 0.0))
-  x = images(4, 32, 32)
-  return model, randomised(initial(model, x)), x
+  return model, drawn(model), images(4, 32, 32)
 
 
 def abstract(model, size):
   """Returns abstract variables and the abstract outputs of all modules."""
   x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-  variables = jax.eval_shape(
-    lambda: model.init(
-      jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False
-    )
-  )
+  variables = abstract_variables(model)
   output, captured = jax.eval_shape(
     lambda v, x: model.apply(
       v,
@@ -107,7 +101,7 @@ def test_counts_and_shapes_of_the_full_networks(
   model = models.ResNet(**FULL[depth], num_targets=targets)
   variables, output, shapes = abstract(model, 128)
   params = dict(variables["params"])
-  assert tuple(params) == models.MODULES
+  assert set(params) == set(models.MODULES)
   pooled = 2 * features
   head = (
     2 * pooled + (pooled + 1) * 512 + 2 * 512 + (512 + 1) * targets
@@ -192,8 +186,10 @@ class NumpyResNet:
 
   @staticmethod
   def normalise(x, params, stats):
-    p, s = ({k: np.asarray(v, np.float64) for k, v in tree.items()}
-            for tree in (params, stats))
+    p, s = (
+      {k: np.asarray(v, np.float64) for k, v in tree.items()}
+      for tree in (params, stats)
+    )
     scale = p["scale"] / np.sqrt(s["var"] + 1e-5)
     return (x - s["mean"]) * scale + p["bias"]
 
@@ -237,14 +233,11 @@ class NumpyResNet:
     return x @ np.asarray(head["dense2"]["kernel"]) + head["dense2"]["bias"]
 
 
-@pytest.mark.parametrize("size", [32, 45])
-@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize(("block", "size"), [("basic", 45), ("bottleneck", 32)])
 def test_forward_pass_is_that_of_numpy(block, size):
-  model = tiny(
-    stage_sizes=(1, 2), block=models.BLOCKS[block], num_targets=2
-  )
+  model = tiny(stage_sizes=(1, 2), block=models.BLOCKS[block], num_targets=2)
   x = images(3, size, size)
-  variables = randomised(initial(model, x))
+  variables = drawn(model)
   found = run(model, variables, x, train=False)
   with jax.numpy_rank_promotion("allow"):
     expected = NumpyResNet(variables)(x)
@@ -270,10 +263,10 @@ def test_max_pool_is_reduce_window(shape):
   np.testing.assert_array_equal(found, expected)
   weights = jnp.asarray(rng.normal(size=found.shape), jnp.float32)
   gradients = [
-    jax.grad(lambda x, pool=pool: (pool(x) * weights).sum())(x)
+    jax.jit(jax.vjp(pool, x)[1])(weights)[0]
     for pool in (models.max_pool, pool_of_lax)
   ]
-  assert (gradients[1] == 0).any() or x.size < 3
+  assert (gradients[1] == 0).any()
   np.testing.assert_allclose(*gradients, rtol=1e-6)
 
 
@@ -342,22 +335,7 @@ def test_frozen_head_keeps_its_statistics(network):
 
 def test_running_statistics_move_by_a_tenth(network):
   model, variables, x = network
-  _, updates = run(model, variables, x, train=True, mutable=["batch_stats"])
-  kernel = variables["params"]["stem"]["conv"]["kernel"]
-  maps = NumpyResNet.convolve(np.asarray(x, np.float64), kernel, 2)
-  old = variables["batch_stats"]["stem"]["bn"]
-  new = updates["batch_stats"]["stem"]["bn"]
-  # Of the batch: the mean and the biased variance.
-  for name, batch in (("mean", maps.mean((0, 1, 2))),
-                      ("var", maps.var((0, 1, 2), ddof=0))):
-    expected = 0.9 * np.asarray(old[name]) + 0.1 * batch
-    np.testing.assert_allclose(new[name], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_biased_variance_in_a_small_batch(network):
-  model, variables, x = network
-  _, updates = run(model, variables, x, train=True, mutable=["batch_stats"])
-  _, captured = run(
+  _, updates = run(
     model,
     variables,
     x,
@@ -365,21 +343,28 @@ def test_biased_variance_in_a_small_batch(network):
     capture_intermediates=lambda module, _: module.name == "dense1",
     mutable=["intermediates", "batch_stats"],
   )
-  dense = captured["intermediates"]["head"]["dense1"]["__call__"][0]
-  # Four values a channel: the unbiased variance would be a third larger.
-  batch = np.maximum(np.asarray(dense, np.float64), 0).var(0, ddof=0)
-  old = variables["batch_stats"]["head"]["bn2"]["var"]
-  np.testing.assert_allclose(
-    updates["batch_stats"]["head"]["bn2"]["var"],
-    0.9 * np.asarray(old) + 0.1 * batch,
-    rtol=1e-4,
-  )
+  kernel = variables["params"]["stem"]["conv"]["kernel"]
+  maps = NumpyResNet.convolve(np.asarray(x, np.float64), kernel, 2)
+  dense = updates["intermediates"]["head"]["dense1"]["__call__"][0]
+  # Four values a channel: their unbiased variance would be a third larger.
+  vectors = np.maximum(np.asarray(dense, np.float64), 0)
+  for path, values in ((("stem", "bn"), maps), (("head", "bn2"), vectors)):
+    old, new = (
+      tree["batch_stats"][path[0]][path[1]] for tree in (variables, updates)
+    )
+    batch = values.reshape(-1, values.shape[-1])
+    for name, moment in (
+      ("mean", batch.mean(0)),
+      ("var", batch.var(0, ddof=0)),
+    ):
+      expected = 0.9 * np.asarray(old[name]) + 0.1 * moment
+      np.testing.assert_allclose(new[name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
   x = images(4, 32, 32)
   dropping, keeping = tiny(), tiny(dropout_rates=(0.0, 0.0))
-  variables = randomised(initial(dropping, x))
+  variables = drawn(dropping)
   np.testing.assert_array_equal(
     run(dropping, variables, x, train=False),
     run(keeping, variables, x, train=False),
@@ -392,7 +377,7 @@ def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
       x,
       train=True,
       frozen=("stem", "stage1", "stage2"),
-      rngs={"dropout": jax.random.key(key)},
+      rngs={"dropout": jax.random.key(key, impl="rbg")},
       mutable=["batch_stats"],
     )[0]
 
@@ -410,7 +395,7 @@ def test_dropout_rates():
     variables,
     x,
     train=True,
-    rngs={"dropout": jax.random.key(1)},
+    rngs={"dropout": jax.random.key(1, impl="rbg")},
     capture_intermediates=True,
     mutable=["intermediates", "batch_stats"],
   )
@@ -447,8 +432,8 @@ def test_concat_pool_is_the_maximum_then_the_mean():
 def test_bfloat16_computes_coarsely_and_keeps_float32(network):
   model, variables, x = network
   coarse = model.clone(dtype=jnp.bfloat16)
-  fresh = initial(coarse, x)
-  assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.float32}
+  fresh = jax.tree.leaves(abstract_variables(coarse))
+  assert {leaf.dtype.name for leaf in fresh} == {"float32"}
   expected = run(model, variables, x, train=False)
   found, captured = run(
     coarse,
@@ -462,44 +447,51 @@ def test_bfloat16_computes_coarsely_and_keeps_float32(network):
   assert outputs["stem"].dtype == outputs["stage2"].dtype == jnp.bfloat16
   assert found.dtype == jnp.float32
   assert 0 < np.abs(found - expected).max() < 0.05 * np.std(expected)
-  _, updates = run(coarse, variables, x, train=True, mutable=["batch_stats"])
-  assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.float32}
+  _, updates = jax.eval_shape(
+    functools.partial(coarse.apply, train=True, mutable=["batch_stats"]),
+    variables,
+    x,
+  )
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {"float32"}
 
 
 def test_initial_weights_are_kaiming_normal():
-  model = models.ResNet(stage_sizes=(1, 1), width=32, head_width=256)
-  params = initial(model, images(1, 32, 32))["params"]
+  def init(module, shape):
+    x = jnp.zeros(shape)
+    return jax.jit(functools.partial(module.init, train=False))(
+      jax.random.key(0), x
+    )["params"]
 
   def check(kernel, std):
     z = np.asarray(kernel).ravel() / std
     assert np.std(z) == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
     assert np.mean(z) == pytest.approx(0, abs=4 / np.sqrt(z.size))
     # Whole normals, not cut at two standard deviations as Flax's default.
-    assert np.mean(np.abs(z) > 2.5) == pytest.approx(0.0124, abs=0.008)
+    assert np.mean(np.abs(z) > 2.5) == pytest.approx(0.0124, abs=0.005)
 
+  stem = init(models.Stem(64, jnp.float32), (1, 32, 32, 3))
   # Fan-out: output channels times the kernel's area.
-  check(params["stem"]["conv"]["kernel"], np.sqrt(2 / (32 * 49)))
-  block = params["stage2"]["block0"]
-  check(block["conv1"]["kernel"], np.sqrt(2 / (64 * 9)))
-  check(block["conv_short"]["kernel"], np.sqrt(2 / 64))
+  check(stem["conv"]["kernel"], np.sqrt(2 / (64 * 49)))
+  assert (stem["bn"]["scale"] == 1).all()
+  head = init(models.Head(20, 256, (0.25, 0.5), jnp.float32), (1, 2, 2, 64))
   # Fan-in: 64 maxima and 64 means.
-  check(params["head"]["dense1"]["kernel"], np.sqrt(2 / 128))
-  check(params["head"]["dense2"]["kernel"], np.sqrt(2 / 256))
+  check(head["dense1"]["kernel"], np.sqrt(2 / 128))
+  check(head["dense2"]["kernel"], np.sqrt(2 / 256))
   for name in ("dense1", "dense2"):
-    assert not params["head"][name]["bias"].any()
-  assert (block["bn1"]["scale"] == 1).all()
+    assert not head[name]["bias"].any()
 
 
-def config_of(start_at_mean):
+def test_first_predictions_are_the_label_means():
+  # Without stages, whose weights take long to draw.
   config = resnet34.get_config()
-  config.model.stage_sizes = (1,)
+  config.model.stage_sizes = ()
   config.model.width = 8
   config.model.head_width = 16
   config.model.dtype = "float32"
-  config.model.start_at_mean = start_at_mean
+  config.model.start_at_mean = True
   config.data.targets = ("oh_p50", "lgm_tot_p50")
   config.data.crop = 32
-  config.optim.groups = {"early": ("stem", "stage1"), "head": ("head",)}
+  config.optim.groups = {"early": ("stem",), "head": ("head",)}
   config.optim.phases = ("only",)
   config.optim.only = {
     "schedule": "constant",
@@ -507,22 +499,12 @@ def config_of(start_at_mean):
     "frozen": (),
     "rates": {"early": 0.1, "head": 0.1},
   }
-  return config
-
-
-@pytest.mark.parametrize("start_at_mean", [True, False])
-def test_first_predictions(start_at_mean):
-  config = config_of(start_at_mean)
   model = models.from_config(config.model, 2)
   phase = schedules.make_phases(config.optim, 3)[0]
   means = np.float32([8.9065, 10.056])
   state = train_state.create(model, config, phase, means)
   found = run(model, state.variables, images(4, 32, 32), train=False)
-  if start_at_mean:
-    np.testing.assert_array_equal(found, np.tile(means, (4, 1)))
-  else:
-    assert np.abs(found).max() < 8
-    assert len(np.unique(found)) == 8
+  np.testing.assert_array_equal(found, np.tile(means, (4, 1)))
   assert int(state.step) == 0
 
 

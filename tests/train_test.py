@@ -32,7 +32,7 @@ def latest_digests(workdir):
 
 
 def test_writes_all_that_it_promises(finished):
-  config, workdir, summary = finished
+  _, workdir, summary = finished
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
   assert json.loads((workdir / "summary.json").read_text()) == summary
   assert list((workdir / "tensorboard").glob("events*"))
@@ -150,14 +150,14 @@ def test_other_config_in_the_same_workdir_is_refused(finished):
   config, workdir, _ = finished
   other = shrunk.config(config.data.data_dir, optim__weight_decay=0.5)
   with pytest.raises(
-    run.ConfigError, match="optim.weight_decay: there 0.01, now 0.5"
+    run.ConfigError, match=r"optim\.weight_decay: there 0\.01, now 0\.5"
   ):
     train.train_and_evaluate(other, workdir)
 
 
 def test_batch_must_divide_over_the_devices(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir, train__batch_size=18)
-  with pytest.raises(ValueError, match="train.batch_size=18 does not divide"):
+  with pytest.raises(ValueError, match=r"train\.batch_size=18 does not divide"):
     train.train_and_evaluate(config, tmp_path)
 
 

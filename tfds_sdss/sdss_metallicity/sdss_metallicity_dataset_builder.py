@@ -46,7 +46,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     SdssMetallicityConfig(
       name="mock",
       description="Simulated galaxies whose metallicity is known exactly.",
-      num_examples=3_000,
+      num_examples=2_000,
     ),
     SdssMetallicityConfig(
       name="demo500",

@@ -1,0 +1,69 @@
+"""Checks on real galaxies; run by `make real-data-check REAL_DATA=FOLDER`.
+
+Nothing here looks at the test split's labels but the counts and the ranges.
+"""
+
+import pathlib
+
+import pytest
+
+from galmet_jax import train
+from tests import shrunk
+from tfds_sdss import build
+from tfds_sdss import resemblance
+from tfds_sdss import verify
+
+
+@pytest.fixture(scope="module")
+def real_dir(request):
+  folder = request.config.getoption("--real-data")
+  if folder is None:
+    pytest.fail("give --real-data=FOLDER, the unpacked convnet-demo")
+  return pathlib.Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def data_dir(real_dir, tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp("tfds")
+  build.build("demo500", str(data_dir), str(real_dir))
+  return data_dir
+
+
+def test_builds_and_verifies(real_dir, data_dir):
+  report = verify.verify("demo500", str(data_dir))
+  assert report.problems == []
+  images = [*real_dir.glob("train/*.jpg"), *real_dir.glob("test/*.jpg")]
+  assert report.table["read"].sum() == len(images)
+  # The label statistics of the paper's sample, to the scatter of hundreds.
+  assert report.table["mean"].between(8.85, 8.97).all()
+  assert report.table["sd"].between(0.15, 0.25).all()
+
+
+def test_mock_galaxies_resemble_real_ones(real_dir, tmp_path):
+  table = resemblance.compare(real_dir, tmp_path)
+  print(table.to_string())
+  rows = [
+    *(f"{kind}_{band}" for kind in ("border", "noise") for band in "RGB"),
+    *(f"centre_{band}" for band in "RGB"),
+    "centre_R/G",
+    "centre_B/G",
+    "half_light_radius",
+    "scatter_half_light_radius",
+    "r80/r20",
+    "r90/r50",
+  ]
+  assert (table.loc[rows, "within 20 %"] == "yes").all()
+
+
+def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):
+  config = shrunk.config(
+    data_dir,
+    data__name="sdss_metallicity/demo500",
+    data__manual_dir=str(real_dir),
+    model__width=16,
+    optim__all_sgdr__cycle_len=12,
+    eval__splits=("validation",),
+  )
+  block = train.train_and_evaluate(config, tmp_path)["validation"]
+  assert block["rmse_random_forest"] < 0.75 * block["rmse_mean_baseline"]
+  assert block["rmse"] < 0.85 * block["rmse_mean_baseline"]

@@ -96,7 +96,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.train.batch_size = 64
   config.train.views_per_image = 1
   config.train.log_every_steps = 50
-  # Besides the end of each epoch.
+  # And at the end of training.
   config.train.checkpoint_every_steps = 1000
 
   config.eval = ml_collections.ConfigDict()

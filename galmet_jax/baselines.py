@@ -47,6 +47,8 @@ def predict_random_forest(
   forest.fit(
     features(train), targets[:, 0] if targets.shape[1] == 1 else targets
   )
+  # Threads would add up the trees in the order in which they end.
+  forest.n_jobs = 1
   return forest.predict(features(split)).reshape(split.targets.shape)
 
 

@@ -3,19 +3,13 @@
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
-import io
 
 import ml_collections
 import numpy as np
-from PIL import Image
 import tensorflow_datasets as tfds
 
-# What a 12 + log(O/H) can be on the scale of Tremonti et al. (2004).
-OH_RANGE = (7.0, 10.0)
-
-
-class DataError(ValueError):
-  """A data set that cannot be trained on; says which galaxy and why."""
+from tfds_sdss import catalog
+from tfds_sdss import images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +45,9 @@ def load(
     The splits by name.
 
   Raises:
-    DataError: for a split without examples, a target the set lacks, a label
-      that is no number in range, an image that does not decode or is smaller
-      than the crop, or an objid that occurs twice.
+    catalog.DataError: for a split without examples, a target the set lacks, a
+      label that is no number in range, an image that does not decode, images
+      smaller than the crop, or an objid that occurs twice.
   """
   return {
     name: _load_split(builder, name, config)
@@ -70,7 +64,7 @@ def _load_split(
     split=name, decoders={"image": tfds.decode.SkipDecoding()}
   )
   if not len(source):
-    raise DataError(
+    raise catalog.DataError(
       f"Split {name!r} of {builder.info.full_name} holds no example; expected "
       f"at least one. Check it: python -m tfds_sdss verify "
       f"{builder.info.name}/{builder.builder_config.name}"
@@ -78,14 +72,16 @@ def _load_split(
   examples = sorted(source, key=lambda example: example["objid"])
   missing = set(config.targets) - set(examples[0])
   if missing:
-    raise DataError(
+    raise catalog.DataError(
       f"{builder.info.full_name} has no target {sorted(missing)}; expected "
       f"some of {sorted(set(examples[0]) - {'image', 'objid'})}."
     )
   objid = np.array([example["objid"] for example in examples], np.int64)
   repeated = objid[1:][objid[1:] == objid[:-1]]
   if len(repeated):
-    raise DataError(f"objid {repeated[0]} occurs twice in split {name!r}.")
+    raise catalog.DataError(
+      f"objid {repeated[0]} occurs twice in split {name!r}."
+    )
   targets = np.array(
     [[example[target] for target in config.targets] for example in examples],
     np.float32,
@@ -96,50 +92,36 @@ def _load_split(
     column: np.array([example[column] for example in examples], np.float32)
     for column in sorted(others)
   }
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    images = list(
-      pool.map(
-        lambda example: _decode(
-          example["image"], example["objid"], config.crop
-        ),
-        examples,
-      )
+  size = builder.info.features["image"].shape[0]
+  if size < config.crop:
+    raise catalog.DataError(
+      f"The images of {builder.info.full_name} are {size}×{size}; expected at "
+      f"least data.crop={config.crop} pixels. Lower --config.data.crop."
     )
-  return Split(objid, np.stack(images), targets, columns)
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    pixels = pool.map(
+      lambda example: images.decode(example["objid"], example["image"], size),
+      examples,
+    )
+    return Split(objid, np.stack(list(pixels)), targets, columns)
 
 
 def _check_labels(
   objid: np.ndarray, targets: np.ndarray, names: tuple[str, ...]
 ) -> None:
   for column, name in enumerate(names):
-    low, high = OH_RANGE if name.startswith("oh_") else (-100.0, 100.0)
+    low, high = (
+      catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
+    )
     values = targets[:, column]
-    bad = ~((values > low) & (values < high))  # True for NaN too.
+    bad = ~((values >= low) & (values <= high))  # True for NaN too.
     if bad.any():
       first = int(np.flatnonzero(bad)[0])
-      raise DataError(
+      raise catalog.DataError(
         f"{name} of objid {objid[first]} is {values[first]}; expected a "
         f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
         "Mend the catalogue and build the data set again."
       )
-
-
-def _decode(data: bytes, objid: int, crop: int) -> np.ndarray:
-  try:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-      pixels = np.asarray(image.convert("RGB"))
-  except (OSError, SyntaxError) as error:
-    raise DataError(
-      f"The image of objid {objid} does not decode ({error}); expected a "
-      "complete JPEG. Check the data set: python -m tfds_sdss verify"
-    ) from error
-  height, width, _ = pixels.shape
-  if height != width or height < crop:
-    raise DataError(
-      f"The image of objid {objid} is {width}×{height}; expected a square of "
-      f"at least data.crop={crop} pixels."
-    )
-  return pixels
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -149,10 +131,10 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
   one compiled shape serves all steps.
 
   Raises:
-    DataError: if there is no whole batch.
+    catalog.DataError: if there is no whole batch.
   """
   if num_examples < batch_size:
-    raise DataError(
+    raise catalog.DataError(
       f"The training split has {num_examples} examples; expected at least "
       f"train.batch_size={batch_size}. Lower --config.train.batch_size."
     )

@@ -77,7 +77,9 @@ def with_intervals(
   for name in NAMES:
     result[name] = float(values[name])
     finite = draws[name][np.isfinite(draws[name])]
-    low, high = np.percentile(finite, [16, 84]) if len(finite) else (np.nan,) * 2
+    low, high = (
+      np.percentile(finite, [16, 84]) if len(finite) else (np.nan,) * 2
+    )
     result[f"{name}_ci68"] = [float(low), float(high)]
   return result
 

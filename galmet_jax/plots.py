@@ -179,8 +179,9 @@ def training_curves(
   if np.nanmin(rates, initial=np.inf) > 0:
     lower.set_yscale("log")
     # Not down to a cosine's last steps, which are all but zero.
-    floor = np.fmin.reduce(np.fmax.reduce(rates, axis=1)) / 2000
-    lower.set_ylim(bottom=np.fmax(floor, lower.get_ylim()[0]))
+    peaks = [np.nanmax(rate) for rate in rates if np.isfinite(rate).any()]
+    floor = min(peaks, default=0.0) / 2000
+    lower.set_ylim(bottom=max(floor, lower.get_ylim()[0]))
   upper.set_ylabel("Loss, RMSE")
   lower.set(xlabel="Step", ylabel="Learning rate")
   whole = ticker.MaxNLocator(8, integer=True, steps=[1, 2, 5, 10])

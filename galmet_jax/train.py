@@ -95,14 +95,18 @@ def _train_phase(
       step += 1
       pending.append((step, values))
       epoch, position = divmod(step, this.steps_per_epoch)
-      save = not position or not step % config.train.checkpoint_every_steps
+      save = (
+        step % config.train.checkpoint_every_steps == 0
+        or step == this.num_steps
+      )
       # The order of record, validate and save makes a kill in between
       # harmless: the next start cuts the record back to the step it restores.
-      if save or len(pending) == config.train.log_every_steps:
+      epoch_ends = position == 0
+      if save or epoch_ends or len(pending) == config.train.log_every_steps:
         losses = _record(jax.device_get(pending), phase, writer, latest)
-        bar.update(epoch + bool(position), losses)
+        bar.update(epoch if epoch_ends else epoch + 1, losses)
         pending = []
-      if not position:
+      if epoch_ends:
         rmse = _validate(this, state, epoch, writer, best)
         bar.say(f"epoch {epoch}: validation RMSE {rmse:.4f}")
       if save:

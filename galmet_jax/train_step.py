@@ -32,7 +32,8 @@ def loss_value(
     Scalar, in the targets' units (squared for mse and huber).
   """
   if config.loss == "huber":
-    return optax.huber_loss(predictions, targets, config.huber_delta).mean()
+    delta = config.huber_delta
+    return optax.huber_loss(predictions, targets, delta=delta).mean()
   mse = jnp.mean((predictions - targets) ** 2)
   if config.loss == "mse":
     return mse

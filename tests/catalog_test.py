@@ -170,12 +170,12 @@ def bad_images():
 @pytest.mark.parametrize("found", bad_images())
 def test_refuses_bad_images(found):
   with pytest.raises(images.ImageError, match=f"{OBJID}.*128 x 128.*{found}"):
-    images.check_image(OBJID, bad_images()[found])
+    images.decode(OBJID, bad_images()[found])
 
 
 def test_accepts_good_images():
-  images.check_image(OBJID, fake_layout.jpeg(1))
-  images.check_image(OBJID, fake_layout.jpeg(1, size=64), size=64)
+  images.decode(OBJID, fake_layout.jpeg(1))
+  images.decode(OBJID, fake_layout.jpeg(1, size=64), size=64)
 
 
 def test_size_is_checked_before_decoding(monkeypatch):
@@ -188,9 +188,9 @@ def test_size_is_checked_before_decoding(monkeypatch):
 
   monkeypatch.setattr(ImageFile.ImageFile, "load", load)
   with pytest.raises(images.ImageError, match="4000 x 4000"):
-    images.check_image(OBJID, bytes(data))
+    images.decode(OBJID, bytes(data))
   with pytest.raises(AssertionError, match="decoded"):
-    images.check_image(OBJID, GOOD)
+    images.decode(OBJID, GOOD)
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path):

@@ -14,14 +14,14 @@ from galmet_jax import schedules
 from galmet_jax import train_state
 
 FULL = {
-  18: dict(stage_sizes=(2, 2, 2, 2)),
-  34: dict(stage_sizes=(3, 4, 6, 3)),
-  50: dict(stage_sizes=(3, 4, 6, 3), block=models.BottleneckBlock),
+  18: {"stage_sizes": (2, 2, 2, 2)},
+  34: {"stage_sizes": (3, 4, 6, 3)},
+  50: {"stage_sizes": (3, 4, 6, 3), "block": models.BottleneckBlock},
 }
 
 
 def tiny(**changes):
-  defaults = dict(stage_sizes=(1, 1), width=8, head_width=16)
+  defaults = {"stage_sizes": (1, 1), "width": 8, "head_width": 16}
   return models.ResNet(**{**defaults, **changes})
 
 

@@ -128,5 +128,5 @@ def test_rate_of_unknown_group(config):
 
 def test_missing_rate(config):
   config.all_sgdr.rates = {"early": 0.1, "head": 0.1}
-  with pytest.raises(ValueError, match="all_sgdr .*expected a rate for each"):
+  with pytest.raises(ValueError, match=r"all_sgdr .*expected a rate for each"):
     schedules.make_phases(config, STEPS)

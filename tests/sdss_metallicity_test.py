@@ -162,13 +162,13 @@ def test_kill_in_mid_build_leaves_nothing_complete(tmp_path, layout, caplog):
     from tfds_sdss import build, images
     from tfds_sdss.sdss_metallicity import demo500
     demo500.HASHES = pathlib.Path(sys.argv[1])
-    check_image, calls = images.check_image, []
-    def check_and_die(objid, data):
+    decode, calls = images.decode, []
+    def decode_and_die(objid, data):
       calls.append(objid)
       if len(calls) == 14:
         os.kill(os.getpid(), signal.SIGKILL)
-      check_image(objid, data)
-    images.check_image = check_and_die
+      decode(objid, data)
+    images.decode = decode_and_die
     build.build('demo500', sys.argv[2], sys.argv[3])
   """
   data = tmp_path / "data"

@@ -1,9 +1,10 @@
-"""JPEG images of galaxies: check every byte before one is stored."""
+"""JPEG images of galaxies: the one decoder, which checks every byte."""
 
 from __future__ import annotations
 
 import io
 
+import numpy as np
 from PIL import Image
 
 from tfds_sdss import catalog
@@ -19,16 +20,19 @@ class ImageError(catalog.DataError):
   """A file is not a complete RGB JPEG of the expected size."""
 
 
-def check_image(objid: int, data: bytes, size: int = SIZE) -> None:
-  """Decodes one image in full to prove that it can be.
+def decode(objid: int, data: bytes, size: int = SIZE) -> np.ndarray:
+  """Decodes one image in full.
 
-  TFDS stores whatever bytes it is given, and a bad one would fail only when
-  read, in the middle of a training run.
+  Before an image is stored too: TFDS stores whatever bytes it is given, and a
+  bad one would fail only when read, in the middle of a training run.
 
   Args:
     objid: SDSS objID, for the message.
     data: the file's bytes.
     size: expected width and height, pixels.
+
+  Returns:
+    uint8 `[size, size, 3]`.
 
   Raises:
     ImageError: if `data` is empty, too large, not a JPEG, cut short, not RGB
@@ -52,7 +56,7 @@ def check_image(objid: int, data: bytes, size: int = SIZE) -> None:
         raise refuse("{} x {} pixels".format(*image.size))
       if image.mode != "RGB":
         raise refuse(f"the colour mode {image.mode}")
-      image.load()
+      pixels = np.asarray(image)
   except (Image.UnidentifiedImageError, Image.DecompressionBombError):
     raise refuse(_kind(data)) from None
   except (OSError, SyntaxError) as error:
@@ -60,6 +64,7 @@ def check_image(objid: int, data: bytes, size: int = SIZE) -> None:
   # Pillow stops reading after the last row and ignores what follows.
   if not data.endswith(_END_OF_IMAGE):
     raise refuse("a JPEG without its end marker (cut short, or text appended)")
+  return pixels
 
 
 def _kind(data: bytes) -> str:

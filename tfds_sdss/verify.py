@@ -85,7 +85,7 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
       labels.append(oh_p50)
       try:
         catalog.check_label(objid, oh_p50)
-        images.check_image(objid, image)
+        images.decode(objid, image)
       except catalog.DataError as error:
         problems.append(f"{split}: {error}")
       if objid in first_split:

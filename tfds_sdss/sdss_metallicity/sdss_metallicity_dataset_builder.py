@@ -99,7 +99,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Yields (objID, example), each one checked."""
     for example in examples:
       catalog.check_label(example["objid"], example["oh_p50"])
-      images.check_image(example["objid"], example["image"])
+      images.decode(example["objid"], example["image"])
       yield example["objid"], example
 
   def _simulate(self) -> dict[str, list[dict]]:

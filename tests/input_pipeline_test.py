@@ -1,0 +1,284 @@
+"""What is read from the disk, what is refused, and in which order it comes."""
+
+import io
+import sys
+import types
+
+import fake_layout
+import ml_collections
+import numpy as np
+from PIL import Image
+import pytest
+
+from galmet_jax import input_pipeline
+import tfds_sdss
+from tfds_sdss import build
+from tfds_sdss import catalog
+from tfds_sdss import images
+from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
+
+OBJID = fake_layout.OBJID
+
+
+def config_of(crop=128, targets=("oh_p50",)):
+  return ml_collections.ConfigDict({"crop": crop, "targets": targets})
+
+
+def build_fake(patch, folder, examples):
+  """Builds the mock sample out of the examples, good or bad."""
+  module = fake_layout.mock_module(examples)
+  patch.setitem(sys.modules, "tfds_sdss.mock", module)
+  patch.setattr(tfds_sdss, "mock", module, raising=False)
+  builder = sdss_metallicity_dataset_builder.Builder
+  config = builder.builder_configs["mock"]
+  patch.setattr(config, "num_examples", len(examples))
+  # The builder would refuse what these tests feed to the reader.
+  with pytest.MonkeyPatch.context() as lenient:
+    lenient.setattr(catalog, "check_label", lambda *args: None)
+    lenient.setattr(images, "decode", lambda *args: None)
+    return build.build("mock", str(folder))
+
+
+def good_examples():
+  return [
+    fake_layout.example(OBJID + i, 8.5 + i / 100) for i in reversed(range(30))
+  ]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    return build_fake(patch, tmp_path_factory.mktemp("fake"), good_examples())
+
+
+@pytest.fixture(scope="module")
+def splits(sample):
+  return input_pipeline.load(sample, config_of(targets=("z", "oh_p50")))
+
+
+def test_splits_are_sorted_by_objid(splits):
+  assert tuple(splits) == ("train", "validation", "test")
+  for name, split in splits.items():
+    expected = [
+      OBJID + i for i in range(30) if catalog.split_of(OBJID + i) == name
+    ]
+    assert len(split) == len(expected) > 0
+    np.testing.assert_array_equal(split.objid, expected)
+    assert split.objid.dtype == np.int64
+
+
+def test_rows_belong_together(splits):
+  for split in splits.values():
+    assert split.targets.dtype == np.float32
+    assert split.images.dtype == np.uint8
+    assert split.images.shape == (len(split), 128, 128, 3)
+    number = split.objid - OBJID
+    # In the order of `data.targets`.
+    expected = np.stack([np.full(len(split), 0.1), 8.5 + number / 100], axis=1)
+    np.testing.assert_array_equal(split.targets, expected.astype(np.float32))
+    for objid, image in zip(split.objid.tolist(), split.images, strict=True):
+      with Image.open(io.BytesIO(fake_layout.jpeg(objid))) as file:
+        np.testing.assert_array_equal(image, np.asarray(file))
+
+
+def test_columns_of_the_catalogue(splits):
+  for split in splits.values():
+    assert {"oh_true", "z"} <= set(split.columns) <= {"oh_true", "z", "oh_p50"}
+    assert all(c.dtype == np.float32 for c in split.columns.values())
+    np.testing.assert_array_equal(split.columns["oh_true"], split.targets[:, 1])
+
+
+def test_unknown_target_lists_those_at_hand(sample):
+  with pytest.raises(
+    catalog.DataError,
+    match=r"no target \['oh_p5'\].*\['oh_p50', 'oh_true', 'z'\]",
+  ):
+    input_pipeline.load(sample, config_of(targets=("oh_p50", "oh_p5")))
+
+
+def test_crop_larger_than_the_image(sample):
+  with pytest.raises(
+    catalog.DataError,
+    match=r"are 128×128; expected at least data.crop=129",
+  ):
+    input_pipeline.load(sample, config_of(crop=129))
+
+
+# Of the training split.
+BAD = next(
+  OBJID + i for i in range(4, 30) if catalog.split_of(OBJID + i) == "train"
+)
+
+
+def spoilt(**changes):
+  return [
+    {**example, **changes} if example["objid"] == BAD else example
+    for example in good_examples()
+  ]
+
+
+@pytest.mark.parametrize(
+  ("label", "shown"),
+  [
+    (np.nan, "nan"),
+    (np.inf, "inf"),
+    (-9999.0, "-9999"),
+    (6.9, "6.9"),
+    (10.5, "10.5"),
+  ],
+)
+def test_bad_label_is_named(tmp_path, monkeypatch, label, shown):
+  bad = build_fake(monkeypatch, tmp_path, spoilt(oh_p50=label))
+  with pytest.raises(
+    catalog.DataError,
+    match=rf"oh_p50 of objid {BAD} is {shown}.*between 7 and 10 \(1 such",
+  ):
+    input_pipeline.load(bad, config_of())
+
+
+def test_missing_value_of_another_target(tmp_path, monkeypatch):
+  # oh_true takes the value of oh_p50 in the fake sample.
+  bad = build_fake(monkeypatch, tmp_path, spoilt(oh_p50=-9999.0))
+  with pytest.raises(
+    catalog.DataError, match=rf"oh_true of objid {BAD} is -9999"
+  ):
+    input_pipeline.load(bad, config_of(targets=("z", "oh_true")))
+
+
+WHOLE = fake_layout.jpeg(1)
+
+
+@pytest.mark.parametrize(
+  "data",
+  [
+    WHOLE[: len(WHOLE) // 2],
+    b"\xff\xd8\xff" + bytes(range(200)),
+    b"<html>not found</html>",
+    fake_layout.jpeg(1, kind="PNG"),
+    b"",
+  ],
+  ids=["cut short", "garbage", "HTML", "PNG", "empty"],
+)
+def test_broken_image_is_named(tmp_path, monkeypatch, data):
+  bad = build_fake(monkeypatch, tmp_path, spoilt(image=data))
+  with pytest.raises(
+    catalog.DataError,
+    match=f"objID {BAD}: expected an RGB JPEG of 128 x 128 pixels",
+  ):
+    input_pipeline.load(bad, config_of())
+
+
+def test_image_that_is_not_square(tmp_path, monkeypatch):
+  file = io.BytesIO()
+  Image.new("RGB", (128, 96)).save(file, "JPEG")
+  bad = build_fake(monkeypatch, tmp_path, spoilt(image=file.getvalue()))
+  with pytest.raises(
+    catalog.DataError, match=f"objID {BAD}: .* found 128 x 96 pixels"
+  ):
+    input_pipeline.load(bad, config_of(crop=64))
+
+
+def test_grey_image_is_refused(tmp_path, monkeypatch):
+  grey = fake_layout.jpeg(1, mode="L")
+  bad = build_fake(monkeypatch, tmp_path, spoilt(image=grey))
+  with pytest.raises(catalog.DataError, match="found the colour mode L"):
+    input_pipeline.load(bad, config_of())
+
+
+def stub(sources):
+  """Returns what `load` asks of a builder, with sources TFDS cannot write."""
+  return types.SimpleNamespace(
+    info=types.SimpleNamespace(
+      full_name="sdss_metallicity/mock/1.0.0",
+      name="sdss_metallicity",
+      features={"image": types.SimpleNamespace(shape=(128, 128, 3))},
+    ),
+    builder_config=types.SimpleNamespace(name="mock"),
+    as_data_source=lambda split, decoders: sources[split],
+  )
+
+
+def test_empty_split_is_named():
+  example = fake_layout.example(OBJID)
+  builder = stub({"train": [example], "validation": [], "test": [example]})
+  with pytest.raises(
+    catalog.DataError,
+    match=r"'validation' of sdss_metallicity/mock/1.0.0 holds no example.*"
+    r"tfds_sdss verify sdss_metallicity/mock",
+  ):
+    input_pipeline.load(builder, config_of())
+
+
+def test_objid_twice_is_named():
+  twice = [fake_layout.example(OBJID + i % 2) for i in range(3)]
+  builder = stub({"train": twice, "validation": twice, "test": twice})
+  with pytest.raises(
+    catalog.DataError, match=f"{OBJID} occurs twice in split 'train'"
+  ):
+    input_pipeline.load(builder, config_of())
+
+
+def epoch_of(seed, epoch, num_examples=23, batch_size=5):
+  steps = num_examples // batch_size
+  return [
+    input_pipeline.batch_indices(
+      seed, epoch * steps + i, num_examples, batch_size
+    )
+    for i in range(steps)
+  ]
+
+
+def test_an_epoch_shows_no_example_twice():
+  for epoch in range(3):
+    batches = epoch_of(0, epoch)
+    assert all(b.shape == (5,) and b.dtype == np.int32 for b in batches)
+    seen = np.concatenate(batches)
+    # The remainder of three is dropped.
+    assert len(seen) == len(set(seen.tolist())) == 20
+    assert seen.min() >= 0
+    assert seen.max() < 23
+
+
+def test_whole_epoch_is_a_permutation():
+  seen = np.concatenate(epoch_of(0, 0, num_examples=20))
+  np.testing.assert_array_equal(np.sort(seen), np.arange(20))
+  assert (seen != np.arange(20)).any()
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+  orders = {
+    tuple(np.concatenate(epoch_of(seed, epoch)).tolist())
+    for _ in range(2)
+    for seed in (0, 1)
+    for epoch in range(4)
+  }
+  assert len(orders) == 8
+
+
+def test_dropped_remainder_differs_between_epochs():
+  dropped = {
+    frozenset(range(23)) - {*np.concatenate(epoch_of(0, epoch)).tolist()}
+    for epoch in range(5)
+  }
+  assert len(dropped) > 1
+  assert all(len(rest) == 3 for rest in dropped)
+
+
+def test_steps_per_epoch():
+  assert input_pipeline.steps_per_epoch(23, 5) == 4
+  assert input_pipeline.steps_per_epoch(5, 5) == 1
+  with pytest.raises(
+    catalog.DataError,
+    match=r"has 4 examples; .*train.batch_size=5. Lower --config",
+  ):
+    input_pipeline.steps_per_epoch(4, 5)
+
+
+@pytest.mark.parametrize("num_examples", [1, 4, 7, 8])
+def test_evaluation_batches_have_each_example_once(num_examples):
+  batches = input_pipeline.evaluation_batches(num_examples, 4)
+  assert len(batches) == -(-num_examples // 4)
+  assert all(indices.shape == (4,) for indices, _ in batches)
+  counted = np.concatenate([indices[:count] for indices, count in batches])
+  np.testing.assert_array_equal(counted, np.arange(num_examples))
+  assert max(indices.max() for indices, _ in batches) < num_examples

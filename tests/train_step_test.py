@@ -1,0 +1,291 @@
+"""One update: its loss, what it leaves alone, and where it runs."""
+
+import dataclasses
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import resnet34
+from galmet_jax import models
+from galmet_jax import optimizers
+from galmet_jax import schedules
+from galmet_jax import sharding
+from galmet_jax import train_state
+from galmet_jax import train_step
+
+SIZE, NUM_EXAMPLES, BATCH = 32, 24, 8
+FROZEN = ("stem", "stage1", "stage2")
+
+
+def config_of(batch_size=BATCH, views_per_image=1):
+  config = resnet34.get_config("as_intended")
+  config.model.stage_sizes = (1, 1)
+  config.model.width = 8
+  config.model.head_width = 16
+  config.model.dtype = "float32"
+  config.data.crop = SIZE
+  config.optim.groups = {
+    "early": ("stem", "stage1"),
+    "late": ("stage2",),
+    "head": ("head",),
+  }
+  config.optim.weight_decay = 0.0
+  config.train.batch_size = batch_size
+  config.train.views_per_image = views_per_image
+  return config
+
+
+def phase_of(config, name):
+  phases = schedules.make_phases(config.optim, 3)
+  return next(phase for phase in phases if phase.name == name)
+
+
+@pytest.fixture(scope="module")
+def start():
+  """Fresh parameters and statistics: numpy arrays by module."""
+  model = models.from_config(config_of().model, 1)
+  x = jnp.zeros((1, SIZE, SIZE, 3))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+  rng = np.random.default_rng(0)
+  flat = {
+    path: np.float32(
+      rng.uniform(0.5, 1.5, leaf.shape)
+      if path[-1] in ("scale", "var")
+      else rng.normal(0, 0.1, leaf.shape)
+    )
+    for path, leaf in traverse_util.flatten_dict(shapes).items()
+  }
+  return traverse_util.unflatten_dict(flat)
+
+
+class Step:
+  """The compiled step of a phase, on some devices, with its own data."""
+
+  def __init__(self, start, phase, num_devices=1, **changes):
+    self.config = config_of(**changes)
+    self.phase = phase_of(self.config, phase)
+    self.mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    rng = np.random.default_rng(1)
+    shape = (NUM_EXAMPLES, SIZE, SIZE, 3)
+    self.arrays = self.put(
+      (
+        rng.integers(0, 256, shape, np.uint8),
+        np.float32(rng.normal(8.9, 0.2, (NUM_EXAMPLES, 1))),
+      )
+    )
+    self.start = start
+    self.compiled = train_step.compile_train_step(
+      self.state(),
+      *self.arrays,
+      self.mesh,
+      model=models.from_config(self.config.model, 1),
+      tx=optimizers.make_optimizer(self.config.optim, self.phase),
+      phase=self.phase,
+      config=self.config,
+    )
+
+  def put(self, tree):
+    return jax.device_put(tree, sharding.replicated(self.mesh))
+
+  def state(self, step=0):
+    params = jax.tree.map(jnp.array, self.start["params"])
+    stats = jax.tree.map(jnp.array, self.start["batch_stats"])
+    state = train_state.TrainState(jnp.int32(step), params, stats, None)
+    state = train_state.start_phase(state, self.config.optim, self.phase)
+    return self.put(state)
+
+  def __call__(self, state, indices):
+    indices = jax.device_put(
+      np.asarray(indices, np.int32), sharding.along_data(self.mesh)
+    )
+    return self.compiled(state, *self.arrays, indices)
+
+  @property
+  def flops(self):
+    return self.compiled.cost_analysis()["flops"]
+
+
+INDICES = np.random.default_rng(2).permutation(NUM_EXAMPLES)[:BATCH]
+
+
+@pytest.fixture(scope="module")
+def unfrozen(start):
+  return Step(start, "all_constant")
+
+
+@pytest.fixture(scope="module")
+def frozen(start):
+  return Step(start, "head_only")
+
+
+@pytest.fixture(scope="module")
+def frozen_views(start):
+  return Step(start, "head_only", views_per_image=5)
+
+
+def same(one, other):
+  """Tells for each leaf whether all bits are the same."""
+  return jax.tree.leaves(
+    jax.tree.map(lambda x, y: np.array_equal(x, y), one, other)
+  )
+
+
+def optim(loss):
+  config = resnet34.get_config().optim
+  config.loss = loss
+  config.huber_delta = 0.15
+  return config
+
+
+def test_losses_are_those_of_numpy():
+  rng = np.random.default_rng(0)
+  predictions, targets = np.float32(rng.normal(9, 0.2, (2, 40, 2)))
+  delta = np.abs(np.float64(predictions) - targets)
+  assert (delta < 0.15).any()
+  assert (delta > 0.15).any()
+  expected = {
+    "rmse": np.sqrt(np.mean(delta**2)),
+    "mse": np.mean(delta**2),
+    "huber": np.mean(
+      np.where(delta < 0.15, delta**2 / 2, 0.15 * (delta - 0.15 / 2))
+    ),
+  }
+  for loss, value in expected.items():
+    found = train_step.loss_value(predictions, targets, optim(loss))
+    assert float(found) == pytest.approx(value, rel=1e-5), loss
+
+
+@pytest.mark.parametrize("loss", ["rmse", "mse", "huber"])
+def test_gradient_is_finite_without_error(loss):
+  labels = jnp.full((4, 1), 8.9)
+  gradient = jax.grad(train_step.loss_value)(labels, labels, optim(loss))
+  np.testing.assert_array_equal(gradient, np.zeros((4, 1)))
+
+
+def test_gradient_of_the_rmse():
+  predictions, targets = jnp.array([[3.0], [4.0]]), jnp.zeros((2, 1))
+  gradient = jax.grad(train_step.loss_value)(
+    predictions, targets, optim("rmse")
+  )
+  # Δ / (n · RMSE)
+  rmse = np.sqrt(12.5)
+  np.testing.assert_allclose(gradient, [[1.5 / rmse], [2 / rmse]], rtol=1e-6)
+
+
+def test_unknown_loss():
+  with pytest.raises(ValueError, match="'mae'; expected rmse, mse or huber"):
+    train_step.loss_value(jnp.zeros((1, 1)), jnp.zeros((1, 1)), optim("mae"))
+
+
+def test_unfrozen_step_moves_everything(unfrozen, start):
+  state, values = unfrozen(unfrozen.state(), INDICES)
+  assert int(state.step) == 1
+  assert set(values) == {"loss", "grad_norm"}
+  assert not any(same(state.batch_stats, start["batch_stats"]))
+  changes = jax.tree.map(
+    lambda x, y: np.abs(x - y).max(), state.params, start["params"]
+  )
+  assert min(jax.tree.leaves(changes)) > 0
+
+
+def test_first_update_is_the_gradient_times_the_groups_rate(unfrozen, start):
+  state, values = unfrozen(unfrozen.state(), INDICES)
+  total = 0
+  for group, rate in (("early", 1e-3), ("late", 1e-2), ("head", 1e-1)):
+    for module in unfrozen.config.optim.groups[group]:
+      gradient = jax.tree.map(
+        lambda old, new, rate=rate: (np.float64(old) - new) / rate,
+        start["params"][module],
+        state.params[module],
+      )
+      total += sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient))
+  assert float(values["grad_norm"]) == pytest.approx(np.sqrt(total), rel=1e-3)
+
+
+def test_same_step_has_the_same_bits_and_another_step_other_ones(unfrozen):
+  first, again, later = (
+    unfrozen(unfrozen.state(step), INDICES) for step in (0, 0, 1)
+  )
+  assert all(same(first, again))
+  # Other views and other dropout.
+  assert float(later[1]["loss"]) != float(first[1]["loss"])
+
+
+def test_some_steps_on_one_batch_lower_its_loss(unfrozen):
+  state, losses = unfrozen.state(), []
+  for _ in range(12):
+    state, values = unfrozen(state, INDICES)
+    losses.append(float(values["loss"]))
+  assert int(state.step) == 12
+  assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+def test_state_is_donated(unfrozen):
+  state = unfrozen.state()
+  unfrozen(state, INDICES)
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+  assert not any(array.is_deleted() for array in unfrozen.arrays)
+
+
+def test_frozen_step_leaves_the_frozen_modules_alone(frozen, start):
+  state = frozen.state()
+  for _ in range(2):
+    state, _ = frozen(state, INDICES)
+  for module in FROZEN:
+    for tree, before in (
+      (state.params, start["params"]),
+      (state.batch_stats, start["batch_stats"]),
+    ):
+      assert all(same(tree[module], before[module]))
+  assert not any(same(state.params["head"], start["params"]["head"]))
+  assert not any(same(state.batch_stats["head"], start["batch_stats"]["head"]))
+
+
+def test_frozen_step_has_no_backward_pass_of_the_backbone(frozen, unfrozen):
+  assert frozen.flops < 0.5 * unfrozen.flops
+
+
+def test_views_per_image_multiply_the_work(frozen, frozen_views):
+  assert frozen_views.flops == pytest.approx(5 * frozen.flops, rel=0.1)
+
+
+def test_views_of_an_image_are_as_images_of_their_own(start, frozen_views):
+  # Five views of 8 images in a batch, or a batch of 40 with repetitions.
+  found = frozen_views(frozen_views.state(), INDICES)
+  repeated = Step(start, "head_only", batch_size=5 * BATCH)
+  expected = repeated(repeated.state(), np.repeat(INDICES, 5))
+  for one, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_one_device_and_four_agree(unfrozen, start):
+  spread = Step(start, "all_constant", num_devices=4)
+  one, values = unfrozen(unfrozen.state(), INDICES)
+  four, same_values = spread(spread.state(), INDICES)
+  for name in values:
+    assert float(same_values[name]) == pytest.approx(
+      float(values[name]), rel=1e-4
+    )
+  for field in ("params", "batch_stats", "opt_state"):
+    for a, b in zip(
+      jax.tree.leaves(getattr(one, field)),
+      jax.tree.leaves(getattr(four, field)),
+      strict=True,
+    ):
+      assert len(b.devices()) == 4
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+def test_new_phase_starts_a_new_optimiser(unfrozen):
+  state, _ = unfrozen(unfrozen.state(), INDICES)
+  assert any(leaf.any() for leaf in jax.tree.leaves(state.opt_state))
+  fresh = train_state.start_phase(state, unfrozen.config.optim, unfrozen.phase)
+  assert not any(leaf.any() for leaf in jax.tree.leaves(fresh.opt_state))
+  assert dataclasses.replace(fresh, opt_state=None) == dataclasses.replace(
+    state, opt_state=None
+  )

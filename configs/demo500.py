@@ -24,11 +24,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.weight_decay = 0.01
   config.optim.phases = ("all_sgdr",)
   config.optim.all_sgdr.cycles = 1
-  config.optim.all_sgdr.cycle_len = 30
+  config.optim.all_sgdr.cycle_len = 40
   config.optim.all_sgdr.rates = {"early": 1e-3, "late": 1e-3, "head": 1e-3}
   config.train.batch_size = 16
   config.train.log_every_steps = 5
-  config.train.checkpoint_every_steps = 100
+  config.train.checkpoint_every_steps = 80
   config.eval.batch_size = 32
   config.eval.tta = "dihedral"
   return config

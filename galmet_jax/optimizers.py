@@ -25,7 +25,7 @@ def group_of_module(
     modules: the network's top-level modules.
 
   Returns:
-    For each module its group.
+    For each module its group, in the order of `modules`.
 
   Raises:
     ValueError: unless each module stands in exactly one group and each group
@@ -37,7 +37,8 @@ def group_of_module(
       f"optim.groups is {dict(groups)}; expected each of {modules} in exactly "
       "one group, and no empty group."
     )
-  return {module: group for group in groups for module in groups[group]}
+  group_of = {module: group for group in groups for module in groups[group]}
+  return {module: group_of[module] for module in modules}
 
 
 def split(

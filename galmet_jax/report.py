@@ -81,10 +81,9 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     "evaluate_images_per_s": images / seconds,
   }
   rows = logging.read(this.workdir)
-  groups = tuple(config.optim.groups)
   if rows:
     plots.training_curves(
-      this.workdir / "figures" / "training_curves.png", rows, groups
+      this.workdir / "figures" / "training_curves.png", rows, this.groups
     )
   path = this.workdir / "summary.json"
   path.write_text(json.dumps(summary, indent=2) + "\n")

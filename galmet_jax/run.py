@@ -161,6 +161,14 @@ class Run:
     return self.phases[-1].end
 
   @property
+  def groups(self) -> tuple[str, ...]:
+    """Layer groups from stem to head; a ConfigDict is in alphabetical order."""
+    group_of = optimizers.group_of_module(
+      self.config.optim.groups, models.MODULES
+    )
+    return tuple(dict.fromkeys(group_of.values()))
+
+  @property
   def views_per_step(self) -> int:
     """Images that the network sees in a training step."""
     train = self.config.train

@@ -14,7 +14,6 @@ from galmet_jax import checkpoints
 from galmet_jax import evaluate
 from galmet_jax import logging
 from galmet_jax import metrics
-from galmet_jax import models
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import schedules
@@ -51,7 +50,7 @@ def train_and_evaluate(
   if state is None:
     state = this.initial_state()
   first_step = int(state.step)
-  _print_overview(state, config)
+  _print_overview(this, state)
   if first_step:
     print(f"Going on from step {first_step} of {this.num_steps}.", flush=True)
   timing = {"data_s": this.data_seconds, "compile_s": 0.0, "train_s": 0.0}
@@ -175,15 +174,10 @@ def _validate(
   return rmse
 
 
-def _print_overview(
-  state: train_state.TrainState, config: ml_collections.ConfigDict
-) -> None:
+def _print_overview(this: run.Run, state: train_state.TrainState) -> None:
   print(parameter_overview.get_parameter_overview(state.params))
-  # From the stem on; a ConfigDict is in alphabetical order.
-  for group, modules in sorted(
-    config.optim.groups.items(),
-    key=lambda item: models.MODULES.index(item[1][0]),
-  ):
+  for group in this.groups:
+    modules = this.config.optim.groups[group]
     size = sum(
       leaf.size
       for module in modules

@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.weight_decay = 0.01
   config.optim.phases = ("all_sgdr",)
   config.optim.all_sgdr.cycles = 1
-  config.optim.all_sgdr.cycle_len = 40
+  config.optim.all_sgdr.cycle_len = 30
   config.optim.all_sgdr.rates = {"early": 1e-3, "late": 1e-3, "head": 1e-3}
   config.train.batch_size = 16
   config.train.log_every_steps = 5

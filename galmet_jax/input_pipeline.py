@@ -20,7 +20,7 @@ class Split:
     objid: int64 `[N]`; kept out of JAX, which would cut it to 32 bits.
     images: uint8 `[N, S, S, 3]`.
     targets: float32 `[N, T]`, in the order of `data.targets`.
-    columns: the catalogue's other columns, float32 `[N]` each.
+    columns: the catalogue's columns, targets included, float32 `[N]` each.
   """
 
   objid: np.ndarray
@@ -93,10 +93,12 @@ def _load_split(
     for column in sorted(others)
   }
   size = builder.info.features["image"].shape[0]
-  if size < config.crop:
+  # An odd difference would shift every view by half a pixel, and blur it.
+  if size < config.crop or (size - config.crop) % 2:
     raise catalog.DataError(
-      f"The images of {builder.info.full_name} are {size}×{size}; expected at "
-      f"least data.crop={config.crop} pixels. Lower --config.data.crop."
+      f"The images of {builder.info.full_name} are {size}×{size}, from which "
+      f"data.crop={config.crop} cannot be cut; expected at most {size} and an "
+      "even number less. Change --config.data.crop."
     )
   with concurrent.futures.ThreadPoolExecutor() as pool:
     pixels = pool.map(

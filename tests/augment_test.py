@@ -223,9 +223,9 @@ def test_no_augmentation_leaves_the_symmetries():
   config = resnet34.get_config().augment
   config.zoom_probability = config.rotation_probability = 0.0
   config.lighting = 0.0
-  views = augment.random_views(cheap_key(1), 16, config)
-  images = noise(16, 24)
-  found = np.rint(255 * pixels(images, views, 24))
+  views = augment.random_views(cheap_key(1), 12, config)
+  images = noise(12, 40)
+  found = np.rint(255 * pixels(images, views, 40))
   for image, number, view in zip(images, views.dihedral, found, strict=True):
     np.testing.assert_array_equal(view, symmetry(image, int(number)))
 

@@ -96,12 +96,13 @@ def test_unknown_target_lists_those_at_hand(sample):
     input_pipeline.load(sample, config_of(targets=("oh_p50", "oh_p5")))
 
 
-def test_crop_larger_than_the_image(sample):
+@pytest.mark.parametrize("crop", [129, 95])
+def test_crop_that_does_not_fit_the_image(sample, crop):
   with pytest.raises(
     catalog.DataError,
-    match=r"are 128×128; expected at least data.crop=129",
+    match=f"are 128×128, from which data.crop={crop} cannot",
   ):
-    input_pipeline.load(sample, config_of(crop=129))
+    input_pipeline.load(sample, config_of(crop=crop))
 
 
 # Of the training split.

@@ -169,7 +169,9 @@ class Head(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, frozen: bool) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, *, train: bool, frozen: bool = False
+  ) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, num_targets]`."""
     bn = functools.partial(
       _BatchNorm,

@@ -1,9 +1,11 @@
-"""ResNet-34 on 128×128 gri images: Wu & Boada (2019).
+"""ResNet-34 on 128×128 gri images: the recipe of Wu & Boada (2019).
 
-    python main.py --config=configs/resnet34.py:as_published --workdir=W
+  python main.py --config=configs/resnet34.py:as_published --workdir=W
 
-Reaches, on the paper's 20,466 test galaxies, RMSE 0.085 dex (the paper's
-figure, with ImageNet weights; there in 25-30 minutes on a P100).
+The paper reports, on its 20,466 test galaxies and from ImageNet weights, an
+RMSE of 0.085 dex after 25-30 minutes on a P100. Here the network starts from
+random weights; nobody has run this config on the SDSS sample yet, which comes
+with version 0.2.
 
 Variants:
   as_published: one rate of 0.1 for all layers, as the authors' runs had it.

@@ -115,9 +115,10 @@ def tta_views(
     raise ValueError(
       f"eval.tta is {kind!r}; expected none, random or dihedral."
     )
-  # Folded to 32 bits on the host: jnp would cut an int64 silently.
-  digest = (objid ^ (objid >> 32)).astype(np.uint32)
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, digest)
+  # In two halves, made on the host: jnp would cut an int64 silently.
+  fold_in = jax.vmap(jax.random.fold_in)
+  keys = fold_in(jnp.broadcast_to(key, n), (objid >> 32).astype(np.uint32))
+  keys = fold_in(keys, objid.astype(np.uint32))
 
   @jax.jit
   def draw(view):

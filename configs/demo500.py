@@ -1,6 +1,13 @@
-"""ResNet-34 from random weights on the 500 real galaxies of convnet-demo.
+"""ResNet-34 from random weights on the real galaxies of convnet-demo.
 
-python main.py --config=configs/demo500.py --workdir=W
+  python main.py --config=configs/demo500.py --workdir=W
+
+On 256 of these galaxies it reached a test RMSE of 0.106 dex on 80 others
+(training mean 0.197, random forest 0.111) in 13.5 minutes on two CPU cores;
+see README.md for the division. Chosen on a quarter of the training galaxies,
+held out of the rest, with one seed: 40 epochs did better than 15 there but
+take longer than a demonstration should, and rotations of ±180° did no better
+than ±10°.
 """
 
 import ml_collections

@@ -1,6 +1,10 @@
-"""ResNet-34 on mock galaxies, a few minutes on two CPU cores.
+"""ResNet-34 on mock galaxies: from nothing to figures in minutes.
 
-python main.py --config=configs/quickstart.py --workdir=runs/quickstart
+  python main.py --config=configs/quickstart.py --workdir=runs/quickstart
+
+Renders 2,000 synthetic galaxies, trains on 1,386 of them for two epochs and
+reaches a test RMSE of 0.108 dex (training mean 0.200, random forest on gri
+magnitudes 0.134) in six minutes on two CPU cores.
 """
 
 import ml_collections

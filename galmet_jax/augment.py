@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from galmet_jax import errors
+
 # Channel statistics of ImageNet, for which the pretrained weights were made.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -104,7 +106,7 @@ def tta_views(
     A list of views with n rows, the plain image first.
 
   Raises:
-    ValueError: if `kind` is none of the three.
+    ConfigError: if `kind` is none of the three.
   """
   n = len(objid)
   if kind == "none":
@@ -112,7 +114,7 @@ def tta_views(
   if kind == "dihedral":
     return [plain_views(n, symmetry) for symmetry in range(8)]
   if kind != "random":
-    raise ValueError(
+    raise errors.ConfigError(
       f"eval.tta is {kind!r}; expected none, random or dihedral."
     )
   # In two halves, made on the host: jnp would cut an int64 silently.

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from galmet_jax import errors
+
 # Top-level modules in the order in which an image meets them. Layer groups
 # are unions of these (`optimizers.module_groups`).
 MODULES = ("stem", "stage1", "stage2", "stage3", "stage4", "head")
@@ -245,7 +247,15 @@ class ResNet(nn.Module):
 
 
 def from_config(config: ml_collections.ConfigDict, num_targets: int) -> ResNet:
-  """Makes the network that `config` (the `model` block) describes."""
+  """Makes the network that `config` (the `model` block) describes.
+
+  Raises:
+    ConfigError: for a block that does not exist.
+  """
+  if config.block not in BLOCKS:
+    raise errors.ConfigError(
+      f"model.block is {config.block!r}; expected one of {sorted(BLOCKS)}."
+    )
   return ResNet(
     stage_sizes=tuple(config.stage_sizes),
     block=BLOCKS[config.block],

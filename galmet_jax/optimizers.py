@@ -12,6 +12,7 @@ import jax
 import ml_collections
 import optax
 
+from galmet_jax import errors
 from galmet_jax import schedules
 
 
@@ -28,12 +29,12 @@ def group_of_module(
     For each module its group, in the order of `modules`.
 
   Raises:
-    ValueError: unless each module stands in exactly one group and each group
+    ConfigError: unless each module stands in exactly one group and each group
       holds a module that exists. (`optax.multi_transform` lets both pass.)
   """
   listed = [module for group in groups.values() for module in group]
   if sorted(listed) != sorted(modules) or not all(groups.values()):
-    raise ValueError(
+    raise errors.ConfigError(
       f"optim.groups is {dict(groups)}; expected each of {modules} in exactly "
       "one group, and no empty group."
     )
@@ -69,7 +70,7 @@ def make_optimizer(
     A transformation of the trained part of `split`'s parameters.
 
   Raises:
-    ValueError: for an optimiser that does not exist.
+    ConfigError: for an optimiser that does not exist.
   """
   momentum, decay = config.momentum, config.weight_decay
 
@@ -80,7 +81,7 @@ def make_optimizer(
       )
     if config.optimizer == "adamw":
       return optax.adamw(rate, b1=momentum, weight_decay=decay)
-    raise ValueError(
+    raise errors.ConfigError(
       f"optim.optimizer is {config.optimizer!r}; expected sgd or adamw."
     )
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from galmet_jax import errors
 from galmet_jax import evaluate
 from galmet_jax import input_pipeline
 from galmet_jax import models
@@ -24,10 +25,14 @@ from tfds_sdss import build
 # Samples that are built when they are missing: one is rendered here, the
 # other is a download of a megabyte.
 _BUILT_WHEN_MISSING = ("mock", "demo500")
-
-
-class ConfigError(ValueError):
-  """A config that contradicts itself, the data or the run it would go on."""
+# Fields that change no number of the training: a run may go on with others.
+_MAY_DIFFER = (
+  "eval.",
+  "data.data_dir",
+  "data.manual_dir",
+  "train.log_every_steps",
+  "train.checkpoint_every_steps",
+)
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
@@ -41,9 +46,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
     The run, ready to be trained or evaluated.
 
   Raises:
-    ConfigError: if the workdir belongs to another config.
-    ValueError: for a batch that the devices cannot share, an unknown
-      schedule, optimiser or layer group, or data that cannot be used.
+    ConfigError: if the workdir belongs to another config, for a batch that the
+      devices cannot share, an unknown block, schedule or layer group.
+    tfds_sdss.catalog.DataError: for data that cannot be used.
     FileNotFoundError: for a data set that is not there; says how to get it.
   """
   mesh = sharding.make_mesh()
@@ -99,18 +104,18 @@ def _check_same_run(
     path.write_text(json.dumps(ours, indent=2) + "\n")
     return
   found, expected = _flat(ours), _flat(json.loads(path.read_text()))
-  # How a run is evaluated may change after it; what it is may not.
   differing = sorted(
     name
     for name in {**found, **expected}
-    if found.get(name) != expected.get(name) and not name.startswith("eval.")
+    if found.get(name) != expected.get(name)
+    and not name.startswith(_MAY_DIFFER)
   )
   if differing:
     lines = [
       f"  {name}: there {expected.get(name)!r}, now {found.get(name)!r}"
       for name in differing
     ]
-    raise ConfigError(
+    raise errors.ConfigError(
       f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
       "Give a new --workdir, or the same config to go on."
     )

@@ -12,6 +12,8 @@ import ml_collections
 import numpy as np
 import optax
 
+from galmet_jax import errors
+
 
 def sgdr(
   peak: float,
@@ -80,7 +82,7 @@ def make_phases(
     The phases, in order.
 
   Raises:
-    ValueError: for a schedule or layer group that does not exist.
+    ConfigError: for a schedule or layer group that does not exist.
   """
   phases = []
   start = 0
@@ -88,7 +90,7 @@ def make_phases(
     block = config[name]
     unknown = {*block.frozen, *block.rates} - set(config.groups)
     if unknown or set(block.rates) != set(config.groups):
-      raise ValueError(
+      raise errors.ConfigError(
         f"optim.{name} speaks of the layer groups "
         f"{sorted({*block.frozen, *block.rates})}; expected a rate for each "
         f"of {sorted(config.groups)}."
@@ -110,7 +112,7 @@ def make_phases(
         for group in trained
       }
     else:
-      raise ValueError(
+      raise errors.ConfigError(
         f"optim.{name}.schedule is {block.schedule!r}; expected constant or "
         "sgdr."
       )

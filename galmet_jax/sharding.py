@@ -8,6 +8,8 @@ import jax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
+from galmet_jax import errors
+
 
 def make_mesh(devices: list | None = None) -> jax.sharding.Mesh:
   """Makes the 1-D mesh over `devices` (default: all)."""
@@ -32,9 +34,9 @@ def along_data(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def check_batch_size(name: str, size: int, mesh: jax.sharding.Mesh) -> None:
-  """Raises ValueError unless the devices share a batch evenly."""
+  """Raises ConfigError unless the devices share a batch evenly."""
   if size % mesh.size:
-    raise ValueError(
+    raise errors.ConfigError(
       f"{name}={size} does not divide over {mesh.size} devices; expected a "
       f"multiple, such as --config.{name}="
       f"{max(1, round(size / mesh.size)) * mesh.size}."

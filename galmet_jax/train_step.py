@@ -10,6 +10,7 @@ import ml_collections
 import optax
 
 from galmet_jax import augment
+from galmet_jax import errors
 from galmet_jax import models
 from galmet_jax import optimizers
 from galmet_jax import schedules
@@ -41,7 +42,7 @@ def loss_value(
     # The root's gradient at zero is infinite: a batch without error must not
     # end the run.
     return jnp.sqrt(jnp.maximum(mse, 1e-12))
-  raise ValueError(
+  raise errors.ConfigError(
     f"optim.loss is {config.loss!r}; expected rmse, mse or huber."
   )
 

@@ -47,15 +47,24 @@ def test_mistyped_flags(arguments, message, tmp_path):
   assert not (tmp_path / "w").exists()
 
 
-def test_data_set_that_is_not_built(tmp_path):
+@pytest.mark.parametrize(
+  ("field", "message"),
+  [
+    ("data.crop=128", "python -m tfds_sdss fetch --source=dr17"),
+    ("train.batch_size=18", "train.batch_size=18 does not divide over 4"),
+  ],
+)
+def test_what_a_user_can_mend_is_one_line(field, message, tmp_path):
+  # The data set is not built; the batch is looked at before that.
   result = run_main(
     "--config=configs/resnet34.py",
     f"--workdir={tmp_path / 'w'}",
     f"--config.data.data_dir={tmp_path}",
+    f"--config.{field}",
   )
   assert result.returncode == 1
   assert result.stderr.startswith("error: ")
-  assert "python -m tfds_sdss fetch --source=dr17" in result.stderr
+  assert message in result.stderr
   assert "Traceback" not in result.stderr
   assert not (tmp_path / "w").exists()
 

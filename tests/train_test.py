@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from galmet_jax import checkpoints
+from galmet_jax import errors
 from galmet_jax import logging
 from galmet_jax import lr_find
 from galmet_jax import metrics
@@ -115,7 +116,10 @@ def test_started_again_it_trains_no_more(finished):
 def test_evaluate_again_gives_the_same(finished):
   config, workdir, summary = finished
   assert report.evaluate_only(config, workdir)["test"] == summary["test"]
-  config = shrunk.config(config.data.data_dir, eval__checkpoint="best")
+  # Neither of these changes what was trained.
+  config = shrunk.config(
+    config.data.data_dir, eval__checkpoint="best", train__log_every_steps=1
+  )
   best = report.evaluate_only(config, workdir)
   epochs = [row for row in logging.read(workdir) if "validation/rmse" in row]
   least = min(epochs, key=lambda row: row["validation/rmse"])
@@ -150,14 +154,22 @@ def test_other_config_in_the_same_workdir_is_refused(finished):
   config, workdir, _ = finished
   other = shrunk.config(config.data.data_dir, optim__weight_decay=0.5)
   with pytest.raises(
-    run.ConfigError, match=r"optim\.weight_decay: there 0\.01, now 0\.5"
+    errors.ConfigError, match=r"optim\.weight_decay: there 0\.01, now 0\.5"
   ):
     train.train_and_evaluate(other, workdir)
 
 
 def test_batch_must_divide_over_the_devices(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir, train__batch_size=18)
-  with pytest.raises(ValueError, match=r"train\.batch_size=18 does not divide"):
+  with pytest.raises(
+    errors.ConfigError, match=r"train\.batch_size=18 does not divide"
+  ):
+    train.train_and_evaluate(config, tmp_path)
+
+
+def test_unknown_block_is_named(mock_data_dir, tmp_path):
+  config = shrunk.config(mock_data_dir, model__block="botleneck")
+  with pytest.raises(errors.ConfigError, match="'botleneck'; expected one of"):
     train.train_and_evaluate(config, tmp_path)
 
 

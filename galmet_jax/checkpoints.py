@@ -8,6 +8,7 @@ is set aside and the one before it is taken.
 from collections.abc import Callable
 import hashlib
 import pathlib
+import textwrap
 
 from absl import logging
 import jax
@@ -80,7 +81,7 @@ class Checkpoints:
           "Checkpoint %s is damaged (%s); set aside as %s, trying the one "
           "before it.",
           spoilt,
-          str(error).split("\n")[0],
+          textwrap.shorten(str(error), 300),
           aside.name,
         )
         spoilt.rename(aside)

@@ -68,7 +68,8 @@ def test_summary_follows_from_the_predictions(finished):
   for name in metrics.NAMES:
     np.testing.assert_allclose(block[name], expected[name], rtol=1e-4)
     low, high = block[f"{name}_ci68"]
-    assert low < high
+    # So few galaxies may hold no outlier in any draw.
+    assert low <= high if name == "outlier_fraction" else low < high
   true = table.oh_p50_true
   floor = block["rmse_mean_baseline"]
   assert np.std(true) <= floor < 2 * np.std(true)

@@ -62,6 +62,7 @@ def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):
     data__manual_dir=str(real_dir),
     model__width=16,
     optim__all_sgdr__cycle_len=12,
+    train__checkpoint_every_steps=1000,
     eval__splits=("validation",),
   )
   block = train.train_and_evaluate(config, tmp_path)["validation"]

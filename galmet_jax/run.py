@@ -99,7 +99,9 @@ def _check_same_run(
   """Writes config.json, or compares with the one that is there."""
   path = workdir / "config.json"
   ours = json.loads(config.to_json())
-  if not path.exists():
+  # Before the first checkpoint, as after a range test, there is no run yet.
+  begun = any((workdir / "checkpoints" / "latest").glob("[0-9]*"))
+  if not (begun and path.exists()):
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(ours, indent=2) + "\n")
     return

@@ -160,6 +160,15 @@ def test_other_config_in_the_same_workdir_is_refused(finished):
     train.train_and_evaluate(other, workdir)
 
 
+def test_workdir_without_a_checkpoint_takes_another_config(
+  mock_data_dir, tmp_path
+):
+  run.prepare(shrunk.config(mock_data_dir), tmp_path)
+  run.prepare(shrunk.config(mock_data_dir, optim__weight_decay=0.5), tmp_path)
+  written = json.loads((tmp_path / "config.json").read_text())
+  assert written["optim"]["weight_decay"] == 0.5
+
+
 def test_batch_must_divide_over_the_devices(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir, train__batch_size=18)
   with pytest.raises(

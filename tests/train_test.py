@@ -66,7 +66,10 @@ def test_summary_follows_from_the_predictions(finished):
   expected = metrics.compute(table.oh_p50_true, table.oh_p50_pred)
   block = summary["test"]
   for name in metrics.NAMES:
-    np.testing.assert_allclose(block[name], expected[name], rtol=1e-4)
+    # The table holds float32 near 9, to 1e-6.
+    np.testing.assert_allclose(
+      block[name], expected[name], rtol=1e-4, atol=1e-5
+    )
     low, high = block[f"{name}_ci68"]
     # So few galaxies may hold no outlier in any draw.
     assert low <= high if name == "outlier_fraction" else low < high

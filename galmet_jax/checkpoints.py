@@ -34,15 +34,20 @@ class Checkpoints:
     self._manager.reload()
     return sorted(self._manager.all_steps())
 
-  def save(self, state: train_state.TrainState) -> None:
-    """Saves the state under its step, unless that step is there already.
+  def forget_after(self, step: int) -> None:
+    """Deletes the steps after `step`.
 
-    It is there when a run died after saving the best epoch and before saving
-    the latest; the same step of the same run has the same bits.
+    A run that died may have saved its best epoch and not yet the latest one.
+    Orbax would silently save nothing before such a step, and the step itself
+    may be of another config, if there was no latest one at all.
     """
+    for later in self.steps():
+      if later > step:
+        self._manager.delete(later)
+
+  def save(self, state: train_state.TrainState) -> None:
+    """Saves the state under its step."""
     step = int(state.step)
-    if step in self.steps():
-      return
     self._manager.save(
       step,
       args=ocp.args.Composite(

@@ -50,6 +50,7 @@ def train_and_evaluate(
   if state is None:
     state = this.initial_state()
   first_step = int(state.step)
+  best.forget_after(first_step)
   _print_overview(this, state)
   if first_step:
     print(f"Going on from step {first_step} of {this.num_steps}.", flush=True)

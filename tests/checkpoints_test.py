@@ -66,10 +66,17 @@ def data_files(folder, step):
   return [path for path in paths if path.stat().st_size > 100]
 
 
-def test_saving_a_step_twice_changes_nothing(folder):
+def test_steps_after_the_restored_one_are_forgotten(folder):
   store = checkpoints.Checkpoints(folder, keep=2)
-  store.save(dataclasses.replace(make_state(3), batch_stats={}))
-  assert "stem" in restore(folder).batch_stats
+  store.forget_after(1)
+  assert store.steps() == []
+  # A step that was there is written anew.
+  store.save(
+    dataclasses.replace(make_state(2), batch_stats=make_state(7).batch_stats)
+  )
+  restored = checkpoints.Checkpoints(folder, keep=2).restore(abstract)
+  assert int(restored.step) == 2
+  np.testing.assert_array_equal(restored.batch_stats["stem"]["mean"], 7)
 
 
 def flip_a_bit(path):

@@ -1,0 +1,272 @@
+"""The staging folder: what `fetch` leaves and `build` reads.
+
+source.json      what was asked of whom; another request is refused here
+catalog.parquet  one row per galaxy, with units (see columns.COLUMNS)
+images/DDD/OBJID.jpg  the cutouts, DDD being the last three digits of objID
+manifest.jsonl   one line per answer, the newest line of a galaxy counts
+failed.csv       the galaxies without an image, and why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pathlib
+import socket
+import time
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfds_sdss import catalog
+from tfds_sdss import columns
+
+# Seconds between two forced writes of the manifest to the disk.
+_SYNC_SECONDS = 1.0
+
+
+class StagingError(catalog.DataError):
+  """A staging folder is absent, incomplete, in use, or of another request."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """What became of one galaxy's image.
+
+  Attributes:
+    objid: SDSS objID.
+    url: what was asked for, with all parameters.
+    reason: empty if the image is there, else a word such as `http_404`.
+    permanent: whether asking again is pointless; False for an image.
+    status: HTTP status of the last answer; None if there was none.
+    sha256: digest of the file in hexadecimal; empty without an image.
+    zeros: fraction of exactly black pixels; None without an image.
+    detail: a line for people, such as the server's reason phrase.
+  """
+
+  objid: int
+  url: str
+  reason: str = ""
+  permanent: bool = False
+  status: int | None = None
+  sha256: str = ""
+  zeros: float | None = None
+  detail: str = ""
+
+  @property
+  def is_image(self) -> bool:
+    """Whether there is an image."""
+    return not self.reason
+
+
+class Staging:
+  """Paths and files of one staging folder."""
+
+  def __init__(self, root: str | pathlib.Path):
+    self.root = pathlib.Path(root).expanduser()
+    self.source_path = self.root / "source.json"
+    self.catalog_path = self.root / "catalog.parquet"
+    self.manifest_path = self.root / "manifest.jsonl"
+    self.failed_path = self.root / "failed.csv"
+
+  def image_path(self, objid: int) -> pathlib.Path:
+    """Returns where a galaxy's image is or will be."""
+    return self.root / "images" / f"{objid % 1000:03d}" / f"{objid}.jpg"
+
+  def read_source(self) -> dict:
+    """Returns source.json.
+
+    Raises:
+      StagingError: if there is none; the message gives the command.
+    """
+    try:
+      return json.loads(self.source_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+      raise StagingError(
+        f"{self.root}: expected a staging folder with source.json, found none. "
+        "Fetch it: python -m tfds_sdss fetch --source=SOURCE "
+        f"--out={self.root}"
+      ) from None
+    except ValueError as error:
+      raise StagingError(
+        f"{self.source_path} is not JSON ({error}). Delete it and fetch again; "
+        "the images that are there are kept."
+      ) from error
+
+  def write_source(self, source: dict) -> None:
+    """Writes source.json, whole or not at all."""
+    text = json.dumps(source, indent=2) + "\n"
+    write_atomically(self.source_path, text.encode("utf-8"))
+
+  def read_catalog(self) -> pd.DataFrame:
+    """Returns the catalogue.
+
+    Columns: `columns.COLUMNS` as far as the source has them, and `sky_group`,
+    int64, the least objid among the galaxies within 2 arcsec. A value that
+    SDSS has not is NaN.
+
+    Raises:
+      StagingError: if there is none.
+    """
+    try:
+      return pd.read_parquet(self.catalog_path)
+    except FileNotFoundError:
+      raise StagingError(
+        f"{self.root}: expected catalog.parquet, found none. The fetch was "
+        "interrupted early: give its command again."
+      ) from None
+    except pa.ArrowException as error:
+      raise StagingError(
+        f"{self.catalog_path} is damaged ({error}). Delete it and give the "
+        "fetch command again; the images that are there are kept."
+      ) from error
+
+  def write_catalog(self, frame: pd.DataFrame) -> None:
+    """Writes the catalogue as Parquet, units in the fields' metadata."""
+    fields = []
+    for name in frame.columns:
+      column = columns.BY_NAME.get(name)
+      metadata = {}
+      if column is not None:
+        metadata = {"unit": column.unit, "description": column.description}
+      kind = pa.from_numpy_dtype(frame[name].dtype)
+      fields.append(pa.field(name, kind, metadata=metadata))
+    table = pa.Table.from_pandas(
+      frame, schema=pa.schema(fields), preserve_index=False
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    write_atomically(self.catalog_path, file.getvalue())
+
+  def read_manifest(self) -> dict[int, Entry]:
+    """Returns the newest entry of each galaxy by objid.
+
+    A line that a killed run left unfinished is passed over.
+
+    Raises:
+      StagingError: if any other line is no entry.
+    """
+    entries: dict[int, Entry] = {}
+    try:
+      lines = self.manifest_path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+      return entries
+    for number, line in enumerate(lines, start=1):
+      if not line.endswith(b"\n"):
+        break
+      try:
+        entry = Entry(**json.loads(line))
+      except (ValueError, TypeError) as error:
+        raise StagingError(
+          f"{self.manifest_path}, line {number}: expected an entry, found "
+          f"{line[:60]!r} ({error}). Delete that line and fetch again."
+        ) from None
+      entries[entry.objid] = entry
+    return entries
+
+  def has_image(self, entry: Entry) -> bool:
+    """Whether an entry's image is there, byte for byte."""
+    if not entry.is_image:
+      return False
+    try:
+      data = self.image_path(entry.objid).read_bytes()
+    except FileNotFoundError:
+      return False
+    return hashlib.sha256(data).hexdigest() == entry.sha256
+
+  def write_image(self, objid: int, data: bytes) -> None:
+    """Writes an image, whole or not at all."""
+    path = self.image_path(objid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+
+  def write_failed(self, entries: list[Entry]) -> None:
+    """Writes failed.csv: the galaxies without an image, and why."""
+    frame = pd.DataFrame(
+      [dataclasses.asdict(entry) for entry in entries if not entry.is_image],
+      columns=["objid", "reason", "permanent", "status", "detail", "url"],
+    )
+    frame["status"] = frame["status"].astype("Int64")
+    text = frame.sort_values("objid").to_csv(index=False)
+    write_atomically(self.failed_path, text.encode("utf-8"))
+
+  @contextlib.contextmanager
+  def manifest(self) -> Iterator[Manifest]:
+    """Opens the manifest for appending."""
+    with Manifest(self.manifest_path) as opened:
+      yield opened
+
+  @contextlib.contextmanager
+  def lock(self) -> Iterator[None]:
+    """Keeps a second run out of this folder.
+
+    The kernel drops the lock when the process ends, however it ends.
+
+    Raises:
+      StagingError: if another run has it; the message names that run.
+    """
+    self.root.mkdir(parents=True, exist_ok=True)
+    with (self.root / ".lock").open("a+", encoding="utf-8") as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        file.seek(0)
+        raise StagingError(
+          f"{self.root} is in use by another fetch ({file.read().strip()}). "
+          "Wait for it, or stop it."
+        ) from None
+      file.truncate(0)
+      since = time.strftime("%Y-%m-%d %H:%M:%S")
+      file.write(f"process {os.getpid()} on {socket.gethostname()}, {since}\n")
+      file.flush()
+      yield
+
+
+class Manifest:
+  """The append-only record of what became of each galaxy."""
+
+  def __init__(self, path: pathlib.Path):
+    self._file = path.open("ab+")
+    self._synced = time.monotonic()
+    # A killed run may have left half a line.
+    end = self._file.seek(0, os.SEEK_END)
+    if end:
+      self._file.seek(end - 1)
+      if self._file.read(1) != b"\n":
+        self._file.seek(0)
+        whole = self._file.read().rfind(b"\n") + 1
+        self._file.truncate(whole)
+
+  def __enter__(self) -> Manifest:
+    return self
+
+  def __exit__(self, *exc_info) -> None:
+    with self._file:
+      os.fsync(self._file.fileno())
+
+  def append(self, entry: Entry) -> None:
+    """Adds one line, and forces the file to the disk now and then."""
+    line = json.dumps(dataclasses.asdict(entry)).encode("utf-8") + b"\n"
+    self._file.write(line)
+    self._file.flush()
+    if time.monotonic() - self._synced > _SYNC_SECONDS:
+      os.fsync(self._file.fileno())
+      self._synced = time.monotonic()
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+  """Writes a file under another name and renames it when it is whole."""
+  part = path.with_name(f"{path.name}.part")
+  try:
+    part.write_bytes(data)
+    part.replace(path)
+  except OSError:
+    part.unlink(missing_ok=True)
+    raise

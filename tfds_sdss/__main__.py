@@ -1,36 +1,45 @@
-"""Command line: python -m tfds_sdss build | verify | resemblance."""
+"""Command line: python -m tfds_sdss fetch | build | verify | resemblance."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import logging
 import pathlib
 import sys
 
 from tfds_sdss import build
 from tfds_sdss import catalog
+from tfds_sdss import cutouts
+from tfds_sdss import fetch
+from tfds_sdss import fetch_request
 from tfds_sdss import verify
 
 _EXAMPLES = """\
 examples:
-  python -m tfds_sdss build sdss_metallicity/mock
-  python -m tfds_sdss build sdss_metallicity/demo500 --manual_dir=FOLDER
-  python -m tfds_sdss verify sdss_metallicity/demo500
+  python -m tfds_sdss fetch --source=dr17 --out=STAGING --contact=ME@EXAMPLE.ORG
+  python -m tfds_sdss build sdss_metallicity/dr17 --staging=STAGING
+  python -m tfds_sdss verify sdss_metallicity/dr17
 
-exit status: 0 success, 1 verify found problems, 2 the command could not be
-carried out (its message starts with "error:"), 130 interrupted.
+Every command may be stopped at any time and given again: fetch goes on where it
+stopped, build begins anew, and a sample that is there is left alone.
+
+exit status: 0 success, 1 verify found problems or fetch lost more images than
+--max_loss, 2 the command could not be carried out (its message starts with
+"error:"), 130 interrupted.
 """
 
 
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="python -m tfds_sdss",
-    description="Builds and checks the samples of galaxies.",
+    description="Fetches, builds and checks the samples of galaxies.",
     epilog=_EXAMPLES,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   commands = parser.add_subparsers(dest="command", required=True)
+  _add_fetch(commands)
   samples = " or ".join(f"{build.DATASET}/{name}" for name in build.CONFIGS)
   for name, summary in (
     ("build", "build a sample; nothing happens if it is there already"),
@@ -44,21 +53,77 @@ def _parser() -> argparse.ArgumentParser:
       "~/tensorflow_datasets)",
     )
     if name == "build":
-      command.add_argument(
-        "--manual_dir",
-        help="for demo500: the unpacked archive, with catalogs/, train/ and "
-        "test/ in it (default: download it)",
-      )
+      _add_build(command)
   summary = "compare the mock galaxies with real ones"
   command = commands.add_parser(
     "resemblance", help=summary, description=summary
   )
   for flag, text in (
-    ("--real", "folder of the real galaxies, laid out as for --manual_dir"),
+    ("--real", "folder of the real galaxies, laid out as convnet-demo"),
     ("--out", "folder for the figure and the table"),
   ):
     command.add_argument(flag, required=True, type=pathlib.Path, help=text)
   return parser
+
+
+def _add_fetch(commands) -> None:
+  summary = "fetch a sample into a staging folder, or what is left of it"
+  command = commands.add_parser("fetch", help=summary, description=summary)
+  defaults = {
+    f.name: f.default for f in dataclasses.fields(fetch_request.Request)
+  }
+  add = command.add_argument
+  add("--source", required=True, choices=fetch_request.SOURCES)
+  add("--out", required=True, type=pathlib.Path, help="the staging folder")
+  add("--contact", help="your e-mail address, for the service's operators")
+  add("--base_url", help="the service's address, if it has moved")
+  for flag, kind, text in (
+    ("rate", float, "requests per second at most (default: %(default)s)"),
+    ("connections", int, "requests at once, 1 to 4 (default: %(default)s)"),
+    ("limit", int, "only so many galaxies, for a trial"),
+    (
+      "max_loss",
+      float,
+      "fraction of galaxies without an image that is still a success "
+      "(default: %(default)s)",
+    ),
+  ):
+    add(f"--{flag}", type=kind, default=defaults[flag], help=text)
+  add(
+    "--field",
+    choices=cutouts.FIELDS,
+    default=defaults["field"],
+    help="dr17 and dr14: the image is 5.05 petroR90_r wide (petro, the "
+    "default, as in the paper) or 37.9 arcsec (fixed)",
+  )
+
+
+def _add_build(command: argparse.ArgumentParser) -> None:
+  add = command.add_argument
+  add(
+    "--staging",
+    "--manual_dir",
+    dest="staging",
+    help="the folder that fetch has filled; for demo500 also the unpacked "
+    "archive, with catalogs/, train/ and test/ in it (default: download it)",
+  )
+  add(
+    "--max_loss",
+    type=float,
+    default=0.02,
+    help="fraction of galaxies without an image that is accepted "
+    "(default: %(default)s)",
+  )
+  add(
+    "--beam_runner",
+    help="build on several machines with Apache Beam: DirectRunner, "
+    "FlinkRunner, SparkRunner, DataflowRunner",
+  )
+  add(
+    "--beam_options",
+    help="Beam's own options, NAME=VALUE and commas, such as "
+    "direct_num_workers=2,direct_running_mode=multi_processing",
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,8 +150,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+  if args.command == "fetch":
+    options = vars(args)
+    del options["command"]
+    outcome = fetch.fetch(fetch_request.Request(**options))
+    print(outcome)
+    if outcome.is_success:
+      return 0
+    print(
+      f"error: expected at most {args.max_loss:.2%} lost. The list is in "
+      f"{args.out}/failed.csv; give the same command again for those that are "
+      "not permanent, or a larger --max_loss.",
+      file=sys.stderr,
+    )
+    return 1
   if args.command == "build":
-    build.build(args.sample, args.data_dir, args.manual_dir)
+    build.build(
+      args.sample,
+      args.data_dir,
+      args.staging,
+      max_loss=args.max_loss,
+      beam_runner=args.beam_runner,
+      beam_options=args.beam_options,
+    )
     return 0
   if args.command == "verify":
     report = verify.verify(args.sample, args.data_dir)

@@ -1,0 +1,204 @@
+"""Fetch a sample into a staging folder, and go on where an earlier run stopped.
+
+dr17, dr14  SkyServer: the catalogue by SqlSearch, the images by getjpeg
+zenodo      the authors' archive
+demo500     the 500 images of the authors' demonstration
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import logging
+
+import pandas as pd
+import tqdm
+
+from tfds_sdss import catalog
+from tfds_sdss import cleaning
+from tfds_sdss import cutouts
+from tfds_sdss import demo_archive
+from tfds_sdss import fetch_request
+from tfds_sdss import http_client
+from tfds_sdss import skyserver
+from tfds_sdss import staging
+from tfds_sdss import zenodo
+
+_log = logging.getLogger(__name__)
+
+
+def fetch(request: fetch_request.Request) -> fetch_request.Outcome:
+  """Fetches a sample, or what is left of it.
+
+  Args:
+    request: what and how.
+
+  Raises:
+    StagingError: if another run works in the folder, or if it holds another
+      source.
+    FetchError: if the service cannot be reached, or answers otherwise than it
+      should. The same command goes on later.
+    OSError: if the disk is full or cannot be written.
+  """
+  folder = staging.Staging(request.out)
+  with folder.lock():
+    if folder.source_path.exists():
+      found = folder.read_source()["source"]
+      if found != request.source:
+        raise staging.StagingError(
+          f"{folder.root} holds {found}, expected {request.source}. Give "
+          "another --out."
+        )
+    return asyncio.run(_fetch(request, folder))
+
+
+async def _fetch(
+  request: fetch_request.Request, folder: staging.Staging
+) -> fetch_request.Outcome:
+  async with http_client.Client(
+    request.rate, request.connections, request.limits, request.contact
+  ) as client:
+    if request.source == "demo500":
+      number = await demo_archive.fetch(client, request.server, folder)
+      folder.write_source({"source": "demo500", "base_url": request.server})
+      return fetch_request.Outcome(number, number, {}, request.max_loss)
+    if request.source == "zenodo":
+      frame = await _fetch_zenodo(request, folder, client)
+    else:
+      frame = await _fetch_skyserver(request, folder, client)
+  return _conclude(request, folder, frame)
+
+
+async def _fetch_skyserver(
+  request: fetch_request.Request,
+  folder: staging.Staging,
+  client: http_client.Client,
+) -> pd.DataFrame:
+  service = skyserver.Service(request.server, request.source)
+  frame = _known_catalog(request, folder)
+  if frame is None:
+    _log.info("asking %s for the catalogue", request.server)
+
+    def tell(done: int, total: int) -> None:
+      _log.info("%d of %d rows", done, total)
+
+    rows, counted = await skyserver.read_sample(
+      client, service, request.limit, tell
+    )
+    frame = _store_catalog(
+      request, folder, rows, {"counted": counted, "image_size": skyserver.SIZE}
+    )
+  known = folder.read_manifest()
+  everything = cutouts.wanted(frame, service, request.field)
+  left = [
+    galaxy
+    for galaxy in everything
+    if not cutouts.is_settled(galaxy, known.get(galaxy.objid), folder)
+  ]
+  _log.info("%d of %d galaxies are left to ask for", len(left), len(frame))
+  if left:
+    with _progress(len(frame), len(frame) - len(left)) as on_entry:
+      await cutouts.fetch(client, folder, left, request.connections, on_entry)
+  return frame
+
+
+async def _fetch_zenodo(
+  request: fetch_request.Request,
+  folder: staging.Staging,
+  client: http_client.Client,
+) -> pd.DataFrame:
+  files = await zenodo.read_record(client, request.server)
+  downloads = folder.root / "downloads"
+  frame = _known_catalog(request, folder)
+  if frame is None:
+    path = await zenodo.download(client, files[zenodo.CATALOG], downloads)
+    rows = zenodo.read_catalog(path)
+    frame = _store_catalog(
+      request,
+      folder,
+      rows.head(request.limit or len(rows)),
+      {"counted": len(rows), "image_size": zenodo.SIZE},
+    )
+  origin = files[zenodo.ARCHIVE]
+  known = folder.read_manifest()
+  if not all(
+    zenodo.is_settled(known.get(objid), origin, folder) for objid in frame.objid
+  ):
+    _log.info("downloading %s, %.1f GB", origin.name, origin.size / 1e9)
+    archive = await zenodo.download(client, origin, downloads)
+    with _progress(len(frame), 0) as on_entry:
+      zenodo.unpack(archive, origin, set(frame.objid), folder, on_entry)
+  return frame
+
+
+def _known_catalog(
+  request: fetch_request.Request, folder: staging.Staging
+) -> pd.DataFrame | None:
+  """Returns the catalogue of an earlier run, if it is the one asked for."""
+  if not (folder.source_path.exists() and folder.catalog_path.exists()):
+    return None
+  if folder.read_source()["limit"] != request.limit:
+    return None
+  return folder.read_catalog()
+
+
+def _store_catalog(
+  request: fetch_request.Request,
+  folder: staging.Staging,
+  rows: pd.DataFrame,
+  facts: dict,
+) -> pd.DataFrame:
+  frame, report = cleaning.clean(rows)
+  for rule, number in report["dropped"].items():
+    if number:
+      _log.info("%d rows dropped: %s", number, rule)
+  if not len(frame):
+    raise catalog.DataError(
+      f"of {report['rows']} rows none is left: {report['dropped']}"
+    )
+  folder.write_catalog(frame)
+  source = {
+    "source": request.source,
+    "base_url": request.server,
+    "limit": request.limit,
+    **facts,
+    "report": report,
+  }
+  folder.write_source(source)
+  return frame
+
+
+@contextlib.contextmanager
+def _progress(
+  total: int, done: int
+) -> Iterator[Callable[[staging.Entry], None]]:
+  """Shows a bar with rate, time left and losses by reason."""
+  lost: collections.Counter[str] = collections.Counter()
+  with tqdm.tqdm(
+    total=total, initial=done, desc="Fetching", unit=" images", disable=None
+  ) as bar:
+
+    def on_entry(entry: staging.Entry) -> None:
+      bar.update()
+      if not entry.is_image:
+        lost[entry.reason] += 1
+        bar.set_postfix(lost, refresh=False)
+
+    yield on_entry
+
+
+def _conclude(
+  request: fetch_request.Request, folder: staging.Staging, frame: pd.DataFrame
+) -> fetch_request.Outcome:
+  """Writes failed.csv and counts."""
+  entries = folder.read_manifest()
+  newest = [entries[objid] for objid in frame.objid]
+  folder.write_failed(newest)
+  lost = collections.Counter(e.reason for e in newest if not e.is_image)
+  images = len(newest) - lost.total()
+  return fetch_request.Outcome(
+    len(newest), images, dict(lost), request.max_loss
+  )

@@ -88,9 +88,8 @@ def _parse(name: str, values: pd.Series) -> pd.Series:
     # One by one and never through a float, which would round them.
     ids = [catalog.parse_objid(text) for text in values]
     return pd.Series(ids, values.index, "int64")
-  text = values.where(values != "", "nan")
   try:
-    numbers = pd.to_numeric(text).astype("float64")
+    numbers = pd.Series([float(text or "nan") for text in values], values.index)
   except ValueError as error:
     raise catalog.DataError(
       f"column {name}: expected numbers, found {error}. Fetch the catalogue "

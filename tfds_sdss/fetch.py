@@ -89,7 +89,14 @@ async def _fetch_skyserver(
       client, service, request.limit, tell
     )
     frame = _store_catalog(
-      request, folder, rows, {"counted": counted, "image_size": skyserver.SIZE}
+      request,
+      folder,
+      rows,
+      {
+        "counted": counted,
+        "image_size": skyserver.SIZE,
+        "query": skyserver.count_sql(),
+      },
     )
   known = folder.read_manifest()
   everything = cutouts.wanted(frame, service, request.field)
@@ -120,7 +127,11 @@ async def _fetch_zenodo(
       request,
       folder,
       rows.head(request.limit or len(rows)),
-      {"counted": len(rows), "image_size": zenodo.SIZE},
+      {
+        "counted": len(rows),
+        "image_size": zenodo.SIZE,
+        "md5": files[zenodo.CATALOG].md5,
+      },
     )
   origin = files[zenodo.ARCHIVE]
   known = folder.read_manifest()

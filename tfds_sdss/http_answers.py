@@ -95,7 +95,8 @@ def refusal(answer: Answer, detail: str) -> FetchError:
 
 def translated(error: Exception, url: yarl.URL) -> FetchError:
   """Returns what an error of the HTTP library means for us."""
-  detail = f"{url}: {error or type(error).__name__}"
+  # A query may have a thousand characters.
+  detail = f"{url.with_query(None)}: {error or type(error).__name__}"
   if isinstance(error, aiohttp.ClientSSLError):
     return FetchError(
       f"{detail}. The server's certificate is not valid: check the clock, a "

@@ -17,6 +17,7 @@ from tfds_sdss import http_answers
 
 _MAX_BYTES = 1 << 27  # of an answer that is kept in memory
 _CHUNK = 1 << 16
+_LONG_WAIT = 3.0  # seconds; a user who waits longer is told why
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -166,7 +167,8 @@ class Client:
       if asked:
         self._pace.hold(asked)
       seconds = asked + jitter(state)
-      _log.debug("%s; again in %.0f s", error, seconds)
+      level = logging.INFO if seconds > _LONG_WAIT else logging.DEBUG
+      _log.log(level, "%s; again in %.0f s", error, seconds)
       return seconds
 
     def is_worth_it(error: BaseException) -> bool:

@@ -190,7 +190,8 @@ async def _ask(
     )
   except (http_answers.PermanentError, http_answers.TransientError) as error:
     raise http_answers.FetchError(
-      f"the query to {service.base_url} failed: {error}"
+      f"the query to {service.base_url} failed: {error}. Check the network and "
+      "give the command again, or the service's new address as --base_url."
     ) from error
 
 

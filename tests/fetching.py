@@ -1,6 +1,7 @@
 """Fetching from the stand-in: short waits, and what a test asks of a folder."""
 
 import collections
+import dataclasses
 import json
 import pathlib
 
@@ -12,15 +13,11 @@ from tfds_sdss import http_client
 from tfds_sdss import staging
 
 LIMITS = http_client.Limits(
-  connect=2.0,
-  read=0.3,
-  total=0.6,
-  query_total=0.6,
-  file_total=2.0,
-  attempts=3,
-  backoff=0.01,
-  longest_wait=2.0,
-  throttle=0.05,
+  attempts=3, backoff=0.01, longest_wait=2.0, throttle=0.05
+)
+# For servers that keep us waiting.
+IMPATIENT = dataclasses.replace(
+  LIMITS, connect=0.5, read=0.3, total=0.6, query_total=0.6, file_total=0.6
 )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 import yarl
 
+from tfds_sdss import catalog
 from tfds_sdss import columns
 from tfds_sdss import http_answers
 from tfds_sdss import http_client
@@ -159,7 +160,7 @@ async def read_sample(
     if not page:
       break
     rows += page
-    last = int(page[-1]["specObjID"])
+    last = catalog.parse_objid(page[-1]["specObjID"])
     if last <= after:
       raise http_answers.FetchError(
         f"{service.base_url}: expected rows after specObjID {after}, found "

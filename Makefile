@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+INTEROP ?= .venv-interop
 # What to append to pytest or uv: make test ARGS='-k schedules'.
 ARGS ?=
 # A folder with catalogs/, train/ and test/, for real-data-check.
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: help quickstart test lint real-data-check lock clean
+.PHONY: help quickstart test lint real-data-check interop-check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -39,6 +40,12 @@ real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER
 	    "Try: make real-data-check REAL_DATA=FOLDER"; exit 1; }
 	$(BIN)/python -m pytest tests/real_data.py --real-data="$(REAL_DATA)" $(ARGS)
 
+# In an environment of its own, for TensorFlow and Beam are no part of this.
+interop-check: $(INTEROP)/.installed  ## TensorFlow and Beam read and write the same set
+	TF_CPP_MIN_LOG_LEVEL=3 $(INTEROP)/bin/python -m pytest \
+	  --confcutdir=tests/interop tests/interop/beam_check.py \
+	  tests/interop/tensorflow_check.py $(ARGS)
+
 # Keeps the versions which still fit. It must not depend on DEV: a lock that
 # does not fit cannot be installed.
 lock: $(BIN)/uv  ## write requirements.lock; newest versions: ARGS=--upgrade
@@ -50,7 +57,7 @@ lock: $(BIN)/uv  ## write requirements.lock; newest versions: ARGS=--upgrade
 clean:  ## remove the environment and the caches; runs/ and data stay
 	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || { \
 	  echo "error: $(VENV) is no virtual environment; not removed."; exit 1; }
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # bin/pip is the last that venv makes, so that a failure is not taken for done.
@@ -78,6 +85,13 @@ $(DEV): requirements.txt requirements-dev.txt requirements.lock | $(BIN)/pip
 	@$(PIP) install --no-index --no-deps -r requirements-dev.txt || { \
 	  echo "error: requirements.lock does not fit. Run: make lock"; exit 1; }
 	@touch $(RUNTIME) $@
+
+$(INTEROP)/.installed: requirements-interop.txt requirements-beam.txt requirements.txt | $(BIN)/uv
+	@echo "Installing requirements-interop.txt (4 GB on disk, some minutes)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(INTEROP)
+	@$(BIN)/uv pip install --quiet --python $(INTEROP)/bin/python \
+	  -r requirements-interop.txt
+	@touch $@
 
 $(BIN)/uv: | $(BIN)/pip
 	@echo "Installing uv"

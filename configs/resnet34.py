@@ -4,8 +4,7 @@
 
 The paper reports, on its 20,466 test galaxies and from ImageNet weights, an
 RMSE of 0.085 dex after 25-30 minutes on a P100. Here the network starts from
-random weights; nobody has run this config on the SDSS sample yet, which comes
-with version 0.2.
+random weights; nobody has run this config on the whole SDSS sample yet.
 
 Variants:
   as_published: one rate of 0.1 for all layers, as the authors' runs had it.

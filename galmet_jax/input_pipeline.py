@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from tfds_sdss import catalog
 from tfds_sdss import images
+from tfds_sdss import records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Split:
     objid: int64 `[N]`; kept out of JAX, which would cut it to 32 bits.
     images: uint8 `[N, S, S, 3]`.
     targets: float32 `[N, T]`, in the order of `data.targets`.
-    columns: the catalogue's columns, targets included, float32 `[N]` each.
+    columns: the catalogue's columns, targets included, float32 `[N]` each; NaN
+      where SDSS has no value.
   """
 
   objid: np.ndarray
@@ -45,9 +47,9 @@ def load(
     The splits by name.
 
   Raises:
-    catalog.DataError: for a split without examples, a target the set lacks, a
-      label that is no number in range, an image that does not decode, images
-      smaller than the crop, or an objid that occurs twice.
+    catalog.DataError: for a split without examples, a damaged file, a target
+      the set lacks, a label that is no number in range, an image that does not
+      decode, images smaller than the crop, or an objid that occurs twice.
   """
   return {
     name: _load_split(builder, name, config)
@@ -60,38 +62,33 @@ def _load_split(
   name: str,
   config: ml_collections.ConfigDict,
 ) -> Split:
-  source = builder.as_data_source(
-    split=name, decoders={"image": tfds.decode.SkipDecoding()}
-  )
-  if not len(source):
+  fields = records.layout(builder.info.features)
+  columns, jpegs = _read(builder, name, fields)
+  objid = np.array(columns.pop("objid"), np.int64)
+  if not len(objid):
     raise catalog.DataError(
       f"Split {name!r} of {builder.info.full_name} holds no example; expected "
-      f"at least one. Check it: python -m tfds_sdss verify "
-      f"{builder.info.name}/{builder.builder_config.name}"
+      f"at least one. Check it: {_verify(builder)}"
     )
-  examples = sorted(source, key=lambda example: example["objid"])
-  missing = set(config.targets) - set(examples[0])
+  missing = set(config.targets) - set(columns)
   if missing:
     raise catalog.DataError(
       f"{builder.info.full_name} has no target {sorted(missing)}; expected "
-      f"some of {sorted(set(examples[0]) - {'image', 'objid'})}."
+      f"some of {sorted(columns)}."
     )
-  objid = np.array([example["objid"] for example in examples], np.int64)
+  order = np.argsort(objid, kind="stable")
+  objid = objid[order]
   repeated = objid[1:][objid[1:] == objid[:-1]]
   if len(repeated):
     raise catalog.DataError(
       f"objid {repeated[0]} occurs twice in split {name!r}."
     )
-  targets = np.array(
-    [[example[target] for target in config.targets] for example in examples],
-    np.float32,
-  )
-  _check_labels(objid, targets, config.targets)
-  others = set(examples[0]) - {"image", "objid"}
-  columns = {
-    column: np.array([example[column] for example in examples], np.float32)
-    for column in sorted(others)
+  values = {
+    column: np.array(columns[column], np.float32)[order]
+    for column in sorted(columns)
   }
+  targets = np.stack([values[target] for target in config.targets], axis=1)
+  _check_labels(objid, targets, config.targets)
   size = builder.info.features["image"].shape[0]
   # An odd difference would shift every view by half a pixel, and blur it.
   if size < config.crop or (size - config.crop) % 2:
@@ -100,12 +97,50 @@ def _load_split(
       f"data.crop={config.crop} cannot be cut; expected at most {size} and an "
       "even number less. Change --config.data.crop."
     )
+  pixels = np.empty((len(objid), size, size, 3), np.uint8)
+
+  def decode(start: int) -> None:
+    for row in range(start, min(start + records.BATCH, len(objid))):
+      images.decode(int(objid[row]), jpegs[order[row]], size, pixels[row])
+
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    pixels = pool.map(
-      lambda example: images.decode(example["objid"], example["image"], size),
-      examples,
-    )
-    return Split(objid, np.stack(list(pixels)), targets, columns)
+    # list() raises what a thread has raised.
+    list(pool.map(decode, range(0, len(objid), records.BATCH)))
+  return Split(objid, pixels, targets, values)
+
+
+def _read(
+  builder: tfds.core.DatasetBuilder, name: str, fields: records.Layout
+) -> tuple[dict[str, list], list[bytes]]:
+  """Returns a split's columns, objid among them, and its JPEG images.
+
+  Raises:
+    catalog.DataError: if a record is damaged.
+  """
+  jpegs: list[bytes] = []
+  # Float32 would keep 7 of specobjid's 18 digits; no model reads it.
+  columns: dict[str, list] = {
+    column: [] for column in fields if column not in ("image", "specobjid")
+  }
+  for batch in records.read(builder, name):
+    for error in batch.faults.values():
+      raise catalog.DataError(
+        f"{batch.path} is damaged ({error}). Check the set: {_verify(builder)}"
+      )
+    for record in batch.records:
+      example = records.decode(fields, record)
+      jpegs.append(example["image"])
+      for column, values in columns.items():
+        values.append(example[column])
+  return columns, jpegs
+
+
+def _verify(builder: tfds.core.DatasetBuilder) -> str:
+  """Returns the command that checks the data set."""
+  return (
+    f"python -m tfds_sdss verify {builder.info.name}/"
+    f"{builder.builder_config.name}"
+  )
 
 
 def _check_labels(

@@ -207,7 +207,7 @@ def test_failed_download_tells_the_other_way(tmp_path, server):
   server.archive = None
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError,
-    match=r"HTTP code: 404.*--manual_dir=FOLDER",
+    match=r"HTTP code: 404.*--staging=FOLDER",
   ):
     build.build("demo500", str(tmp_path / "data"))
   assert not is_built(tmp_path)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pathlib
+import re
 import types
 import zipfile
 
@@ -84,3 +85,13 @@ def mock_module(examples: list[dict]) -> types.ModuleType:
 
   module.generate = generate
   return module
+
+
+def make_older(folder: pathlib.Path, version: str = "1.0.0") -> None:
+  """Turns a built folder into one of an older version."""
+  folder = folder.rename(folder.parent / version)
+  info = folder / "dataset_info.json"
+  text = info.read_text()
+  changed = re.sub(r'("version": )"[0-9.]+"', rf'\1"{version}"', text)
+  assert changed != text
+  info.write_text(changed)

@@ -1,20 +1,26 @@
-"""What is read from the disk, what is refused, and in which order it comes."""
+"""What is read from the disk, and what is refused."""
 
 import io
+import pathlib
 import sys
 import types
 
 import fake_layout
+import fake_staging
 import ml_collections
 import numpy as np
 from PIL import Image
 import pytest
+import tensorflow_datasets as tfds
 
 from galmet_jax import input_pipeline
 import tfds_sdss
 from tfds_sdss import build
 from tfds_sdss import catalog
+from tfds_sdss import columns
 from tfds_sdss import images
+from tfds_sdss import quality
+from tfds_sdss import records
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 OBJID = fake_layout.OBJID
@@ -83,7 +89,7 @@ def test_rows_belong_together(splits):
 
 def test_columns_of_the_catalogue(splits):
   for split in splits.values():
-    assert {"oh_true", "z"} <= set(split.columns) <= {"oh_true", "z", "oh_p50"}
+    assert set(split.columns) == {"fold", "oh_true", "z", "oh_p50"}
     assert all(c.dtype == np.float32 for c in split.columns.values())
     np.testing.assert_array_equal(split.columns["oh_true"], split.targets[:, 1])
 
@@ -91,7 +97,7 @@ def test_columns_of_the_catalogue(splits):
 def test_unknown_target_lists_those_at_hand(sample):
   with pytest.raises(
     catalog.DataError,
-    match=r"no target \['oh_p5'\].*\['oh_p50', 'oh_true', 'z'\]",
+    match=r"no target \['oh_p5'\].*\['fold', 'oh_p50', 'oh_true', 'z'\]",
   ):
     input_pipeline.load(sample, config_of(targets=("oh_p50", "oh_p5")))
 
@@ -182,104 +188,88 @@ def test_image_that_is_not_square(tmp_path, monkeypatch):
 def test_grey_image_is_refused(tmp_path, monkeypatch):
   grey = fake_layout.jpeg(1, mode="L")
   bad = build_fake(monkeypatch, tmp_path, spoilt(image=grey))
-  with pytest.raises(catalog.DataError, match="found the colour mode L"):
+  with pytest.raises(catalog.DataError, match="found the colour mode Gray"):
     input_pipeline.load(bad, config_of())
 
 
-def stub(sources):
-  """Returns what `load` asks of a builder, with sources TFDS cannot write."""
+def stub(monkeypatch, splits):
+  """Returns a builder of examples which ours would not write."""
+  features = tfds.features.FeaturesDict(
+    {
+      "image": tfds.features.Image(shape=(128, 128, 3), encoding_format="jpeg"),
+      "objid": tfds.features.Scalar(np.int64),
+      "oh_p50": tfds.features.Scalar(np.float32),
+    }
+  )
+  encoder = records.Encoder(records.layout(features))
+
+  def read(builder, name):
+    del builder
+    encoded = [encoder.encode(example) for example in splits[name]]
+    yield records.Batch(pathlib.Path(name), 0, encoded)
+
+  monkeypatch.setattr(records, "read", read)
   return types.SimpleNamespace(
     info=types.SimpleNamespace(
-      full_name="sdss_metallicity/mock/1.0.0",
+      full_name="sdss_metallicity/mock/2.0.0",
       name="sdss_metallicity",
-      features={"image": types.SimpleNamespace(shape=(128, 128, 3))},
+      features=features,
     ),
     builder_config=types.SimpleNamespace(name="mock"),
-    as_data_source=lambda split, decoders: sources[split],
   )
 
 
-def test_empty_split_is_named():
+def test_empty_split_is_named(monkeypatch):
   example = fake_layout.example(OBJID)
-  builder = stub({"train": [example], "validation": [], "test": [example]})
+  builder = stub(
+    monkeypatch, {"train": [example], "validation": [], "test": [example]}
+  )
   with pytest.raises(
     catalog.DataError,
-    match=r"'validation' of sdss_metallicity/mock/1.0.0 holds no example.*"
+    match=r"'validation' of sdss_metallicity/mock/2.0.0 holds no example.*"
     r"tfds_sdss verify sdss_metallicity/mock",
   ):
     input_pipeline.load(builder, config_of())
 
 
-def test_objid_twice_is_named():
+def test_objid_twice_is_named(monkeypatch):
   twice = [fake_layout.example(OBJID + i % 2) for i in range(3)]
-  builder = stub({"train": twice, "validation": twice, "test": twice})
+  splits = {"train": twice, "validation": twice, "test": twice}
+  builder = stub(monkeypatch, splits)
   with pytest.raises(
     catalog.DataError, match=f"{OBJID} occurs twice in split 'train'"
   ):
     input_pipeline.load(builder, config_of())
 
 
-def epoch_of(seed, epoch, num_examples=23, batch_size=5):
-  steps = num_examples // batch_size
-  return [
-    input_pipeline.batch_indices(
-      seed, epoch * steps + i, num_examples, batch_size
-    )
-    for i in range(steps)
-  ]
-
-
-def test_an_epoch_shows_no_example_twice():
-  for epoch in range(3):
-    batches = epoch_of(0, epoch)
-    assert all(b.shape == (5,) and b.dtype == np.int32 for b in batches)
-    seen = np.concatenate(batches)
-    # The remainder of three is dropped.
-    assert len(seen) == len(set(seen.tolist())) == 20
-    assert seen.min() >= 0
-    assert seen.max() < 23
-
-
-def test_whole_epoch_is_a_permutation():
-  seen = np.concatenate(epoch_of(0, 0, num_examples=20))
-  np.testing.assert_array_equal(np.sort(seen), np.arange(20))
-  assert (seen != np.arange(20)).any()
-
-
-def test_order_is_a_function_of_seed_and_epoch():
-  orders = {
-    tuple(np.concatenate(epoch_of(seed, epoch)).tolist())
-    for _ in range(2)
-    for seed in (0, 1)
-    for epoch in range(4)
-  }
-  assert len(orders) == 8
-
-
-def test_dropped_remainder_differs_between_epochs():
-  dropped = {
-    frozenset(range(23)) - {*np.concatenate(epoch_of(0, epoch)).tolist()}
-    for epoch in range(5)
-  }
-  assert len(dropped) > 1
-  assert all(len(rest) == 3 for rest in dropped)
-
-
-def test_steps_per_epoch():
-  assert input_pipeline.steps_per_epoch(23, 5) == 4
-  assert input_pipeline.steps_per_epoch(5, 5) == 1
+def test_damaged_file_is_named(tmp_path, monkeypatch):
+  builder = build_fake(monkeypatch, tmp_path, good_examples())
+  (path,) = builder.data_path.glob("*train.array_record*")
+  data = bytearray(path.read_bytes())
+  data[2000] ^= 1
+  path.write_bytes(bytes(data))
   with pytest.raises(
     catalog.DataError,
-    match=r"has 4 examples; .*train.batch_size=5. Lower --config",
+    match=rf"{path.name} is damaged .*tfds_sdss verify sdss_metallicity/mock",
   ):
-    input_pipeline.steps_per_epoch(4, 5)
+    input_pipeline.load(builder, config_of())
 
 
-@pytest.mark.parametrize("num_examples", [1, 4, 7, 8])
-def test_evaluation_batches_have_each_example_once(num_examples):
-  batches = input_pipeline.evaluation_batches(num_examples, 4)
-  assert len(batches) == -(-num_examples // 4)
-  assert all(indices.shape == (4,) for indices, _ in batches)
-  counted = np.concatenate([indices[:count] for indices, count in batches])
-  np.testing.assert_array_equal(counted, np.arange(num_examples))
-  assert max(indices.max() for indices, _ in batches) < num_examples
+def test_ids_are_no_columns_and_missing_values_stay(tmp_path, monkeypatch):
+  monkeypatch.setattr(quality, "plot", lambda path, sample: None)
+  frame = fake_staging.table(40).assign(lgm_tot_p50=np.float32(np.nan))
+  folder = fake_staging.write(tmp_path / "staging", frame)
+  builder = build.build("dr17", str(tmp_path / "data"), str(folder.root))
+  train = input_pipeline.load(builder, config_of())["train"]
+  expected = {"fold", *columns.BY_NAME} - {"objid", "specobjid"}
+  assert set(train.columns) == expected
+  assert np.isnan(train.columns["lgm_tot_p50"]).all()
+  rows = frame.set_index("objid").loc[train.objid]
+  for name in ("bptclass", "modelMag_r", "ra"):
+    np.testing.assert_array_equal(
+      train.columns[name], rows[name].to_numpy(np.float32)
+    )
+  with pytest.raises(
+    catalog.DataError, match=r"lgm_tot_p50 of objid \d+ is nan"
+  ):
+    input_pipeline.load(builder, config_of(targets=("lgm_tot_p50",)))

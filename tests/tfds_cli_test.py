@@ -21,7 +21,7 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
   assert "4 test" in capsys.readouterr().err
   assert cli.main(["verify", *sample]) == 0
   out = capsys.readouterr().out
-  assert "sdss_metallicity/demo500/1.0.0" in out
+  assert "sdss_metallicity/demo500/2.0.0" in out
   assert "validation" in out
 
 
@@ -32,7 +32,7 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
     (["build", "sdss_metallicity/zenodo"], "fetch --source=zenodo"),
     (["build", "demo500", "--manual_dir=nowhere"], "no such folder"),
     (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
-    (["build", "mock", "--manual_dir=."], "with sdss_metallicity/demo500 only"),
+    (["build", "mock", "--manual_dir=."], "mock, which reads no files"),
     (["verify", "mock"], "python -m tfds_sdss build sdss_metallicity/mock"),
   ],
 )

@@ -9,11 +9,13 @@ import logging
 import pathlib
 import sys
 
+from tfds_sdss import beam
 from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import cutouts
 from tfds_sdss import fetch
 from tfds_sdss import fetch_request
+from tfds_sdss import staged
 from tfds_sdss import verify
 
 _EXAMPLES = """\
@@ -110,7 +112,7 @@ def _add_build(command: argparse.ArgumentParser) -> None:
   add(
     "--max_loss",
     type=float,
-    default=0.02,
+    default=staged.MAX_LOSS,
     help="fraction of galaxies without an image that is accepted "
     "(default: %(default)s)",
   )
@@ -123,6 +125,12 @@ def _add_build(command: argparse.ArgumentParser) -> None:
     "--beam_options",
     help="Beam's own options, NAME=VALUE and commas, such as "
     "direct_num_workers=2,direct_running_mode=multi_processing",
+  )
+  add(
+    "--file_format",
+    choices=("array_record", "tfrecord"),
+    help="tfrecord for tfds.load, where TensorFlow is installed (default: "
+    "array_record)",
   )
 
 
@@ -138,7 +146,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   log.propagate = False
   try:
     return _run(args)
-  except (catalog.DataError, build.UnknownConfigError, OSError) as error:
+  except (
+    catalog.DataError,
+    build.UnknownConfigError,
+    beam.BeamError,
+    OSError,
+  ) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
@@ -172,6 +185,7 @@ def _run(args: argparse.Namespace) -> int:
       max_loss=args.max_loss,
       beam_runner=args.beam_runner,
       beam_options=args.beam_options,
+      file_format=args.file_format,
     )
     return 0
   if args.command == "verify":

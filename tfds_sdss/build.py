@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import logging
 import pathlib
 import shlex
@@ -10,19 +11,24 @@ import sys
 
 import tensorflow_datasets as tfds
 
+from tfds_sdss import beam
+from tfds_sdss import staged
+from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 DATASET = "sdss_metallicity"
 _Builder = sdss_metallicity_dataset_builder.Builder
 CONFIGS = tuple(config.name for config in _Builder.BUILDER_CONFIGS)
-# The samples fetched from SDSS or Zenodo, which version 0.2 will build.
-COMING = ("dr17", "dr14", "zenodo")
+# The samples made from a staging folder.
+STAGED = tuple(
+  config.name for config in _Builder.BUILDER_CONFIGS if config.columns
+)
 
 _log = logging.getLogger(__name__)
 
 
 class UnknownConfigError(ValueError):
-  """There is no sample of this name, or this version can't build it."""
+  """There is no sample of this name, or not with such options."""
 
 
 class DatasetNotBuiltError(FileNotFoundError):
@@ -33,36 +39,64 @@ def build(
   config_name: str,
   data_dir: str | None = None,
   manual_dir: str | None = None,
+  *,
+  max_loss: float = staged.MAX_LOSS,
+  beam_runner: str | None = None,
+  beam_options: str | None = None,
+  file_format: str | None = None,
 ) -> tfds.core.DatasetBuilder:
   """Builds a sample, unless it is there already.
 
   Args:
-    config_name: `mock` or `demo500`, also as `sdss_metallicity/demo500`.
+    config_name: one of `CONFIGS`, also as `sdss_metallicity/demo500`.
     data_dir: where TFDS keeps its data; by default $TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
-    manual_dir: for demo500, the unpacked archive, if it isn't to be downloaded.
+    manual_dir: for dr17, dr14 and zenodo the staging folder; for demo500, the
+      unpacked archive, if it isn't to be downloaded.
+    max_loss: largest part of a staging folder's galaxies that may lack an
+      image.
+    beam_runner: name of the Apache Beam runner that writes the shards; None
+      for the one of `beam_options`, or this process if there are none either.
+    beam_options: Beam's options as `tfds build --beam_pipeline_options` takes
+      them, such as `direct_num_workers=2,direct_running_mode=multi_processing`.
+    file_format: of TFDS; None for ArrayRecord. `tfrecord` needs TensorFlow.
 
   Returns:
-    The builder, ready for `as_data_source()`.
+    The builder, ready for `as_data_source()` if it is in ArrayRecord.
 
   Raises:
-    UnknownConfigError: if the name is unknown or comes in a later version.
-    DataError: if an image, a label or a catalogue is bad.
+    UnknownConfigError: if the name is unknown, or takes no manual_dir, or
+      there is such a sample in another file format.
+    DataError: if an image, a label or a catalogue is bad, or too many galaxies
+      lack an image.
     DownloadFailedError: if upstream's archive can't be fetched.
     NotADirectoryError: if manual_dir isn't the unpacked archive.
+    StagingError: if a staging folder is needed, or isn't this sample's.
     DatasetNotBuiltError: if a part of the sample has been deleted.
+    BeamError: if Apache Beam is asked for and not installed.
   """
   name = _config(config_name)
-  if name in COMING:
-    raise UnknownConfigError(_coming(name))
   if manual_dir is not None:
     _check_manual_dir(name, pathlib.Path(manual_dir).expanduser())
   root = _data_dir(data_dir)
-  builder = _Builder(config=name, data_dir=root)
+  if file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
+    raise UnknownConfigError(
+      "the file format tfrecord is written by TensorFlow, which is not "
+      "installed. Install it, or build in array_record, the default."
+    )
+  builder = _Builder(config=name, data_dir=root, max_loss=max_loss)
   # TFDS takes any folder of this name for a complete build.
   if not builder.data_path.exists():
+    if name in STAGED and manual_dir is None:
+      raise staging.StagingError(
+        f"{DATASET}/{name} is built from a staging folder, and none is given. "
+        + _how_to_build(name, data_dir)
+      )
     config = tfds.download.DownloadConfig(
-      manual_dir=manual_dir, try_download_gcs=False
+      manual_dir=manual_dir,
+      try_download_gcs=False,
+      beam_runner=beam_runner,
+      beam_options=beam.pipeline_options(beam_options),
     )
     if not sys.stderr.isatty():
       # In a log file, its nested progress bars would be pages of fragments.
@@ -74,8 +108,15 @@ def build(
         "still running",
         path,
       )
-    builder.download_and_prepare(download_config=config)
+    builder.download_and_prepare(
+      download_config=config, file_format=file_format
+    )
   built = load(name, str(root))
+  if file_format not in (None, built.info.file_format.value):
+    raise UnknownConfigError(
+      f"{built.data_path}: expected the file format {file_format}, found "
+      f"{built.info.file_format.value}. Build into another data_dir."
+    )
   counts = ", ".join(
     f"{split.num_examples} {split.name}" for split in built.info.splits.values()
   )
@@ -89,8 +130,7 @@ def load(
   """Finds a sample that has been built.
 
   Args:
-    config_name: as for `build`; also the samples of version 0.2, if they have
-      been built elsewhere.
+    config_name: as for `build`.
     data_dir: as for `build`.
 
   Returns:
@@ -109,7 +149,7 @@ def load(
   if not versions:
     raise DatasetNotBuiltError(
       f"expected {DATASET}/{name} in {folder}, found no version of it. "
-      + (_coming(name) if name in COMING else _how_to_build(name, data_dir))
+      + _how_to_build(name, data_dir)
     )
   newest = max(versions, key=lambda path: tfds.core.Version(path.name))
   remedy = (
@@ -139,14 +179,13 @@ def load(
 def _config(name: str) -> str:
   """Returns a sample's bare name, if there is such a sample."""
   bare = name.removeprefix(f"{DATASET}/")
-  known = CONFIGS + COMING
-  if bare in known:
+  if bare in CONFIGS:
     return bare
-  close = difflib.get_close_matches(bare, known, n=1)
+  close = difflib.get_close_matches(bare, CONFIGS, n=1)
   hint = f" Did you mean {DATASET}/{close[0]}?" if close else ""
   raise UnknownConfigError(
     f"unknown sample {name!r}, expected one of "
-    f"{', '.join(f'{DATASET}/{item}' for item in known)}.{hint}"
+    f"{', '.join(f'{DATASET}/{item}' for item in CONFIGS)}.{hint}"
   )
 
 
@@ -158,10 +197,12 @@ def _data_dir(data_dir: str | None) -> pathlib.Path:
 
 
 def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
+  if name in STAGED:
+    return  # `staged.read` says what is wrong with it.
   if name != "demo500":
     raise UnknownConfigError(
-      f"expected a manual_dir with {DATASET}/demo500 only, found it with "
-      f"{DATASET}/{name}, which reads no files. Leave it out."
+      f"expected no folder with {DATASET}/{name}, which reads no files, found "
+      f"{folder}. Leave it out."
     )
   if not (folder / "catalogs").is_dir():
     found = "no such folder" if not folder.is_dir() else "no catalogs/ in it"
@@ -172,16 +213,11 @@ def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
 
 
 def _how_to_build(name: str, data_dir: str | None) -> str:
-  if name in COMING:
-    return _coming(name)
   flag = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
-  return f"Build it: python -m tfds_sdss build {DATASET}/{name}{flag}"
-
-
-def _coming(name: str) -> str:
+  command = f"python -m tfds_sdss build {DATASET}/{name}{flag}"
+  if name not in STAGED:
+    return f"Build it: {command}"
   return (
-    f"This is version 0.1, which builds {' and '.join(CONFIGS)}. With version "
-    f"0.2 come the two commands that make {name}: "
-    f"python -m tfds_sdss fetch --source={name} --out=STAGING, then "
-    f"python -m tfds_sdss build {DATASET}/{name} --staging=STAGING"
+    f"Fetch it: python -m tfds_sdss fetch --source={name} --out=STAGING, then "
+    f"build it: {command} --staging=STAGING"
   )

@@ -19,6 +19,8 @@ MISSING = -9990.0
 
 # Parts of 130, as 90,000 / 20,000 / 20,000 in Wu & Boada (2019).
 SPLIT_PARTS = {"train": 90, "validation": 20, "test": 20}
+# Parts for cross-validation.
+NUM_FOLDS = 10
 
 _INT64_MAX = 2**63 - 1
 _COLUMNS = ("objID", "oh_p50")
@@ -181,3 +183,8 @@ def split_of(objid: int) -> str:
   if parts < SPLIT_PARTS["train"] + SPLIT_PARTS["validation"]:
     return "validation"
   return "test"
+
+
+def fold_of(objid: int) -> int:
+  """Returns one of `NUM_FOLDS` equal parts, independent of the split."""
+  return int(hash_fraction(objid, "fold") * NUM_FOLDS)

@@ -168,3 +168,12 @@ ZENODO = (
   "lgm_tot_p50",
   "sfr_tot_p50",
 )
+
+# What this project adds to a catalogue.
+DERIVED = {
+  "sky_group": "Least objid among the galaxies within 2 arcsec",
+  "image_sha256": "SHA-256 of the image as it was fetched",
+  "black_fraction": "Fraction of the image's pixels that are exactly black",
+  "split": "train, validation or test, by a hash of sky_group",
+  "fold": "0 to 9, by another hash of sky_group",
+}

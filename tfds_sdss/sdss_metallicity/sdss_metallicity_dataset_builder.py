@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import dataclasses
 import logging
 import pathlib
@@ -14,7 +13,12 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import catalog
+from tfds_sdss import columns
 from tfds_sdss import images
+from tfds_sdss import quality
+from tfds_sdss import shards
+from tfds_sdss import staged
+from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import demo500
 
 _log = logging.getLogger(__name__)
@@ -29,18 +33,26 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
   """One sample of galaxies.
 
   Attributes:
-    num_examples: how many galaxies are simulated or, for real ones, published.
+    num_examples: how many galaxies are simulated or published; None where the
+      staging folder says it.
+    image_size: width and height of the images, pixels.
+    columns: for the samples made from a staging folder, the catalogue's
+      columns, each of which is a feature.
   """
 
-  num_examples: int
+  num_examples: int | None = None
+  image_size: int = images.SIZE
+  columns: tuple[str, ...] = ()
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds.core.dataset_builder.FileReaderBuilder):
   """Builds `sdss_metallicity`; README.md tells each step."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("2.0.0")
   RELEASE_NOTES = {  # noqa: RUF012  (TFDS reads it from the class)
-    "1.0.0": "Mock galaxies and the 500 real galaxies of convnet-demo."
+    "1.0.0": "Mock galaxies and the 500 real galaxies of convnet-demo.",
+    "2.0.0": "The samples of SDSS and Zenodo; the feature fold; examples in "
+    "another order, that of a hash of objid.",
   }
   BUILDER_CONFIGS = [  # noqa: RUF012
     SdssMetallicityConfig(
@@ -53,26 +65,72 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       description="500 SDSS galaxies of Wu & Boada (2019), convnet-demo.",
       num_examples=500,
     ),
+    SdssMetallicityConfig(
+      name="dr17",
+      description="The galaxies of Wu & Boada's query, from SDSS DR17.",
+      columns=tuple(columns.BY_NAME),
+    ),
+    SdssMetallicityConfig(
+      name="dr14",
+      description="The galaxies of Wu & Boada's query, from SDSS DR14.",
+      columns=tuple(columns.BY_NAME),
+    ),
+    SdssMetallicityConfig(
+      name="zenodo",
+      description="The images and the catalogue of Zenodo 14712542.",
+      image_size=160,
+      columns=columns.ZENODO,
+    ),
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
-    "Only for demo500, where there is no network: unpack "
-    f"{demo500.ARCHIVE_URL} and give its folder, the one that holds catalogs/, "
-    "train/ and test/, as manual_dir."
+    "For dr17, dr14 and zenodo: the staging folder that python -m tfds_sdss "
+    "fetch --source=dr17 --out=STAGING fills (or dr14, zenodo). For demo500, "
+    f"and only where there is no network: unpack {demo500.ARCHIVE_URL} and "
+    "give its folder, the one that holds catalogs/, train/ and test/."
   )
 
-  def __init__(self, *, file_format: str | None = None, **kwargs):
-    """Makes ArrayRecord the default: without TensorFlow, TFRecord fails."""
-    super().__init__(file_format=file_format or "array_record", **kwargs)
+  def __init__(
+    self,
+    *,
+    file_format: str | None = None,
+    max_loss: float = staged.MAX_LOSS,
+    **kwargs,
+  ):
+    """Makes ArrayRecord the default: without TensorFlow, TFRecord fails.
+
+    Args:
+      file_format: a file format of TFDS; None for the one of the set that has
+        been built, or ArrayRecord.
+      max_loss: largest part of a staging folder's galaxies that may lack an
+        image.
+      **kwargs: as for any TFDS builder.
+    """
+    super().__init__(file_format=file_format, **kwargs)
+    # A set that has been built says itself in which format.
+    if file_format is None and not self.info.initialized:
+      self.info.set_file_format("array_record", override=True)
+    self._max_loss = max_loss
 
   def _info(self) -> tfds.core.DatasetInfo:
+    config = self.builder_config
+    size = config.image_size
     features = {
       "image": tfds.features.Image(
-        shape=(images.SIZE, images.SIZE, 3), encoding_format="jpeg"
+        shape=(size, size, 3), encoding_format="jpeg"
       ),
       "objid": tfds.features.Scalar(np.int64, doc="SDSS objID"),
       "oh_p50": tfds.features.Scalar(np.float32, doc="12 + log(O/H), dex"),
+      "fold": tfds.features.Scalar(np.int64, doc="0 to 9, by a hash"),
     }
-    if self.builder_config.name == "mock":
+    for name in config.columns:
+      column = columns.BY_NAME[name]
+      is_integer = np.issubdtype(column.dtype, np.integer)
+      # A tf.train.Example has no other types of numbers.
+      dtype = np.int64 if is_integer else np.float32
+      unit = f", {column.unit}" if column.unit else ""
+      doc = f"{column.description}{unit}"
+      features[name] = tfds.features.Scalar(dtype, doc=doc)
+    if config.name == "mock":
       # Here, since only this sample needs GalSim.
       from tfds_sdss import mock
 
@@ -84,23 +142,50 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       homepage="https://arxiv.org/abs/1810.12913",
     )
 
-  def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+  def _download_and_prepare(self, dl_manager, download_config) -> None:
+    """Writes the shards and what lies beside them; TFDS's hook for builders."""
+    if self.builder_config.columns:
+      self._write_staged(dl_manager, download_config)
+    else:
+      shards.write(self, self._examples(dl_manager), download_config)
+
+  def _examples(self, dl_manager) -> dict[str, shards.InMemory]:
+    """Returns the examples of a small sample in the order of storage."""
     if self.builder_config.name == "mock":
       splits = self._simulate()
     else:
       splits = _read_demo500(dl_manager)
     _check_unique(splits)
-    return {
-      split: self._generate_examples(examples)
-      for split, examples in splits.items()
-    }
+    sources = {}
+    for split, examples in splits.items():
+      rows = [
+        {**example, "fold": catalog.fold_of(example["objid"])}
+        for example in examples
+      ]
+      rows.sort(key=lambda row: shards.sort_key(row["objid"]))
+      sources[split] = shards.InMemory(rows)
+    return sources
 
-  def _generate_examples(self, examples: list[dict]) -> Iterator:
-    """Yields (objID, example), each one checked."""
-    for example in examples:
-      catalog.check_label(example["objid"], example["oh_p50"])
-      images.decode(example["objid"], example["image"])
-      yield example["objid"], example
+  def _write_staged(self, dl_manager, download_config) -> None:
+    """Builds from the staging folder, which is TFDS's manual_dir."""
+    config = self.builder_config
+    root = _manual_dir(dl_manager)
+    if root is None:
+      raise catalog.DataError(
+        f"expected the staging folder of {config.name}, found none. Fetch it: "
+        f"python -m tfds_sdss fetch --source={config.name} --out=STAGING, then "
+        f"python -m tfds_sdss build sdss_metallicity/{config.name} "
+        "--staging=STAGING"
+      )
+    sample = staged.read(
+      root, config.name, config.columns, config.image_size, self._max_loss
+    ).first(download_config.max_examples_per_split)
+    # The shards' tasks read it, and it stays for whoever wants the exact
+    # values.
+    path = pathlib.Path(self.data_dir) / staged.CATALOG
+    staging.write_parquet(path, sample.frame)
+    shards.write(self, staged.sources(sample, path, root), download_config)
+    quality.write(path.parent, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:
     """Renders all mock galaxies once, for the three splits share a stream."""
@@ -120,13 +205,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     return splits
 
 
+def _manual_dir(dl_manager) -> pathlib.Path | None:
+  try:
+    return pathlib.Path(dl_manager.manual_dir)
+  except AssertionError:  # TFDS's way to say that it is absent or empty
+    return None
+
+
 def _read_demo500(dl_manager) -> dict[str, list[dict]]:
   """Reads the real galaxies from manual_dir or from upstream's archive."""
   hashes = demo500.read_hashes()
-  try:
-    manual_dir = pathlib.Path(dl_manager.manual_dir)
-  except AssertionError:  # TFDS's way to say that it is absent or empty
-    manual_dir = None
+  manual_dir = _manual_dir(dl_manager)
   # TFDS's default manual_dir is shared by all data sets, so that a filled one
   # says nothing yet about this set.
   if manual_dir and (manual_dir / "catalogs").is_dir():
@@ -139,7 +228,7 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
   advice = (
     "Check the network and build again, or fetch the archive elsewhere, "
     "unpack it and give its folder: python -m tfds_sdss build "
-    "sdss_metallicity/demo500 --manual_dir=FOLDER"
+    "sdss_metallicity/demo500 --staging=FOLDER"
   )
   try:
     # TFDS's download_and_extract needs TensorFlow to unpack. It knows no

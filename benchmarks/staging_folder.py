@@ -1,0 +1,82 @@
+"""A staging folder of any size, as `fetch` leaves it, made in minutes.
+
+The galaxies are synthetic: a few hundred mocks, repeated under made-up ids
+and positions. Each file has its own bytes, for a JPEG comment holds its id.
+"""
+
+import hashlib
+import pathlib
+
+import numpy as np
+import pandas as pd
+import tqdm
+
+from tfds_sdss import cleaning
+from tfds_sdss import columns
+from tfds_sdss import mock
+from tfds_sdss import staging
+
+_NUM_MOCKS = 400
+_FIRST = 1237648704043942146  # a plausible objID
+
+
+def make(root: pathlib.Path, number: int) -> staging.Staging:
+  """Fills a staging folder, or finds that it is full.
+
+  Args:
+    root: the folder.
+    number: of galaxies.
+  """
+  folder = staging.Staging(root)
+  if folder.source_path.exists():
+    return folder
+  root.mkdir(parents=True, exist_ok=True)
+  frame, report = cleaning.clean(_rows(number))
+  folder.write_catalog(frame)
+  mocks = [example["image"] for example in mock.generate(_NUM_MOCKS, seed=1)]
+  for part in range(1000):
+    (root / "images" / f"{part:03d}").mkdir(parents=True)
+  with folder.manifest() as manifest:
+    for i, objid in enumerate(
+      tqdm.tqdm(frame.objid.tolist(), desc="Staging", disable=None)
+    ):
+      data = _with_comment(mocks[i % _NUM_MOCKS], str(objid))
+      folder.image_path(objid).write_bytes(data)
+      digest = hashlib.sha256(data).hexdigest()
+      manifest.append(
+        staging.Entry(objid, f"mock:{objid}", sha256=digest, zeros=0.0)
+      )
+  folder.write_source(
+    {
+      "source": "dr17",
+      "base_url": "synthetic",
+      "limit": None,
+      "image_size": 128,
+      "report": report,
+    }
+  )
+  return folder
+
+
+def _rows(number: int) -> pd.DataFrame:
+  rng = np.random.default_rng(0)
+  text = {
+    column.name: np.char.mod("%.6g", rng.normal(10, 1, number))
+    for column in columns.COLUMNS
+  }
+  text["objid"] = np.char.mod("%d", _FIRST + np.arange(number) * 4099)
+  text["specobjid"] = np.char.mod("%d", 300_000 + np.arange(number))
+  text["ra"] = np.char.mod("%.7f", rng.uniform(0, 360, number))
+  dec = np.degrees(np.arcsin(rng.uniform(-0.2, 0.9, number)))
+  text["dec"] = np.char.mod("%.7f", dec)
+  text["bptclass"] = np.char.mod("%d", rng.integers(-1, 6, number))
+  oh_p50 = np.clip(rng.normal(8.9, 0.2, number), 7.9, 9.4)
+  text["oh_p50"] = np.char.mod("%.6f", oh_p50)
+  return pd.DataFrame(text).astype(str)
+
+
+def _with_comment(jpeg: bytes, text: str) -> bytes:
+  """Puts a comment behind a JPEG's first marker; its pixels stay."""
+  comment = text.encode("ascii")
+  segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+  return jpeg[:2] + segment + jpeg[2:]

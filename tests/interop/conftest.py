@@ -1,0 +1,35 @@
+"""For checks with packages that this project does not depend on.
+
+They run in environments of their own, which need no JAX; hence without the
+other tests' conftest.py:
+
+python -m pytest --confcutdir=tests/interop tests/interop/beam_check.py
+"""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import fake_staging
+
+from tfds_sdss import quality
+
+
+def pytest_configure(config):
+  # The warnings of these packages are not ours to mend.
+  config.addinivalue_line("filterwarnings", "default")
+
+
+@pytest.fixture(scope="session")
+def staging(tmp_path_factory):
+  """A staging folder with 60 galaxies."""
+  root = tmp_path_factory.mktemp("fetched") / "staging"
+  return fake_staging.write(root, fake_staging.table(60))
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+  monkeypatch.setattr(quality, "plot", lambda path, sample: None)

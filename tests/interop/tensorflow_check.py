@@ -1,0 +1,88 @@
+"""With TensorFlow and tensorflow-datasets; see conftest for the command."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tfds_sdss import build
+from tfds_sdss import columns
+from tfds_sdss import records
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def array_records(tmp_path_factory, staging):
+  data_dir = tmp_path_factory.mktemp("array_record")
+  builder = build.build("dr17", str(data_dir), str(staging.root))
+  return {
+    split: {example["objid"]: example for example in source}
+    for split, source in builder.as_data_source().items()
+  }
+
+
+def check_same(datasets, array_records):
+  for split, expected in array_records.items():
+    found = list(datasets[split].as_numpy_iterator())
+    assert [example["objid"] for example in found] == list(expected)
+    for example in found:
+      other = expected[example["objid"]]
+      assert set(example) == {"image", "fold", *columns.BY_NAME}
+      for name in example.keys() - {"image"}:
+        np.testing.assert_equal(example[name], other[name])
+      # TensorFlow decodes with a faster, less exact transform.
+      difference = example["image"].astype(int) - other["image"]
+      assert abs(difference).max() <= 8
+
+
+def test_tfrecord(tmp_path, staging, array_records):
+  builder = build.build(
+    "dr17", str(tmp_path), str(staging.root), file_format="tfrecord"
+  )
+  assert list(pathlib.Path(builder.data_dir).glob("*.tfrecord-*"))
+  check_same(builder.as_dataset(), array_records)
+  # A plain TFDS reads it by its name.
+  check_same(
+    tfds.load("sdss_metallicity/dr17", data_dir=tmp_path), array_records
+  )
+  with pytest.raises(records.RecordError, match="found tfrecord"):
+    next(records.read(builder, "train"))
+
+
+def test_records_parse_with_tensorflow(array_records):
+  fields = {"objid": "int64_list", "z": "float_list", "image": "bytes_list"}
+  example = next(iter(array_records["train"].values()))
+  record = records.Encoder(fields).encode({**example, "image": b"jpeg"})
+  parsed = tf.io.parse_single_example(
+    record,
+    {
+      "objid": tf.io.FixedLenFeature((), tf.int64),
+      "z": tf.io.FixedLenFeature((), tf.float32),
+      "image": tf.io.FixedLenFeature((), tf.string),
+    },
+  )
+  assert parsed["objid"].numpy() == example["objid"]
+  assert parsed["z"].numpy() == np.float32(example["z"])
+  assert parsed["image"].numpy() == b"jpeg"
+
+
+def test_command_line_of_tfds(tmp_path, staging, array_records):
+  arguments = [
+    *("build", "--config=dr17", "--file_format=tfrecord"),
+    *(f"--data_dir={tmp_path}", f"--manual_dir={staging.root}"),
+  ]
+  subprocess.run(
+    [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", *arguments],
+    cwd=REPOSITORY / "tfds_sdss" / "sdss_metallicity",
+    env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    check=True,
+  )
+  check_same(
+    tfds.load("sdss_metallicity/dr17", data_dir=tmp_path), array_records
+  )

@@ -1,0 +1,62 @@
+"""From a service to a table of predictions: fetch, build, verify, train."""
+
+import json
+
+import pandas as pd
+import stand_in
+import stand_in_faults as faults
+
+from configs import resnet34
+from galmet_jax import train
+from tests import shrunk
+from tfds_sdss import __main__ as cli
+from tfds_sdss import mock
+
+NUM_GALAXIES = 500
+
+
+def mock_sky():
+  """Returns a catalogue of mock galaxies and their images by objid."""
+  frame = stand_in.frame_of(NUM_GALAXIES)
+  examples = list(mock.generate(NUM_GALAXIES, seed=3, processes=1))
+  for name in set(frame.columns) & set(examples[0]) - {"objid"}:
+    values = [example[name] for example in examples]
+    frame[name] = pd.Series(values).astype(frame[name].dtype)
+  images = [example["image"] for example in examples]
+  return frame, dict(zip(frame.objid, images, strict=True))
+
+
+def test_from_the_service_to_the_predictions(tmp_path, capsys):
+  frame, images = mock_sky()
+  lost = frame.objid.tolist()[:5]
+  staging, data_dir = tmp_path / "staging", tmp_path / "data"
+  with stand_in.StandIn(frame, images.__getitem__) as server:
+    for objid in lost:
+      server.image_faults[objid] = [faults.outside_footprint]
+    fetch = ["fetch", "--source=dr17", f"--out={staging}", "--rate=2000"]
+    assert cli.main([*fetch, f"--base_url={server.base_url}"]) == 0
+  sample = ["sdss_metallicity/dr17", f"--data_dir={data_dir}"]
+  assert cli.main(["build", *sample, f"--staging={staging}"]) == 0
+  assert cli.main(["verify", *sample]) == 0
+  assert "No problems found" in capsys.readouterr().out
+
+  config = resnet34.get_config("as_intended")
+  config.update_from_flattened_dict(
+    {name: x for name, x in shrunk.FIELDS.items() if "cycle" not in name}
+  )
+  config.data.data_dir = str(data_dir)
+  config.data.crop = 32
+  config.optim.phases = ("all_sgdr",)
+  config.optim.all_sgdr.cycles = 1
+  config.eval.tta = "none"
+  train.train_and_evaluate(config, tmp_path / "run")
+
+  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  predicted = pd.read_csv(tmp_path / "run" / "predictions_test.csv")
+  labels = frame.set_index("objid").oh_p50
+  for objid, label in zip(predicted.objid, predicted.oh_p50_true, strict=True):
+    assert abs(labels[objid] - label) < 1e-5
+  assert not set(predicted.objid) & set(lost)
+  # 20 parts of 130 each, give or take four standard deviations.
+  for number in (summary["validation"]["n"], len(predicted)):
+    assert abs(number - 495 * 20 / 130) < 32

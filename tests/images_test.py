@@ -49,10 +49,36 @@ def bad_images():
   }
 
 
+@pytest.mark.parametrize("read", [images.decode, images.check])
 @pytest.mark.parametrize("found", bad_images())
-def test_refuses_bad_images(found):
+def test_refuses_bad_images(found, read):
   with pytest.raises(images.ImageError, match=f"{OBJID}.*128 x 128.*{found}"):
-    images.decode(OBJID, bad_images()[found])
+    read(OBJID, bad_images()[found])
+
+
+def is_refused(read, data):
+  try:
+    read(OBJID, data)
+  except images.ImageError:
+    return True
+  return False
+
+
+@pytest.mark.parametrize(
+  "options", [{}, {"subsampling": 0}, {"progressive": True}]
+)
+def test_the_fast_check_refuses_what_the_decoder_refuses(options):
+  good = encoded(**options)
+  rng = np.random.default_rng(0)
+  refused = 0
+  for position in rng.integers(0, len(good), 300):
+    data = bytearray(good)
+    data[position] ^= 1 << rng.integers(8)
+    outcome = is_refused(images.decode, bytes(data))
+    assert is_refused(images.check, bytes(data)) == outcome
+    refused += outcome
+  assert 5 < refused < 295
+  assert not is_refused(images.check, good)
 
 
 def test_a_byte_of_the_image_data_that_is_lost_is_found():

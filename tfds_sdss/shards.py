@@ -137,7 +137,7 @@ def check(example: Mapping[str, Any], size: int) -> None:
     DataError: if so.
   """
   catalog.check_label(example["objid"], example["oh_p50"])
-  images.decode(example["objid"], example["image"], size)
+  images.check(example["objid"], example["image"], size)
 
 
 def sort_key(objid: int) -> tuple[float, int]:

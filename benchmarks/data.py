@@ -4,8 +4,9 @@
   python -m benchmarks.data --out=FOLDER --sizes=2000 --quick  # a minute
 
 One JSON line per figure on standard output. Each command runs in a process of
-its own, so that its peak memory is its own; `per_core` divides by the CPU
-seconds it used, start included. All galaxies are synthetic.
+its own, so that its peak memory is its own. `per_core` divides by the CPU
+seconds it used, its start included; `further_per_core` is about the galaxies
+beyond those of the size before. All galaxies are synthetic.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def main() -> None:
   add("--quick", action="store_true", help="fewer requests in the fetch part")
   args = parser.parse_args()
   fetch(args.out, 200 if args.quick else 2_000)
+  before: dict[str, tuple[int, float]] = {}
   for size in args.sizes.split(","):
-    build_verify_load(args.out, int(size))
+    build_verify_load(args.out, int(size), before)
 
 
 def report(name: str, value: float, unit: str, **more) -> None:
@@ -55,8 +57,16 @@ def report(name: str, value: float, unit: str, **more) -> None:
   )
 
 
-def build_verify_load(out: pathlib.Path, number: int) -> None:
-  """Builds a sample of so many galaxies, verifies it and reads it."""
+def build_verify_load(
+  out: pathlib.Path, number: int, before: dict[str, tuple[int, float]]
+) -> None:
+  """Builds a sample of so many galaxies, verifies it and reads it.
+
+  Args:
+    out: folder for the data; staging folders are kept there.
+    number: of galaxies.
+    before: {command: (galaxies, CPU seconds)} of the last call; changed.
+  """
   staged = out / f"staging-{number}"
   data_dir = out / f"data-{number}"
   staging_folder.make(staged, number)
@@ -72,13 +82,17 @@ def build_verify_load(out: pathlib.Path, number: int) -> None:
     facts = {"galaxies": number}
     report(f"{name}_per_s", number / wall, "galaxies/s", **facts)
     report(f"{name}_per_core", number / cpu, "galaxies/s/core", **facts)
+    if name in before:
+      fewer, less = before[name]
+      further = (number - fewer) / (cpu - less)
+      report(f"{name}_further_per_core", further, "galaxies/s/core", **facts)
+    before[name] = number, cpu
     report(f"{name}_seconds", wall, "s", **facts)
     report(f"{name}_peak_memory", memory / 1e9, "GB", **facts)
   for name, folder in (("staging", staged), ("built", data_dir)):
-    size = sum(
-      path.stat().st_size for path in folder.rglob("*") if path.is_file()
-    )
-    report(f"{name}_on_disk", size / 1e9, "GB", galaxies=number)
+    # What the files occupy: small ones more than their length.
+    blocks = sum(path.stat().st_blocks for path in folder.rglob("*"))
+    report(f"{name}_on_disk", blocks * 512 / 1e9, "GB", galaxies=number)
 
 
 def _run(command: list[str]) -> tuple[float, float, float]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterator
-import concurrent.futures
 import dataclasses
 import hashlib
-import os
 import pathlib
 from typing import NamedTuple
 
@@ -167,55 +164,33 @@ def _read(
   fields = records.layout({name: builder.info.features[name] for name in names})
   size = builder.info.features["image"].shape[0]
 
-  def check(batch: records.Batch) -> tuple[list[_Galaxy], list[str]]:
-    # A shard that can't be opened has been reported with its length.
-    found = [
-      f"{split}: record {position} cannot be read: {error}"
-      for position, error in batch.faults.items()
-      if position is not None
-    ]
-    galaxies = []
-    for record in batch.records:
-      try:
-        example = records.decode(fields, record)
-        image, objid, oh_p50 = (example[name] for name in names)
-        digest = hashlib.sha256(image).hexdigest()
-        galaxies.append(_Galaxy(objid, oh_p50, digest))
-        catalog.check_label(objid, oh_p50)
-        images.check(objid, image, size)
-      except records.RecordError as error:
-        found.append(f"{split}: a record cannot be read: {error}")
-      except catalog.DataError as error:
-        found.append(f"{split}: {error}")
-    return galaxies, found
-
-  bar = tqdm.tqdm(
+  # In one thread: two of them get in each other's way more than they help.
+  with tqdm.tqdm(
     total=builder.info.splits[split].num_examples,
     desc=f"Verifying {split}",
     unit=" galaxies",
     disable=None,
-  )
-  with bar:
-    for batch, (galaxies, found) in _in_threads(
-      check, records.read(builder, split)
-    ):
-      problems += found
-      yield from galaxies
+  ) as bar:
+    for batch in records.read(builder, split):
+      # A shard that can't be opened has been reported with its length.
+      problems += [
+        f"{split}: record {position} cannot be read: {error}"
+        for position, error in batch.faults.items()
+        if position is not None
+      ]
+      for record in batch.records:
+        try:
+          example = records.decode(fields, record)
+          image, objid, oh_p50 = (example[name] for name in names)
+          digest = hashlib.sha256(image).hexdigest()
+          yield _Galaxy(objid, oh_p50, digest)
+          catalog.check_label(objid, oh_p50)
+          images.check(objid, image, size)
+        except records.RecordError as error:
+          problems.append(f"{split}: a record cannot be read: {error}")
+        except catalog.DataError as error:
+          problems.append(f"{split}: {error}")
       bar.update(len(batch.records) + len(batch.faults))
-
-
-def _in_threads(function, items: Iterator) -> Iterator[tuple]:
-  """Yields (item, function(item)) in order, a few items ahead."""
-  workers = os.cpu_count() or 1
-  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-    waiting: collections.deque = collections.deque()
-    for item in items:
-      waiting.append((item, pool.submit(function, item)))
-      if len(waiting) > workers:
-        item, future = waiting.popleft()
-        yield item, future.result()
-    for item, future in waiting:
-      yield item, future.result()
 
 
 def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:

@@ -27,7 +27,7 @@ quickstart: $(RUNTIME)  ## train on mock galaxies, minutes on two CPU cores
 	$(BIN)/python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: lint  ## lint, then all tests; some of them: ARGS='-k schedules'
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: $(DEV)  ## formatting, style and types
 	$(BIN)/ruff format --check

@@ -74,15 +74,43 @@ def test_records_parse_with_tensorflow(array_records):
 
 def test_command_line_of_tfds(tmp_path, staging, array_records):
   arguments = [
-    *("build", "--config=dr17", "--file_format=tfrecord"),
+    *("build", "tfds_sdss/sdss_metallicity"),
+    *("--config=dr17", "--file_format=tfrecord"),
     *(f"--data_dir={tmp_path}", f"--manual_dir={staging.root}"),
   ]
   subprocess.run(
     [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", *arguments],
-    cwd=REPOSITORY / "tfds_sdss" / "sdss_metallicity",
-    env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    cwd=REPOSITORY,
+    env={**os.environ, "PYTHONPATH": "."},
     check=True,
   )
   check_same(
     tfds.load("sdss_metallicity/dr17", data_dir=tmp_path), array_records
   )
+
+
+def test_load_without_this_project(tmp_path, staging, array_records):
+  data_dir = tmp_path / "data"
+  build.build("dr17", str(data_dir), str(staging.root), file_format="tfrecord")
+  script = """if True:
+    import importlib.util, sys
+    import tensorflow_datasets as tfds
+    assert importlib.util.find_spec("tfds_sdss") is None
+    dataset = tfds.load(
+      "sdss_metallicity/dr17", split="train", data_dir=sys.argv[1]
+    )
+    for example in dataset:
+      assert example["image"].shape == (128, 128, 3)
+      print(example["objid"].numpy())
+  """
+  environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+  loaded = subprocess.run(
+    [sys.executable, "-c", script, data_dir],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  found = [int(line) for line in loaded.stdout.split()]
+  assert found == list(array_records["train"])

@@ -5,12 +5,17 @@ import json
 import pandas as pd
 import stand_in
 import stand_in_faults as faults
+import zenodo_files
 
 from configs import resnet34
+from configs import zenodo as zenodo_config
+from galmet_jax import input_pipeline
 from galmet_jax import train
 from tests import shrunk
 from tfds_sdss import __main__ as cli
+from tfds_sdss import build
 from tfds_sdss import mock
+from tfds_sdss import zenodo
 
 NUM_GALAXIES = 500
 
@@ -24,6 +29,26 @@ def mock_sky():
     frame[name] = pd.Series(values).astype(frame[name].dtype)
   images = [example["image"] for example in examples]
   return frame, dict(zip(frame.objid, images, strict=True))
+
+
+def test_zenodo_and_its_config(tmp_path):
+  frame = stand_in.frame_of(60)
+  files = {
+    zenodo.ARCHIVE: zenodo_files.archive(frame.objid),
+    zenodo.CATALOG: zenodo_files.catalog(frame),
+  }
+  staging, data_dir = tmp_path / "staging", tmp_path / "data"
+  with stand_in.StandIn(frame, stand_in.jpeg_of, zenodo_files=files) as server:
+    fetch = ["fetch", "--source=zenodo", f"--out={staging}"]
+    assert cli.main([*fetch, f"--base_url={server.base_url}"]) == 0
+  sample = ["sdss_metallicity/zenodo", f"--data_dir={data_dir}"]
+  assert cli.main(["build", *sample, f"--staging={staging}"]) == 0
+  assert cli.main(["verify", *sample]) == 0
+  config = zenodo_config.get_config()
+  builder = build.load(config.data.name, str(data_dir))
+  splits = input_pipeline.load(builder, config.data)
+  assert sum(len(split) for split in splits.values()) == 60
+  assert splits["train"].images.shape[1:] == (160, 160, 3)
 
 
 def test_from_the_service_to_the_predictions(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """The archives: Zenodo's record and GitHub's convnet-demo."""
 
-import io
 import tarfile
 
 import fake_layout
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import stand_in
 import stand_in_connections as connections
+import zenodo_files
 
 from tfds_sdss import catalog
 from tfds_sdss import http_answers
@@ -25,36 +25,10 @@ def jpeg(objid: int) -> bytes:
   return stand_in.jpeg_of(objid, 160)
 
 
-def galaxies_csv(frame=FRAME) -> bytes:
-  columns = {"objid": "objID", "oh_p50": "oh_p50", "lgm_tot_p50": "lgm_tot_p50"}
-  columns |= {"h_alpha_flux": "h_alpha_flux"}
-  text = frame[list(columns)].rename(columns=columns).assign(comment="x, y")
-  return text.to_csv(index=False).encode()
-
-
-def tar(members: dict[str, bytes], extra=()) -> bytes:
-  file = io.BytesIO()
-  with tarfile.open(fileobj=file, mode="w:gz") as packed:
-    folder = tarfile.TarInfo("images-sdss")
-    folder.type = tarfile.DIRTYPE
-    packed.addfile(folder)
-    for name, data in members.items():
-      member = tarfile.TarInfo(name)
-      member.size = len(data)
-      packed.addfile(member, io.BytesIO(data))
-    for member in extra:
-      packed.addfile(member)
-  return file.getvalue()
-
-
-def images(objids=OBJIDS) -> dict[str, bytes]:
-  return {f"images-sdss/{objid}.jpg": jpeg(objid) for objid in objids}
-
-
 def serve(archive: bytes | None = None, csv: bytes | None = None):
   files = {
-    zenodo.ARCHIVE: archive or tar(images()),
-    zenodo.CATALOG: csv or galaxies_csv(),
+    zenodo.ARCHIVE: archive or zenodo_files.archive(OBJIDS),
+    zenodo.CATALOG: csv or zenodo_files.catalog(FRAME),
   }
   return stand_in.StandIn(FRAME, jpeg, zenodo_files=files)
 
@@ -89,11 +63,11 @@ def test_whole_record(tmp_path):
 def test_only_plain_images_of_the_catalogue_are_taken(tmp_path):
   link = tarfile.TarInfo(f"images-sdss/{OBJIDS[0]}.jpg")
   link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-  members = images(OBJIDS[1:9])
+  members = zenodo_files.images(OBJIDS[1:9])
   members |= {f"../../{OBJIDS[9]}.jpg": jpeg(OBJIDS[9])}
   members |= {"/absolute.jpg": b"x", "../evil.jpg": b"x", "README": b"x"}
   members |= {"images-sdss/5.jpg": jpeg(5)}
-  with serve(tar(members, [link])) as server:
+  with serve(zenodo_files.tar(members, [link])) as server:
     outcome = run(tmp_path / "staging", server)
   assert outcome.lost == {"not_in_archive": 1}
   fetching.check(tmp_path / "staging", jpeg)
@@ -102,10 +76,10 @@ def test_only_plain_images_of_the_catalogue_are_taken(tmp_path):
 
 
 def test_bad_images_are_told(tmp_path):
-  members = images()
+  members = zenodo_files.images(OBJIDS)
   members[f"images-sdss/{OBJIDS[2]}.jpg"] = stand_in.jpeg_of(OBJIDS[2], 128)
   members[f"images-sdss/{OBJIDS[3]}.jpg"] = b""
-  with serve(tar(members)) as server:
+  with serve(zenodo_files.tar(members)) as server:
     outcome = run(tmp_path, server)
   assert outcome.lost == {"bad_image": 2}
   fetching.check(tmp_path, jpeg)
@@ -162,7 +136,7 @@ def test_another_file_than_the_record_says(tmp_path, good_at_last):
 
 
 def test_archive_that_is_damaged_on_the_server(tmp_path):
-  data = tar(images())
+  data = zenodo_files.archive(OBJIDS)
   with (
     serve(data[: len(data) // 2]) as server,
     pytest.raises(http_answers.FetchError, match="is damaged"),
@@ -189,7 +163,7 @@ def test_record_that_is_none(tmp_path, body, message):
 
 
 def test_catalogue_of_floats_is_refused(tmp_path):
-  csv = galaxies_csv(FRAME.assign(objid=FRAME.objid.astype(float)))
+  csv = zenodo_files.catalog(FRAME.assign(objid=FRAME.objid.astype(float)))
   with (
     serve(csv=csv) as server,
     pytest.raises(catalog.DataError, match="not an integer"),

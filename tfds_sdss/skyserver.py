@@ -152,14 +152,16 @@ async def read_sample(
       "--source and --base_url."
     )
   expected = [_SQL_NAMES.get(c.name, c.name) for c in columns.COLUMNS]
-  rows: list[dict[str, str]] = []
-  after = 0
-  while len(rows) < wanted:
-    number = min(PAGE_ROWS, wanted - len(rows))
+  # Frames, for a page's dictionaries take several times the memory.
+  frames: list[pd.DataFrame] = []
+  found = after = 0
+  while found < wanted:
+    number = min(PAGE_ROWS, wanted - found)
     page = await _ask(client, service, page_sql(after, number), expected)
     if not page:
       break
-    rows += page
+    frames.append(pd.DataFrame(page, dtype=str))
+    found += len(page)
     last = catalog.parse_objid(page[-1]["specObjID"])
     if last <= after:
       raise http_answers.FetchError(
@@ -167,13 +169,13 @@ async def read_sample(
         f"{last}. The server does not order them; report it."
       )
     after = last
-    on_page(len(rows), wanted)
-  if len(rows) != wanted:
+    on_page(found, wanted)
+  if found != wanted:
     raise http_answers.FetchError(
       f"{service.base_url}, {service.release}: expected {wanted} rows (COUNT), "
-      f"found {len(rows)}. Try again; nothing was kept of this list."
+      f"found {found}. Try again; nothing was kept of this list."
     )
-  frame = pd.DataFrame(rows, dtype=str)
+  frame = pd.concat(frames, ignore_index=True)
   return frame.rename(columns={v: k for k, v in _SQL_NAMES.items()}), total
 
 

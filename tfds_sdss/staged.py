@@ -225,10 +225,7 @@ class Staged:
     for objid, digest in zip(
       frame["objid"].tolist(), frame["image_sha256"].tolist(), strict=True
     ):
-      try:
-        image = folder.image_path(objid).read_bytes()
-      except FileNotFoundError:
-        image = b""
+      image = folder.read_image(objid)
       if hashlib.sha256(image).hexdigest() != digest:
         damaged.append(objid)
       data.append(image)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import fetching
+import pandas as pd
 import pytest
 import stand_in
 import stand_in_connections as connections
@@ -115,6 +116,9 @@ def test_service_that_is_gone_stops_the_run(tmp_path, server):
   )
   with pytest.raises(http_answers.FetchError, match="20 galaxies in a row"):
     fetching.run(tmp_path, server)
+  failed = pd.read_csv(tmp_path / "failed.csv")
+  assert len(failed) >= 20
+  assert set(failed.reason) == {"http_503"}
   server.image_faults.clear()
   assert fetching.run(tmp_path, server).images == 40
   fetching.check(tmp_path, stand_in.jpeg_of)

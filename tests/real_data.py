@@ -5,11 +5,14 @@ Nothing here looks at the test split's labels but the counts and the ranges.
 
 import pathlib
 
+import fetching
 import pytest
+import stand_in
 
 from galmet_jax import train
 from tests import shrunk
 from tfds_sdss import build
+from tfds_sdss import cutouts
 from tfds_sdss import resemblance
 from tfds_sdss import verify
 
@@ -37,6 +40,18 @@ def test_builds_and_verifies(real_dir, data_dir):
   # The label statistics of the paper's sample, to the scatter of hundreds.
   assert report.table["mean"].between(8.85, 8.97).all()
   assert report.table["sd"].between(0.15, 0.25).all()
+
+
+def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
+  paths = sorted(real_dir.glob("t*/*.jpg"))
+  files = {int(path.stem): path.read_bytes() for path in paths}
+  frame = stand_in.frame_of(len(files)).assign(objid=list(files))
+  with stand_in.StandIn(frame, files.__getitem__) as server:
+    assert fetching.run(tmp_path, server).lost == {}
+  entries = fetching.check(tmp_path, files.__getitem__).read_manifest()
+  black = [entry.zeros for entry in entries.values()]
+  # Well below the limit, at which an image counts as outside the survey.
+  assert max(black) < cutouts.MAX_ZEROS / 3
 
 
 def test_mock_galaxies_resemble_real_ones(real_dir, tmp_path):

@@ -13,7 +13,6 @@ from tfds_sdss import beam
 from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import cutouts
-from tfds_sdss import fetch
 from tfds_sdss import fetch_request
 from tfds_sdss import staged
 from tfds_sdss import verify
@@ -164,6 +163,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
   if args.command == "fetch":
+    # Here, as below, since the other commands need nothing of what it imports.
+    from tfds_sdss import fetch
+
     options = vars(args)
     del options["command"]
     outcome = fetch.fetch(fetch_request.Request(**options))
@@ -192,7 +194,6 @@ def _run(args: argparse.Namespace) -> int:
     report = verify.verify(args.sample, args.data_dir)
     print(report)
     return 1 if report.problems else 0
-  # Here, since the other commands need nothing of what it imports.
   from tfds_sdss import resemblance
 
   print(resemblance.compare(args.real, args.out).to_string())

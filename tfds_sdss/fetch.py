@@ -107,8 +107,13 @@ async def _fetch_skyserver(
   ]
   _log.info("%d of %d galaxies are left to ask for", len(left), len(frame))
   if left:
-    with _progress(len(frame), len(frame) - len(left)) as on_entry:
-      await cutouts.fetch(client, folder, left, request.connections, on_entry)
+    try:
+      with _progress(len(frame), len(frame) - len(left)) as on_entry:
+        await cutouts.fetch(client, folder, left, request.connections, on_entry)
+    except BaseException:
+      # Who stops a run may want to see what is lost so far.
+      folder.write_failed(_newest(folder, frame))
+      raise
   return frame
 
 
@@ -205,11 +210,16 @@ def _conclude(
   request: fetch_request.Request, folder: staging.Staging, frame: pd.DataFrame
 ) -> fetch_request.Outcome:
   """Writes failed.csv and counts."""
-  entries = folder.read_manifest()
-  newest = [entries[objid] for objid in frame.objid]
+  newest = _newest(folder, frame)
   folder.write_failed(newest)
   lost = collections.Counter(e.reason for e in newest if not e.is_image)
   images = len(newest) - lost.total()
-  return fetch_request.Outcome(
-    len(newest), images, dict(lost), request.max_loss
-  )
+  return fetch_request.Outcome(len(frame), images, dict(lost), request.max_loss)
+
+
+def _newest(
+  folder: staging.Staging, frame: pd.DataFrame
+) -> list[staging.Entry]:
+  """Returns what the manifest says of the catalogue's galaxies."""
+  entries = folder.read_manifest()
+  return [entries[objid] for objid in frame.objid if objid in entries]

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import aiohttp
 import tenacity
+import tqdm
 import yarl
 
 from tfds_sdss import http_answers
@@ -253,9 +254,20 @@ class Client:
             str(url),
           )
         resumed = response.status == 206
-        with part.open("ab" if resumed else "wb") as file:
+        with (
+          part.open("ab" if resumed else "wb") as file,
+          tqdm.tqdm(
+            total=size,
+            initial=start if resumed else 0,
+            desc=part.stem,
+            unit="B",
+            unit_scale=True,
+            disable=None,
+          ) as bar,
+        ):
           async for chunk in response.content.iter_chunked(_CHUNK):
             file.write(chunk)
+            bar.update(len(chunk))
             if size is not None and file.tell() > size:
               break
     except (aiohttp.ClientError, TimeoutError) as error:

@@ -11,6 +11,7 @@ import stand_in
 from tfds_sdss import __main__ as cli
 from tfds_sdss import catalog
 from tfds_sdss import columns
+from tfds_sdss import fetch
 from tfds_sdss import fetch_request
 from tfds_sdss import skyserver
 from tfds_sdss import staging
@@ -146,6 +147,17 @@ def test_loss_is_an_exit_status(tmp_path, server, capsys):
   assert cli.main([*argv, "--max_loss=0.08"]) == 0
   # What is final is not asked for again.
   assert fetching.image_requests(server) == 40
+
+
+def test_a_log_file_tells_the_progress(tmp_path, server, monkeypatch, caplog):
+  monkeypatch.setattr(fetch, "_LOG_EVERY", 15)
+  caplog.set_level("INFO")
+  fetching.run(tmp_path, server)
+  told = [line for line in caplog.messages if "hours left" in line]
+  assert [line.split("/s")[0].split(", ")[0] for line in told] == [
+    "15 of 40 galaxies",
+    "30 of 40 galaxies",
+  ]
 
 
 def gone(handler):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import logging
+import time
 
 import pandas as pd
 import tqdm
@@ -26,6 +27,8 @@ from tfds_sdss import http_client
 from tfds_sdss import skyserver
 from tfds_sdss import staging
 from tfds_sdss import zenodo
+
+_LOG_EVERY = 1_000  # galaxies between two lines where there is no bar
 
 _log = logging.getLogger(__name__)
 
@@ -191,17 +194,27 @@ def _store_catalog(
 def _progress(
   total: int, done: int
 ) -> Iterator[Callable[[staging.Entry], None]]:
-  """Shows a bar with rate, time left and losses by reason."""
+  """Shows rate, time left and losses by reason: a bar, or lines in a log."""
   lost: collections.Counter[str] = collections.Counter()
+  begun, first = time.monotonic(), done
   with tqdm.tqdm(
     total=total, initial=done, desc="Fetching", unit=" images", disable=None
   ) as bar:
 
     def on_entry(entry: staging.Entry) -> None:
-      bar.update()
+      nonlocal done
+      done += 1
       if not entry.is_image:
         lost[entry.reason] += 1
         bar.set_postfix(lost, refresh=False)
+      bar.update()
+      if bar.disable and done % _LOG_EVERY == 0:
+        rate = (done - first) / (time.monotonic() - begun)
+        _log.info(
+          "%d of %d galaxies, %.1f/s, %.1f hours left, lost: %s",
+          *(done, total, rate, (total - done) / rate / 3600),
+          dict(lost) or "none",
+        )
 
     yield on_entry
 

@@ -102,6 +102,8 @@ async def _fetch_skyserver(
       },
     )
   known = folder.read_manifest()
+  if known:
+    _log.info("comparing %d images with the manifest", len(known))
   everything = cutouts.wanted(frame, service, request.field)
   left = [
     galaxy

@@ -31,6 +31,7 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
     (["build", "sdss_metallicity/mok"], "Did you mean sdss_metallicity/mock?"),
     (["build", "sdss_metallicity/zenodo"], "fetch --source=zenodo"),
     (["build", "demo500", "--manual_dir=nowhere"], "no such folder"),
+    (["build", "dr17", "--staging=nowhere"], "nowhere: expected a staging"),
     (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
     (["build", "mock", "--manual_dir=."], "mock, which reads no files"),
     (["verify", "mock"], "python -m tfds_sdss build sdss_metallicity/mock"),

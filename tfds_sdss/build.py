@@ -198,7 +198,9 @@ def _data_dir(data_dir: str | None) -> pathlib.Path:
 
 def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
   if name in STAGED:
-    return  # `staged.read` says what is wrong with it.
+    # Of a folder that isn't there TFDS says nothing at all.
+    staging.Staging(folder).read_source()
+    return
   if name != "demo500":
     raise UnknownConfigError(
       f"expected no folder with {DATASET}/{name}, which reads no files, found "

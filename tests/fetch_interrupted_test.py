@@ -124,6 +124,20 @@ def test_service_that_is_gone_stops_the_run(tmp_path, server):
   fetching.check(tmp_path, stand_in.jpeg_of)
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_service_that_turns_us_away_loses_no_galaxy_for_good(
+  tmp_path, server, status
+):
+  def away(handler):
+    handler.answer(status, "text/html", b"<html>Not here</html>")
+
+  server.image_faults.update({objid: [away] * 9 for objid in OBJIDS})
+  with pytest.raises(http_answers.FetchError, match=f"{status}.*--base_url"):
+    fetching.run(tmp_path, server)
+  server.image_faults.clear()
+  assert fetching.run(tmp_path, server).images == 40
+
+
 def test_interrupt_keeps_what_is_there(tmp_path, server):
   calls = []
 

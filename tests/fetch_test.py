@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import stand_in
+import stand_in_faults as faults
 
 from tfds_sdss import __main__ as cli
 from tfds_sdss import catalog
@@ -133,7 +134,7 @@ def test_rate_and_connections_are_kept(tmp_path, server):
 
 def test_loss_is_an_exit_status(tmp_path, server, capsys):
   for objid in OBJIDS[:3]:
-    server.image_faults[objid] = [gone]
+    server.image_faults[objid] = [faults.outside_footprint]
   argv = ["fetch", "--source=dr17", f"--out={tmp_path}", "--rate=2000"]
   argv.append(f"--base_url={server.base_url}")
   assert cli.main(argv) == 1
@@ -158,12 +159,6 @@ def test_a_log_file_tells_the_progress(tmp_path, server, monkeypatch, caplog):
     "15 of 40 galaxies",
     "30 of 40 galaxies",
   ]
-
-
-def gone(handler):
-  handler.send_response(404, "NOT FOUND. Outside the SDSS footprint.")
-  handler.send_header("Content-Length", "0")
-  handler.end_headers()
 
 
 @pytest.mark.parametrize(

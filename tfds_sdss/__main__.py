@@ -14,7 +14,7 @@ from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import cutouts
 from tfds_sdss import fetch_request
-from tfds_sdss import staged
+from tfds_sdss import staging
 from tfds_sdss import verify
 
 _EXAMPLES = """\
@@ -111,7 +111,7 @@ def _add_build(command: argparse.ArgumentParser) -> None:
   add(
     "--max_loss",
     type=float,
-    default=staged.MAX_LOSS,
+    default=staging.MAX_LOSS,
     help="fraction of galaxies without an image that is accepted "
     "(default: %(default)s)",
   )

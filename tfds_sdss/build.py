@@ -12,7 +12,6 @@ import sys
 import tensorflow_datasets as tfds
 
 from tfds_sdss import beam
-from tfds_sdss import staged
 from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
@@ -40,7 +39,7 @@ def build(
   data_dir: str | None = None,
   manual_dir: str | None = None,
   *,
-  max_loss: float = staged.MAX_LOSS,
+  max_loss: float = staging.MAX_LOSS,
   beam_runner: str | None = None,
   beam_options: str | None = None,
   file_format: str | None = None,

@@ -199,14 +199,39 @@ def read_cutout(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
     TransientError: if the server fails, or sends something else than an RGB
       JPEG of 128 x 128 pixels.
   """
-  if answer.status == 404:
+  # Only with a picture is it said of the position: any other 404 is of a
+  # service that has moved, and must not strike its galaxies off for good.
+  if answer.status == 404 and answer.content_type.startswith("image/"):
     raise http_answers.PermanentError(
       "outside_footprint", f"objid {objid}: {answer.reason}", 404
     )
   if answer.status != 200:
-    raise http_answers.refusal(answer, f"objid {objid}")
+    raise http_answers.TransientError(
+      f"http_{answer.status}",
+      f"objid {objid}: HTTP status {answer.status} {answer.reason}",
+      answer.status,
+      answer.retry_after,
+    )
+  return answer.body, check_image(objid, answer.body, skyserver.SIZE)
+
+
+def check_image(objid: int, data: bytes, size: int) -> float:
+  """Checks an image, and that it shows more sky than edge.
+
+  Args:
+    objid: for the messages.
+    data: the JPEG file.
+    size: expected width and height, pixels.
+
+  Returns:
+    The fraction of its pixels that are exactly black.
+
+  Raises:
+    TransientError: if it isn't an RGB JPEG of that size.
+    PermanentError: if more than MAX_ZEROS of it is black.
+  """
   try:
-    pixels = images.decode(objid, answer.body, skyserver.SIZE)
+    pixels = images.decode(objid, data, size)
   except images.ImageError as error:
     raise http_answers.TransientError("bad_image", str(error), 200) from error
   zeros = images.black_fraction(pixels)
@@ -214,4 +239,4 @@ def read_cutout(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
     raise http_answers.PermanentError(
       "black", f"objid {objid}: {zeros:.0%} of the pixels are black", 200
     )
-  return answer.body, zeros
+  return zeros

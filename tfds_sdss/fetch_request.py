@@ -10,6 +10,7 @@ from tfds_sdss import cutouts
 from tfds_sdss import demo_archive
 from tfds_sdss import http_client
 from tfds_sdss import skyserver
+from tfds_sdss import staging
 from tfds_sdss import zenodo
 
 SKYSERVER_SOURCES = ("dr17", "dr14")
@@ -47,7 +48,7 @@ class Request:
   rate: float = 5.0
   connections: int = 4
   limit: int | None = None
-  max_loss: float = 0.02
+  max_loss: float = staging.MAX_LOSS
   field: str = "petro"
   contact: str | None = None
   limits: http_client.Limits = dataclasses.field(

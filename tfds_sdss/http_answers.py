@@ -96,7 +96,8 @@ def refusal(answer: Answer, detail: str) -> FetchError:
 def translated(error: Exception, url: yarl.URL) -> FetchError:
   """Returns what an error of the HTTP library means for us."""
   # A query may have a thousand characters.
-  detail = f"{url.with_query(None)}: {error or type(error).__name__}"
+  where = url.with_query(None)
+  detail = f"{where}: {error or type(error).__name__}"
   if isinstance(error, aiohttp.ClientSSLError):
     return FetchError(
       f"{detail}. The server's certificate is not valid: check the clock, a "
@@ -104,11 +105,11 @@ def translated(error: Exception, url: yarl.URL) -> FetchError:
     )
   if isinstance(error, aiohttp.TooManyRedirects):
     return FetchError(
-      f"{url}: more than {MAX_REDIRECTS} redirections. The service may have "
+      f"{where}: more than {MAX_REDIRECTS} redirections. The service may have "
       "moved: give its address as --base_url."
     )
   if isinstance(error, aiohttp.InvalidURL):
-    return FetchError(f"{url} is not a valid address. Correct --base_url.")
+    return FetchError(f"{where} is not a valid address. Correct --base_url.")
   if isinstance(error, TimeoutError):
     return TransientError("timeout", detail)
   if isinstance(error, aiohttp.ClientConnectorError):

@@ -31,8 +31,6 @@ from tfds_sdss import records
 MAX_EXAMPLES = 10_000
 CHECKSUMS = "shards.sha256"
 
-BeamError = beam.BeamError
-
 
 class Source(Protocol):
   """Some examples of one split, in the order in which they are stored."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 import csv
 import json
-import logging
 from typing import NamedTuple
 
 import pandas as pd
@@ -50,8 +49,6 @@ _WHERE = (
   " and oh_p50!=-9999"
 )
 _SQL_NAMES = {"objid": "objID", "specobjid": "specObjID"}
-
-_log = logging.getLogger(__name__)
 
 
 class Service(NamedTuple):

@@ -31,8 +31,6 @@ ARCHIVE = "images-sdss.tar.gz"
 CATALOG = "galaxies.csv"
 SIZE = 160  # pixels
 
-_CHUNK = 1 << 20
-
 
 class File(NamedTuple):
   """A file of the record, as Zenodo describes it.
@@ -230,16 +228,14 @@ def _unpack_one(
   file = packed.extractfile(member) or io.BytesIO()
   data = file.read(images.MAX_BYTES + 1)
   try:
-    pixels = images.decode(objid, data, SIZE)
-  except images.ImageError as error:
-    reason, detail = "bad_image", str(error)
-  else:
-    zeros = images.black_fraction(pixels)
-    if zeros <= cutouts.MAX_ZEROS:
-      digest = hashlib.sha256(data).hexdigest()
-      entry = staging.Entry(objid, url, sha256=digest, zeros=zeros)
-      if not folder.has_image(entry):
-        folder.write_image(objid, data)
-      return entry
-    reason, detail = "black", f"{zeros:.0%} of the pixels are black"
-  return staging.Entry(objid, url, reason=reason, permanent=True, detail=detail)
+    zeros = cutouts.check_image(objid, data, SIZE)
+  except (http_answers.PermanentError, http_answers.TransientError) as error:
+    # The archive will not change, as a server may.
+    return staging.Entry(
+      objid, url, reason=error.reason, permanent=True, detail=str(error)
+    )
+  digest = hashlib.sha256(data).hexdigest()
+  entry = staging.Entry(objid, url, sha256=digest, zeros=zeros)
+  if not folder.has_image(entry):
+    folder.write_image(objid, data)
+  return entry

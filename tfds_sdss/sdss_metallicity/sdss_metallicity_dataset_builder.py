@@ -93,7 +93,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     self,
     *,
     file_format: str | None = None,
-    max_loss: float = staged.MAX_LOSS,
+    max_loss: float = staging.MAX_LOSS,
     **kwargs,
   ):
     """Makes ArrayRecord the default: without TensorFlow, TFRecord fails.

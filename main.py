@@ -17,9 +17,11 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "evaluate", "lr_find"],
+  ["train", "evaluate", "lr_find", "ensemble", "reproduce", "export"],
   "train goes on where it was interrupted; evaluate reads the checkpoint "
-  "again; lr_find tries learning rates and changes nothing.",
+  "again; lr_find tries learning rates and changes nothing; ensemble trains a "
+  "network for each fold; reproduce trains and tabulates all systems of the "
+  "paper; export writes the weights for PyTorch.",
 )
 
 
@@ -47,18 +49,23 @@ def main(argv: list[str]) -> None:
   # Orbax tells of every file it writes.
   logging.set_verbosity(logging.WARNING)
   # Only now: --help and a mistyped flag must not wait for them.
+  from galmet_jax import ensemble
+  from galmet_jax import export
   from galmet_jax import lr_find
   from galmet_jax import report
+  from galmet_jax import reproduce
   from galmet_jax import train
 
-  config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  modes = {
+    "train": train.train_and_evaluate,
+    "evaluate": report.evaluate_only,
+    "lr_find": lr_find.find,
+    "ensemble": ensemble.train_and_evaluate,
+    "reproduce": reproduce.reproduce,
+    "export": export.export,
+  }
   try:
-    if _MODE.value == "train":
-      train.train_and_evaluate(config, workdir)
-    elif _MODE.value == "evaluate":
-      report.evaluate_only(config, workdir)
-    else:
-      lr_find.find(config, workdir)
+    modes[_MODE.value](_CONFIG.value, pathlib.Path(_WORKDIR.value))
   except (ValueError, OSError, FloatingPointError) as error:
     # What a user can mend is said in a line, not in a traceback.
     if not type(error).__module__.startswith(("galmet_jax", "tfds_sdss")):

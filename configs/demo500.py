@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.crop = 96
   # XLA's CPU backend has no fast bfloat16.
   config.model.dtype = "float32"
+  config.model.pretrained = ""
   # A recipe for few images from random weights: nothing is frozen, one
   # cosine, Adam, no dropout, a start at the mean.
   config.model.dropout_rates = (0.0, 0.0)

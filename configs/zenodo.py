@@ -18,5 +18,6 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   """Returns the config of a variant."""
   config = resnet34.get_config(variant)
   config.data.name = "sdss_metallicity/zenodo"
-  config.data.crop = 144
+  if variant != "wu2020":
+    config.data.crop = 144
   return config

@@ -6,6 +6,8 @@ pixels, so that nothing is interpolated twice and a view without rotation and
 zoom returns the pixels themselves.
 """
 
+import dataclasses
+
 from flax import struct
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,50 @@ from galmet_jax import errors
 # Channel statistics of ImageNet, for which the pretrained weights were made.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# What the channels red, green and blue of an image show.
+BANDS = ("i", "r", "g")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+  """What of an image the network sees.
+
+  Attributes:
+    crop: side of the square about the centre that is kept, pixels.
+    resolution: side of the network's input, pixels; `crop` over it is whole.
+    bands: which bands the network's three channels show.
+  """
+
+  crop: int
+  resolution: int
+  bands: tuple[str, ...] = BANDS
+
+
+def make_frame(
+  config: ml_collections.ConfigDict, bands: tuple[str, ...] | None = None
+) -> Frame:
+  """Reads the frame from the config.
+
+  Args:
+    config: the `data` block: `crop`, `resolution` (None: as `crop`), `bands`.
+    bands: instead of the config's.
+
+  Raises:
+    ConfigError: for a resolution that does not divide the crop, or bands that
+      an image does not have.
+  """
+  bands = tuple(bands or config.bands)
+  resolution = config.resolution or config.crop
+  if resolution < 1 or config.crop % resolution:
+    raise errors.ConfigError(
+      f"data.resolution is {resolution}; expected a divisor of "
+      f"data.crop={config.crop}, so that pixels are whole means."
+    )
+  if len(bands) != 3 or not set(bands) <= set(BANDS):
+    raise errors.ConfigError(
+      f"bands are {bands}; expected three of {BANDS}, one for each channel."
+    )
+  return Frame(config.crop, resolution, bands)
 
 
 @struct.dataclass
@@ -132,19 +178,24 @@ def tta_views(
   return [plain_views(n)] + [draw(view) for view in range(4)]
 
 
-def apply(images: jax.Array, views: Views, crop: int) -> jax.Array:
+def apply(images: jax.Array, views: Views, frame: Frame) -> jax.Array:
   """Renders views of images and normalises them for the network.
 
   Args:
     images: uint8 `[n, S, S, 3]`.
     views: n views.
-    crop: side C of the square about the centre that is kept, pixels.
+    frame: what of the images is kept. A lower resolution is made first, by
+      means over square blocks of the crop; views are of those.
 
   Returns:
-    float32 `[n, C, C, 3]`, ImageNet-normalised. Beyond the border the image
-    is mirrored.
+    float32 `[n, R, R, 3]` of `frame.resolution` R, ImageNet-normalised. Beyond
+    the border the image is mirrored.
   """
-  pixels = jax.vmap(_sample, (0, 0, None))(images, views, crop)
+  if frame.bands != BANDS:
+    images = images[..., np.array([BANDS.index(band) for band in frame.bands])]
+  if frame.resolution < frame.crop:
+    images = _reduce(images, frame)
+  pixels = jax.vmap(_sample, (0, 0, None))(images, views, frame.resolution)
   mean = pixels.mean((1, 2, 3), keepdims=True)
   contrast = views.contrast[:, None, None, None]
   brightness = views.brightness[:, None, None, None]
@@ -154,8 +205,18 @@ def apply(images: jax.Array, views: Views, crop: int) -> jax.Array:
   return (pixels - offset) / scale
 
 
+def _reduce(images: jax.Array, frame: Frame) -> jax.Array:
+  """Averages blocks of the crop: uint8 `[n, S, S, 3]` -> `[n, R, R, 3]`."""
+  start = (images.shape[1] - frame.crop) // 2
+  kept = slice(start, start + frame.crop)
+  side = frame.resolution
+  block = frame.crop // side
+  blocks = images[:, kept, kept].reshape(-1, side, block, side, block, 3)
+  return blocks.astype(jnp.float32).mean((2, 4))
+
+
 def _sample(image: jax.Array, view: Views, crop: int) -> jax.Array:
-  """Bilinear samples of one uint8 image on one view's grid, in 0-1."""
+  """Bilinear samples of one image on one view's grid, 0-255 to 0-1."""
   size = image.shape[0]
   # Pixel offsets from the centre of the view.
   grid = jnp.arange(crop) - (crop - 1) / 2

@@ -10,18 +10,18 @@ import tqdm
 
 from galmet_jax import augment
 from galmet_jax import input_pipeline
-from galmet_jax import models
+from galmet_jax import networks
 from galmet_jax import sharding
 
 
 def make_eval_step(
-  model: models.ResNet, crop: int, mesh: jax.sharding.Mesh
+  model: networks.Network, frame: augment.Frame, mesh: jax.sharding.Mesh
 ) -> Callable:
   """Makes the jitted step: (variables, images, views) -> predictions.
 
   Args:
     model: the network.
-    crop: side of the network's input, pixels.
+    frame: what of an image the network sees.
     mesh: where the batch is laid out.
 
   Returns:
@@ -30,7 +30,7 @@ def make_eval_step(
   """
 
   def eval_step(variables, images, views):
-    pixels = augment.apply(images, views, crop)
+    pixels = augment.apply(images, views, frame)
     return model.apply(variables, pixels, train=False)
 
   everywhere, dealt = sharding.replicated(mesh), sharding.along_data(mesh)

@@ -20,7 +20,8 @@ class Split:
   Attributes:
     objid: int64 `[N]`; kept out of JAX, which would cut it to 32 bits.
     images: uint8 `[N, S, S, 3]`.
-    targets: float32 `[N, T]`, in the order of `data.targets`.
+    targets: float32 `[N, T]`, in the order of `data.targets`; NaN where SDSS
+      has no value, never in the first.
     columns: the catalogue's columns, targets included, float32 `[N]` each; NaN
       where SDSS has no value.
   """
@@ -152,6 +153,9 @@ def _check_labels(
     )
     values = targets[:, column]
     bad = ~((values >= low) & (values <= high))  # True for NaN too.
+    # The sample is of galaxies with the first target; others may be missing.
+    if column > 0 and not np.isnan(values).all():
+      bad &= ~np.isnan(values)
     if bad.any():
       first = int(np.flatnonzero(bad)[0])
       raise catalog.DataError(

@@ -103,4 +103,5 @@ def _range_test(
     end=_NUM_STEPS,
     frozen=last.frozen,
     rates={group: rising(peak / fastest) for group, peak in peaks.items()},
+    momentum=config.momentum,
   )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
 
 def with_intervals(
   true: np.ndarray, predicted: np.ndarray, num_draws: int, seed: int
-) -> dict[str, float | list[float]]:
+) -> dict[str, Any]:
   """Computes the figures with their 68 % bootstrap intervals.
 
   Args:
@@ -66,7 +67,7 @@ def with_intervals(
     `n`, and for each of NAMES its value and `NAME_ci68`, the 16th and 84th
     percentile of the draws.
   """
-  result: dict = {"n": len(true)}
+  result: dict[str, Any] = {"n": len(true)}
   values = compute(true, predicted)
   draws = bootstrap(
     lambda index: compute(true[index], predicted[index]),

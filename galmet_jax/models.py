@@ -14,9 +14,6 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
-
-from galmet_jax import errors
 
 # Top-level modules in the order in which an image meets them. Layer groups
 # are unions of these (`optimizers.module_groups`).
@@ -59,14 +56,14 @@ def _conv(features: int, kernel: int, strides: int, dtype: Any, name: str):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """3×3/2 max-pool with padding 1 of non-negative maps `[B, H, W, C]`.
+  """3×3/2 max-pool with padding 1 of maps `[B, H, W, C]`.
 
   Written as the maximum of nine shifted views: `reduce_window`'s gradient is
   a select-and-scatter, ten times slower on CPU and not deterministic on GPU.
-  Padding with zeros is exact after a ReLU.
   """
   height, width = (x.shape[1] + 1) // 2, (x.shape[2] + 1) // 2
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+  x = jnp.pad(x, edges, constant_values=-jnp.inf)
   shifted = [
     x[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
     for i in range(3)
@@ -244,24 +241,3 @@ class ResNet(nn.Module):
       self.dtype,
       name="head",
     )(x, train=train, frozen="head" in frozen)
-
-
-def from_config(config: ml_collections.ConfigDict, num_targets: int) -> ResNet:
-  """Makes the network that `config` (the `model` block) describes.
-
-  Raises:
-    ConfigError: for a block that does not exist.
-  """
-  if config.block not in BLOCKS:
-    raise errors.ConfigError(
-      f"model.block is {config.block!r}; expected one of {sorted(BLOCKS)}."
-    )
-  return ResNet(
-    stage_sizes=tuple(config.stage_sizes),
-    block=BLOCKS[config.block],
-    width=config.width,
-    head_width=config.head_width,
-    dropout_rates=tuple(config.dropout_rates),
-    num_targets=num_targets,
-    dtype=jnp.dtype(config.dtype),
-  )

@@ -6,9 +6,12 @@ momenta exist.
 """
 
 from collections.abc import Mapping
+import functools
 from typing import Any
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -60,11 +63,11 @@ def make_optimizer(
   """Makes the optimiser of one phase, with a rate per layer group.
 
   Args:
-    config: the `optim` block: `optimizer` 'sgd' (with `momentum`; weight
-      decay is L2, added to the gradient before the momentum as torch does) or
-      'adamw' (`momentum` is its first decay rate; weight decay is decoupled),
+    config: the `optim` block: `optimizer` 'sgd' (weight decay is L2, added to
+      the gradient before the momentum as torch does), 'adamw' or 'ranger'
+      (the momentum is the first decay rate; weight decay is decoupled),
       `weight_decay`, `groups`.
-    phase: supplies the rates of its trained groups.
+    phase: supplies the rates of its trained groups and the momentum.
 
   Returns:
     A transformation of the trained part of `split`'s parameters.
@@ -72,18 +75,23 @@ def make_optimizer(
   Raises:
     ConfigError: for an optimiser that does not exist.
   """
-  momentum, decay = config.momentum, config.weight_decay
+  decay = config.weight_decay
+  if config.optimizer == "sgd":
+    make = functools.partial(_sgd, decay)
+  elif config.optimizer == "adamw":
+    make = functools.partial(_adamw, decay)
+  elif config.optimizer == "ranger":
+    make = functools.partial(_radam, decay)
+  else:
+    raise errors.ConfigError(
+      f"optim.optimizer is {config.optimizer!r}; expected sgd, adamw or ranger."
+    )
 
   def of_rate(rate):
-    if config.optimizer == "sgd":
-      return optax.chain(
-        optax.add_decayed_weights(decay), optax.sgd(rate, momentum=momentum)
-      )
-    if config.optimizer == "adamw":
-      return optax.adamw(rate, b1=momentum, weight_decay=decay)
-    raise errors.ConfigError(
-      f"optim.optimizer is {config.optimizer!r}; expected sgd or adamw."
-    )
+    if callable(phase.momentum):
+      # Optax takes schedules of a rate, of other numbers only this way.
+      return optax.inject_hyperparams(make)(rate, phase.momentum)
+    return make(rate, phase.momentum)
 
   def labels(params):
     group_of = {m: g for g, ms in config.groups.items() for m in ms}
@@ -92,6 +100,64 @@ def make_optimizer(
       for module, tree in params.items()
     }
 
-  return optax.multi_transform(
+  by_group = optax.multi_transform(
     {group: of_rate(rate) for group, rate in phase.rates.items()}, labels
   )
+  return lookahead(by_group) if config.optimizer == "ranger" else by_group
+
+
+def _sgd(decay: float, rate, momentum) -> optax.GradientTransformation:
+  return optax.chain(
+    optax.add_decayed_weights(decay), optax.sgd(rate, momentum=momentum)
+  )
+
+
+def _adamw(decay: float, rate, momentum) -> optax.GradientTransformation:
+  return optax.adamw(rate, b1=momentum, weight_decay=decay)
+
+
+def _radam(decay: float, rate, momentum) -> optax.GradientTransformation:
+  """Rectified Adam (Liu et al. 2020) with fastai's second decay rate."""
+  return optax.chain(
+    optax.scale_by_radam(b1=momentum, b2=0.99, eps=1e-6),
+    optax.add_decayed_weights(decay),
+    optax.scale_by_learning_rate(rate),
+  )
+
+
+class LookaheadState(NamedTuple):
+  """Optax's state, and the slow weights that it keeps beside the fast."""
+
+  inner: Any
+  slow: Any
+
+
+def lookahead(
+  fast: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Lookahead (Zhang et al. 2019): every 6 steps back half the way.
+
+  Optax's own asks for parameters in pairs of fast and slow; here the slow ones
+  are kept in the optimiser's state, so that the network has but one set.
+
+  Args:
+    fast: the optimiser within.
+
+  Returns:
+    A transformation of plain parameters. Ranger is this around `_radam`, with
+    fastai's numbers.
+  """
+  inner = optax.lookahead(fast, sync_period=6, slow_step_size=0.5)
+
+  def init(params):
+    pair = optax.LookaheadParams.init_synced(params)
+    # A copy: a training step donates the state, and no buffer twice.
+    return LookaheadState(inner.init(pair), jax.tree.map(jnp.array, params))
+
+  def update(gradients, state, params):
+    pair = optax.LookaheadParams(params, state.slow)
+    updates, inner_state = inner.update(gradients, state.inner, pair)
+    slow = optax.apply_updates(state.slow, updates.slow)
+    return updates.fast, LookaheadState(inner_state, slow)
+
+  return optax.GradientTransformation(init, update)

@@ -1,10 +1,12 @@
 """What a finished run leaves: tables, figures, summary.json, a short table."""
 
 import json
+import os
 import pathlib
 import time
 from typing import Any
 
+import ml_collections
 import numpy as np
 import pandas as pd
 
@@ -16,10 +18,6 @@ from galmet_jax import logging
 from galmet_jax import metrics
 from galmet_jax import plots
 from galmet_jax import run
-
-
-class NoCheckpointError(FileNotFoundError):
-  """There is nothing to evaluate."""
 
 
 def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
@@ -37,18 +35,10 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     target; further targets under SPLIT/TARGET) and `timing`.
 
   Raises:
-    NoCheckpointError: if there is no checkpoint.
+    errors.NoCheckpointError: if there is no checkpoint.
   """
   config = this.config
-  directory = this.workdir / "checkpoints" / config.eval.checkpoint
-  state = checkpoints.Checkpoints(directory, keep=2).restore(
-    this.abstract_state
-  )
-  if state is None:
-    raise NoCheckpointError(
-      f"expected a checkpoint in {directory}, found none. Train first: leave "
-      "out --mode=evaluate."
-    )
+  state = this.trained_state()
   summary: dict[str, Any] = {}
   seconds = 0.0
   images = 0
@@ -71,9 +61,14 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     _write_predictions(this, name, split, predicted, scatter)
     summary |= _figures_of_merit(this, name, split, predicted)
     _draw(this, name, split, predicted, summary[name])
+  latest = checkpoints.Checkpoints(
+    this.workdir / "checkpoints" / "latest", keep=2
+  )
   summary["checkpoint"] = {
     "which": config.eval.checkpoint,
     "step": int(state.step),
+    "trained_steps": max(latest.steps(), default=0),
+    "of_steps": this.num_steps,
   }
   summary["timing"] = {
     **timing,
@@ -85,11 +80,41 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     plots.training_curves(
       this.workdir / "figures" / "training_curves.png", rows, this.groups
     )
-  path = this.workdir / "summary.json"
-  path.write_text(json.dumps(summary, indent=2) + "\n")
+  path = write_summary(this.workdir, summary)
   print(table(summary, config.eval.splits, config.data.targets))
   print(f"Written to {this.workdir}: {path.name}, predictions_*.csv, figures/")
   return summary
+
+
+def write_summary(
+  workdir: pathlib.Path, summary: dict[str, Any]
+) -> pathlib.Path:
+  """Writes summary.json, whole or not at all; returns its path."""
+  path = workdir / "summary.json"
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(summary, indent=2) + "\n")
+  os.replace(partial, path)
+  return path
+
+
+def finished(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> dict[str, Any] | None:
+  """Returns the summary of a run that is done, None if there is work left.
+
+  Args:
+    config: the run's config, the same to the last field.
+    workdir: the run's directory.
+  """
+  try:
+    found = json.loads((workdir / "config.json").read_text())
+    summary = json.loads((workdir / "summary.json").read_text())
+  except FileNotFoundError:
+    return None
+  done = summary["checkpoint"]
+  if found != json.loads(config.to_json()):
+    return None
+  return summary if done["trained_steps"] == done["of_steps"] else None
 
 
 def _write_predictions(
@@ -111,22 +136,27 @@ def _write_predictions(
 def _figures_of_merit(
   this: run.Run, name: str, split: input_pipeline.Split, predicted: np.ndarray
 ) -> dict[str, Any]:
-  train = this.splits["train"]
-  seed = this.config.seed
-  mean = baselines.predict_mean(train, split)
-  forest = baselines.predict_random_forest(train, split, seed)
-  blocks = {}
-  for i, target in enumerate(this.config.data.targets):
-    true = split.targets[:, i]
-    block = metrics.with_intervals(
-      true, predicted[:, i], this.config.eval.bootstrap_draws, seed
+  config = this.config
+  others: dict[str, np.ndarray] = {}
+  if config.eval.baselines:
+    others = baselines.predict_all(
+      this.splits["train"], split, config.data.targets, config.seed
     )
-    for baseline, values in (
-      ("mean_baseline", mean),
-      ("random_forest", forest),
-    ):
-      rmse = metrics.compute(true, values[:, i])["rmse"]
-      block[f"rmse_{baseline}"] = float(rmse)
+  blocks = {}
+  for i, target in enumerate(config.data.targets):
+    true = split.targets[:, i]
+    known = np.isfinite(true)
+    block = metrics.with_intervals(
+      true[known],
+      predicted[known, i],
+      config.eval.bootstrap_draws,
+      config.seed,
+    )
+    for baseline, values in others.items():
+      both = known & np.isfinite(values[:, i])
+      if both.any():
+        rmse = metrics.compute(true[both], values[both, i])["rmse"]
+        block[f"rmse_{baseline}"] = float(rmse)
     blocks[name if i == 0 else f"{name}/{target}"] = block
   return blocks
 
@@ -140,7 +170,6 @@ def _draw(
 ) -> None:
   """Draws the figures of one split, for the first target."""
   target = this.config.data.targets[0]
-  label = "12 + log(O/H)" if target == "oh_p50" else target
   true, predicted = split.targets[:, 0], predicted[:, 0]
   folder = this.workdir / "figures"
   folder.mkdir(exist_ok=True)
@@ -150,7 +179,7 @@ def _draw(
     predicted,
     values,
     title=f"{this.config.data.name}, {name} split",
-    label=label,
+    label=label(target),
   )
   rng = np.random.default_rng(this.config.seed)
   chosen = rng.permutation(len(split))[:24]
@@ -166,6 +195,20 @@ def _draw(
     )
 
 
+# As the tables call them.
+BASELINES = {
+  "training_mean": "training mean",
+  "random_forest": "random forest",
+  "gradient_boosting": "gradient boosting",
+  "mass_metallicity": "mass-metallicity relation",
+}
+
+
+def label(target: str) -> str:
+  """Returns what a figure calls a target."""
+  return "12 + log(O/H)" if target == "oh_p50" else target
+
+
 def table(
   summary: dict[str, Any], splits: tuple[str, ...], targets: tuple[str, ...]
 ) -> str:
@@ -178,10 +221,12 @@ def table(
       lines += [
         "",
         f"{target}, {name} split ({block['n']} galaxies)      RMSE [dex]",
-        f"  training mean                {block['rmse_mean_baseline']:.4f}",
-        f"  random forest                {block['rmse_random_forest']:.4f}",
-        f"  ResNet with TTA              {block['rmse']:.4f}"
-        f"  (68 %: {low:.4f}-{high:.4f})",
+      ]
+      for baseline, title in BASELINES.items():
+        if f"rmse_{baseline}" in block:
+          lines.append(f"  {title:<29}{block[f'rmse_{baseline}']:.4f}")
+      lines += [
+        f"  {'network':<29}{block['rmse']:.4f}  (68 %: {low:.4f}-{high:.4f})",
         f"  its NMAD {block['nmad']:.4f}, bias {block['bias']:+.4f}, "
         f"R² {block['r2']:.3f}, slope {block['slope']:.3f}, "
         f"outliers {100 * block['outlier_fraction']:.1f} %",
@@ -189,7 +234,9 @@ def table(
   return "\n".join([*lines, ""])
 
 
-def evaluate_only(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+def evaluate_only(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> dict[str, Any]:
   """Evaluates the checkpoint of a run again (`--mode=evaluate`).
 
   Args:

@@ -10,14 +10,20 @@ import time
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
+from galmet_jax import augment
+from galmet_jax import checkpoints
 from galmet_jax import errors
 from galmet_jax import evaluate
 from galmet_jax import input_pipeline
 from galmet_jax import models
+from galmet_jax import networks
 from galmet_jax import optimizers
+from galmet_jax import pretrained
 from galmet_jax import schedules
 from galmet_jax import sharding
+from galmet_jax import splits
 from galmet_jax import train_state
 from galmet_jax import train_step
 from tfds_sdss import build
@@ -56,30 +62,55 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
     block, field = name.split(".")
     sharding.check_batch_size(name, config[block][field], mesh)
   optimizers.group_of_module(config.optim.groups, models.MODULES)
+  frame = augment.make_frame(config.data)
+  reported = augment.make_frame(config.data, config.eval.bands)
   started = time.perf_counter()
-  splits = input_pipeline.load(_find_data(config.data), config.data)
+  data = load(config)
   data_seconds = time.perf_counter() - started
   steps_per_epoch = input_pipeline.steps_per_epoch(
-    len(splits["train"]), config.train.batch_size
+    len(data["train"]), config.train.batch_size
   )
-  model = models.from_config(config.model, len(config.data.targets))
+  model = networks.from_config(config.model, len(config.data.targets))
+  validation_step = evaluate.make_eval_step(model, frame, mesh)
   this = Run(
     config=config,
     workdir=workdir,
     mesh=mesh,
-    splits=splits,
+    splits=data,
     data_seconds=data_seconds,
     steps_per_epoch=steps_per_epoch,
     phases=schedules.make_phases(config.optim, steps_per_epoch),
     model=model,
     training_arrays=jax.device_put(
-      (splits["train"].images, splits["train"].targets),
+      (data["train"].images, data["train"].targets),
       sharding.replicated(mesh),
     ),
-    eval_step=evaluate.make_eval_step(model, config.data.crop, mesh),
+    validation_step=validation_step,
+    # The same one where it can be: it is compiled once.
+    eval_step=(
+      validation_step
+      if reported == frame
+      else evaluate.make_eval_step(model, reported, mesh)
+    ),
   )
-  _check_same_run(config, workdir)
+  check_same_run(config, workdir)
   return this
+
+
+def load(config: ml_collections.ConfigDict) -> dict[str, input_pipeline.Split]:
+  """Reads the data set, and deals it as the config says.
+
+  Args:
+    config: the whole config.
+
+  Returns:
+    train, validation and test.
+
+  Raises:
+    ConfigError, tfds_sdss.catalog.DataError, FileNotFoundError: as `prepare`.
+  """
+  data = input_pipeline.load(_find_data(config.data), config.data)
+  return splits.arrange(data, config.data, config.seed)
 
 
 def _find_data(config: ml_collections.ConfigDict):
@@ -93,10 +124,14 @@ def _find_data(config: ml_collections.ConfigDict):
   return build.build(sample, config.data_dir, config.manual_dir)
 
 
-def _check_same_run(
+def check_same_run(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> None:
-  """Writes config.json, or compares with the one that is there."""
+  """Writes config.json, or compares with the one that is there.
+
+  Raises:
+    ConfigError: if the workdir belongs to another config.
+  """
   path = workdir / "config.json"
   ours = json.loads(config.to_json())
   # Before the first checkpoint, as after a range test, there is no run yet.
@@ -105,7 +140,7 @@ def _check_same_run(
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(ours, indent=2) + "\n")
     return
-  found, expected = _flat(ours), _flat(json.loads(path.read_text()))
+  found, expected = flat(ours), flat(json.loads(path.read_text()))
   differing = sorted(
     name
     for name in {**found, **expected}
@@ -124,11 +159,12 @@ def _check_same_run(
   path.write_text(json.dumps(ours, indent=2) + "\n")
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
+def flat(tree: dict, prefix: str = "") -> dict:
+  """Names the leaves of a config's JSON by their full names."""
   leaves: dict = {}
   for name, value in tree.items():
     if isinstance(value, dict):
-      leaves.update(_flat(value, f"{prefix}{name}."))
+      leaves.update(flat(value, f"{prefix}{name}."))
     else:
       leaves[f"{prefix}{name}"] = value
   return leaves
@@ -148,7 +184,9 @@ class Run:
     phases: the recipe's phases.
     model: the network.
     training_arrays: images and targets of the training split, on the devices.
-    eval_step: the evaluation step, compiled when it is first called.
+    validation_step: the evaluation step during training, compiled when it is
+      first called.
+    eval_step: that of the report, which may show other bands.
   """
 
   config: ml_collections.ConfigDict
@@ -158,8 +196,9 @@ class Run:
   data_seconds: float
   steps_per_epoch: int
   phases: tuple[schedules.Phase, ...]
-  model: models.ResNet
+  model: networks.Network
   training_arrays: tuple[jax.Array, jax.Array]
+  validation_step: Callable
   eval_step: Callable
 
   @property
@@ -192,10 +231,38 @@ class Run:
     return jax.device_put(indices, sharding.along_data(self.mesh))
 
   def initial_state(self) -> train_state.TrainState:
-    """Returns the state of a fresh network, on the devices."""
-    means = jnp.asarray(self.splits["train"].targets.mean(0))
-    state = train_state.create(self.model, self.config, self.phases[0], means)
-    return jax.device_put(state, sharding.replicated(self.mesh))
+    """Returns the state before the first step, on the devices.
+
+    Raises:
+      ConfigError: if there are no such pretrained weights, or of another
+        network.
+    """
+    means = np.nanmean(self.splits["train"].targets, axis=0)
+    state = train_state.create(
+      self.model, self.config, self.phases[0], jnp.asarray(means)
+    )
+    if self.config.model.pretrained:
+      filled = pretrained.load(self.config.model.pretrained, state.variables)
+      state = dataclasses.replace(state, **filled)
+    # The optimiser starts from the weights as they are now.
+    return self.start_phase(state, self.phases[0])
+
+  def trained_state(self) -> train_state.TrainState:
+    """Restores the checkpoint that `eval.checkpoint` names.
+
+    Raises:
+      NoCheckpointError: if there is none.
+    """
+    directory = self.workdir / "checkpoints" / self.config.eval.checkpoint
+    state = checkpoints.Checkpoints(directory, keep=2).restore(
+      self.abstract_state
+    )
+    if state is None:
+      raise errors.NoCheckpointError(
+        f"expected a checkpoint in {directory}, found none. Train first: leave "
+        "out --mode."
+      )
+    return state
 
   def abstract_state(self, step: int) -> train_state.TrainState:
     """Returns shapes, dtypes and shardings of the state after `step` steps."""

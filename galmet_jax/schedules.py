@@ -46,6 +46,66 @@ def sgdr(
   return schedule
 
 
+def one_cycle(
+  peak: float, steps: int, config: ml_collections.ConfigDict
+) -> optax.Schedule:
+  """One rise and fall of the rate (Smith & Topin 2018).
+
+  Args:
+    peak: the highest rate.
+    steps: length of the cycle in steps.
+    config: the phase's block. The rate rises from `peak / start_ratio` over
+      the first `rise` of the steps, falls back until only `anneal` of them are
+      left, and in these on to `peak / end_ratio`; without `anneal` it falls
+      there at once. `shape` 'linear' is fastai 0.7's (Wu & Boada 2019),
+      'cosine' fastai 2's (Wu 2020).
+
+  Returns:
+    A function of the step within the phase.
+
+  Raises:
+    ConfigError: for another shape, or parts longer than the whole.
+  """
+  top, bottom = _turns(steps, config)
+  back = {bottom: 1 / config.start_ratio} if config.anneal else {}
+  last = config.start_ratio if config.anneal else 1
+  scales = {top: config.start_ratio, **back, steps: last / config.end_ratio}
+  return optax.piecewise_interpolate_schedule(
+    config.shape, peak / config.start_ratio, scales
+  )
+
+
+def one_cycle_momentum(
+  steps: int, config: ml_collections.ConfigDict
+) -> optax.Schedule:
+  """The momentum under `one_cycle`: low where the rate is high.
+
+  Args:
+    steps: length of the cycle in steps.
+    config: the phase's block; `momenta` are the highest and the lowest.
+
+  Returns:
+    A function of the step within the phase.
+  """
+  top, bottom = _turns(steps, config)
+  high, low = config.momenta
+  return optax.piecewise_interpolate_schedule(
+    config.shape, high, {top: low / high, bottom: high / low}
+  )
+
+
+def _turns(steps: int, config: ml_collections.ConfigDict) -> tuple[int, int]:
+  """Returns the steps at which a cycle's rate is highest, and back."""
+  top, bottom = int(config.rise * steps), int((1 - config.anneal) * steps)
+  if config.shape not in ("linear", "cosine") or not 0 < top < bottom <= steps:
+    raise errors.ConfigError(
+      f"a cycle has shape {config.shape!r}, rise {config.rise} and anneal "
+      f"{config.anneal} of {steps} steps; expected linear or cosine, and a "
+      "step at least for each part."
+    )
+  return top, bottom
+
+
 @dataclasses.dataclass(frozen=True)
 class Phase:
   """A stretch of training with one optimiser state.
@@ -57,6 +117,7 @@ class Phase:
     frozen: names of the layer groups that are not trained.
     rates: layer group -> learning rate as a function of the step within the
       phase, for the groups that are trained.
+    momentum: a number, or a function of the step within the phase.
   """
 
   name: str
@@ -64,6 +125,7 @@ class Phase:
   end: int
   frozen: tuple[str, ...]
   rates: Mapping[str, Callable]
+  momentum: float | Callable
 
 
 def make_phases(
@@ -73,8 +135,9 @@ def make_phases(
 
   Args:
     config: the `optim` block. `config.phases` names further blocks of it, in
-      order; each has `schedule` ('constant' with `epochs`, or 'sgdr' with
-      `cycles`, `cycle_len` in epochs, `cycle_mult` and `slow_start`),
+      order; each has `schedule` ('constant' with `epochs`, 'sgdr' with
+      `cycles`, `cycle_len` in epochs, `cycle_mult` and `slow_start`, or
+      'one_cycle' with `epochs` and what the function of this name reads),
       `frozen` (layer groups) and `rates` (peak rate of every layer group).
     steps_per_epoch: steps in an epoch.
 
@@ -95,6 +158,7 @@ def make_phases(
         f"{sorted({*block.frozen, *block.rates})}; expected a rate for each "
         f"of {sorted(config.groups)}."
       )
+    momentum: float | Callable = config.momentum
     trained = [group for group in config.groups if group not in block.frozen]
     if block.schedule == "constant":
       steps = block.epochs * steps_per_epoch
@@ -111,12 +175,19 @@ def make_phases(
         group: sgdr(block.rates[group], cycles, block.slow_start)
         for group in trained
       }
+    elif block.schedule == "one_cycle":
+      steps = block.epochs * steps_per_epoch
+      momentum = one_cycle_momentum(steps, block)
+      rates = {
+        group: one_cycle(block.rates[group], steps, block) for group in trained
+      }
     else:
       raise errors.ConfigError(
-        f"optim.{name}.schedule is {block.schedule!r}; expected constant or "
-        "sgdr."
+        f"optim.{name}.schedule is {block.schedule!r}; expected constant, "
+        "sgdr or one_cycle."
       )
-    phases.append(Phase(name, start, start + steps, tuple(block.frozen), rates))
+    frozen = tuple(block.frozen)
+    phases.append(Phase(name, start, start + steps, frozen, rates, momentum))
     start += steps
   return tuple(phases)
 

@@ -148,24 +148,25 @@ def _validate(
 ) -> float:
   """Evaluates the validation split on plain views; keeps the best epoch.
 
-  Returns the RMSE of all targets together, as in the loss.
+  Returns the RMSE over the labels of all targets, as in the loss.
   """
   split = this.splits["validation"]
   predictions = evaluate.predict(
-    this.eval_step, state.variables, split, this.config, tta="none"
+    this.validation_step, state.variables, split, this.config, tta="none"
   )[0]
-  values = metrics.compute(split.targets.T, predictions.T)
-  rmse = float(np.sqrt(np.mean(values["rmse"] ** 2)))
+  error = predictions.astype(np.float64) - split.targets
+  rmse = float(np.sqrt(np.nanmean(error**2)))
   before = [
     row["validation/rmse"]
     for row in logging.read(this.workdir)
     if "validation/rmse" in row
   ]
-  record = {
-    f"validation/{target}/{name}": float(values[name][i])
-    for i, target in enumerate(this.config.data.targets)
-    for name in metrics.NAMES
-  }
+  record = {}
+  for i, target in enumerate(this.config.data.targets):
+    known = np.isfinite(split.targets[:, i])
+    values = metrics.compute(split.targets[known, i], predictions[known, i])
+    for name in metrics.NAMES:
+      record[f"validation/{target}/{name}"] = float(values[name])
   writer.write(
     int(state.step), {"epoch": epoch, "validation/rmse": rmse, **record}
   )

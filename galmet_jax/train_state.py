@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from galmet_jax import models
+from galmet_jax import augment
+from galmet_jax import networks
 from galmet_jax import optimizers
 from galmet_jax import schedules
 
@@ -39,7 +40,7 @@ class TrainState:
 
 
 def create(
-  model: models.ResNet,
+  model: networks.Network,
   config: ml_collections.ConfigDict,
   phase: schedules.Phase,
   label_means: jax.Array,
@@ -57,7 +58,8 @@ def create(
   Returns:
     The state before the first step.
   """
-  images = jnp.zeros((1, config.data.crop, config.data.crop, 3))
+  side = augment.make_frame(config.data).resolution
+  images = jnp.zeros((1, side, side, 3))
   key = jax.random.key(config.seed)
   variables = jax.jit(model.init, static_argnames="train")(
     key, images, train=False

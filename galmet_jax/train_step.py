@@ -11,7 +11,7 @@ import optax
 
 from galmet_jax import augment
 from galmet_jax import errors
-from galmet_jax import models
+from galmet_jax import networks
 from galmet_jax import optimizers
 from galmet_jax import schedules
 from galmet_jax import sharding
@@ -21,21 +21,25 @@ from galmet_jax import train_state
 def loss_value(
   predictions: jax.Array, targets: jax.Array, config: ml_collections.ConfigDict
 ) -> jax.Array:
-  """Returns the loss of a global batch.
+  """Returns the loss of a global batch, over the labels that there are.
 
   Args:
     predictions: `[B, T]`.
-    targets: `[B, T]`.
+    targets: `[B, T]`; NaN where a label is missing.
     config: the `optim` block: `loss` 'rmse' (the paper's), 'mse' or 'huber'
       with `huber_delta`.
 
   Returns:
-    Scalar, in the targets' units (squared for mse and huber).
+    Scalar, in the targets' units (squared for mse and huber): the mean over
+    all labels of the batch, whichever target they are of.
   """
+  known = ~jnp.isnan(targets)
+  number = jnp.maximum(known.sum(), 1)
+  # Where a label is missing the error is a constant, without a gradient.
+  delta = jnp.where(known, predictions - jnp.where(known, targets, 0), 0)
   if config.loss == "huber":
-    delta = config.huber_delta
-    return optax.huber_loss(predictions, targets, delta=delta).mean()
-  mse = jnp.mean((predictions - targets) ** 2)
+    return optax.huber_loss(delta, delta=config.huber_delta).sum() / number
+  mse = (delta**2).sum() / number
   if config.loss == "mse":
     return mse
   if config.loss == "rmse":
@@ -53,7 +57,7 @@ def train_step(
   targets: jax.Array,
   indices: jax.Array,
   *,
-  model: models.ResNet,
+  model: networks.Network,
   tx: optax.GradientTransformation,
   phase: schedules.Phase,
   config: ml_collections.ConfigDict,
@@ -63,7 +67,7 @@ def train_step(
   Args:
     state: the state before; donated.
     images: the training set's images, uint8 `[N, S, S, 3]`.
-    targets: its targets, float32 `[N, T]`.
+    targets: its targets, float32 `[N, T]`, NaN where missing.
     indices: the batch, int32 `[B]`.
     model: the network.
     tx: the phase's optimiser.
@@ -78,7 +82,9 @@ def train_step(
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
   view_key, dropout_key = jax.random.split(key)
   views = augment.random_views(view_key, len(indices), config.augment)
-  pixels = augment.apply(images[indices], views, config.data.crop)
+  pixels = augment.apply(
+    images[indices], views, augment.make_frame(config.data)
+  )
   groups = config.optim.groups
   trained, frozen = optimizers.split(state.params, groups, phase.frozen)
 

@@ -17,7 +17,12 @@ MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
 CONFIG = resnet34.get_config().augment
 
-render = jax.jit(augment.apply, static_argnums=2)
+
+def render(images, views, crop):
+  return render_frame(images, views, augment.Frame(crop, crop))
+
+
+render_frame = jax.jit(augment.apply, static_argnums=2)
 
 
 def cheap_key(seed):

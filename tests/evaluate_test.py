@@ -58,7 +58,7 @@ def network():
 def predict(network):
   model, variables = network
   mesh = sharding.make_mesh(jax.devices()[:1])
-  eval_step = evaluate.make_eval_step(model, CROP, mesh)
+  eval_step = evaluate.make_eval_step(model, augment.Frame(CROP, CROP), mesh)
 
   def of(split, batch_size, tta="random"):
     config = config_of(batch_size)

@@ -9,6 +9,7 @@ import pytest
 
 from configs import resnet34
 from galmet_jax import models
+from galmet_jax import networks
 from galmet_jax import schedules
 from galmet_jax import train_state
 from tests import small_networks
@@ -272,7 +273,7 @@ def test_first_predictions_are_the_label_means():
     "frozen": (),
     "rates": {"early": 0.1, "head": 0.1},
   }
-  model = models.from_config(config.model, 2)
+  model = networks.from_config(config.model, 2)
   phase = schedules.make_phases(config.optim, 3)[0]
   means = np.float32([8.9065, 10.056])
   state = train_state.create(model, config, phase, means)
@@ -285,7 +286,7 @@ def test_first_predictions_are_the_label_means():
 
 def test_config_describes_the_network():
   config = resnet34.get_config().model
-  model = models.from_config(config, 3)
+  model = networks.from_config(config, 3)
   assert model == models.ResNet(
     stage_sizes=(3, 4, 6, 3),
     block=models.BasicBlock,
@@ -296,4 +297,4 @@ def test_config_describes_the_network():
     dtype=jnp.dtype("bfloat16"),
   )
   config.block = "bottleneck"
-  assert models.from_config(config, 1).block is models.BottleneckBlock
+  assert networks.from_config(config, 1).block is models.BottleneckBlock

@@ -45,14 +45,14 @@ RATES = {
 }
 
 
-def phase_of(frozen=()):
+def phase_of(frozen=(), momentum=0.9):
   rates = {group: RATES[group] for group in GROUPS if group not in frozen}
-  return schedules.Phase("p", 0, 9, frozen, rates)
+  return schedules.Phase("p", 0, 9, frozen, rates, momentum)
 
 
-def updated(config, gradients, params):
+def updated(config, gradients, params, momentum=0.9):
   """Takes the gradients' steps with the optimiser; returns the parameters."""
-  tx = optimizers.make_optimizer(config, phase_of())
+  tx = optimizers.make_optimizer(config, phase_of(momentum=momentum))
   state = tx.init(params)
   update = jax.jit(tx.update)
   for gradient in gradients:
@@ -117,8 +117,62 @@ def test_adamw(sample, decay):
   compare(found, gradients, params, adamw)
 
 
+def falling(step):
+  return 0.95 - 0.1 * step / 3
+
+
+@pytest.mark.parametrize("momentum", [lambda step: 0.95, falling])
+def test_sgd_with_a_schedule_of_its_momentum(sample, momentum):
+  params, gradients = sample
+
+  def torch_sgd(p, steps, rate):
+    velocity = 0
+    for t, gradient in enumerate(steps):
+      velocity = momentum(t) * velocity + (gradient + 0.1 * p)
+      p = p - rate(t) * velocity
+    return p
+
+  found = updated(config_of("sgd", 0.1), gradients, params, momentum)
+  compare(found, gradients, params, torch_sgd)
+
+
+@pytest.mark.parametrize("momentum", [lambda step: 0.95, falling])
+def test_ranger_is_radam_with_lookahead(momentum):
+  rng = np.random.default_rng(1)
+  params, gradients = draw(rng), [draw(rng) for _ in range(15)]
+  rectified = []
+
+  def ranger(p, steps, rate):
+    mean, square, slow = 0, 0, p
+    longest = 2 / (1 - 0.99) - 1
+    for t, gradient in enumerate(steps):
+      k, decay = t + 1, momentum(t)
+      mean = decay * mean + (1 - decay) * gradient
+      square = 0.99 * square + 0.01 * gradient**2
+      move = mean / (1 - decay**k)
+      length = longest - 2 * k * 0.99**k / (1 - 0.99**k)
+      rectified.append(length > 5)
+      if length > 5:
+        scale = (length - 4) * (length - 2) * longest
+        scale /= (longest - 4) * (longest - 2) * length
+        deviation = np.sqrt(square / (1 - 0.99**k)) + 1e-6
+        move = np.sqrt(scale) * move / deviation
+      p = p - rate(t) * (move + 0.01 * p)
+      if k % 6 == 0:
+        p = slow = slow + 0.5 * (p - slow)
+    return p
+
+  # Rates that rise would let float32's rounding grow without bound.
+  with pytest.MonkeyPatch.context() as patch:
+    for group, rate in (("early", 0.01), ("late", 0.02), ("head", 0.1)):
+      patch.setitem(RATES, group, lambda step, r=rate: r / (1 + step))
+    found = updated(config_of("ranger", 0.01), gradients, params, momentum)
+    compare(found, gradients, params, ranger)
+  assert set(rectified) == {True, False}
+
+
 def test_unknown_optimizer():
-  with pytest.raises(ValueError, match="'adam'; expected sgd or adamw"):
+  with pytest.raises(ValueError, match="'adam'; expected sgd, adamw or ranger"):
     optimizers.make_optimizer(config_of("adam", 0.0), phase_of())
 
 

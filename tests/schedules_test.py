@@ -114,6 +114,70 @@ def test_unknown_schedule(config):
     schedules.make_phases(config, STEPS)
 
 
+def fastai_07(step, steps, peak, momenta):
+  """Smith's cycle with use_clr_beta=(10, 15, 0.95, 0.85), by its formulas."""
+  half = int(steps * 0.85 / 2)
+  high, low = momenta
+  if step > 2 * half:
+    done = (step - 2 * half) / (steps - 2 * half)
+    return peak / 10 * (1 - 0.99 * done), high
+  part = step / half if step <= half else 2 - step / half
+  return peak / 10 * (1 + 9 * part), high - part * (high - low)
+
+
+def test_one_cycle_is_fastais():
+  config = resnet34.get_config("one_cycle").optim
+  epoch = 40  # 85 % of 70 of them is an even number of steps
+  (phase,) = schedules.make_phases(config, epoch)
+  assert (phase.start, phase.end, phase.frozen) == (0, 70 * epoch, ())
+  steps = np.arange(0, phase.end, 7)
+  for group, peak in (("early", 1e-3), ("late", 1e-2), ("head", 1e-1)):
+    expected = [fastai_07(s, phase.end, peak, (0.95, 0.85)) for s in steps]
+    rates, momenta = np.transpose(expected)
+    found = values(phase.rates[group], steps)
+    np.testing.assert_allclose(found, rates, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(values(phase.momentum, steps), momenta, 1e-5)
+  # A thousandth of the peak would be the next step's.
+  assert 1e-4 < float(phase.rates["head"](phase.end - 1)) < 1.3e-4
+
+
+def test_one_cycle_of_cosines():
+  config = resnet34.get_config("wu2020").optim
+  epoch = 40
+  (phase,) = schedules.make_phases(config, epoch)
+  total, top = 7 * epoch, 7 * epoch // 4
+
+  def half_cosine(start, end, part):
+    return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
+
+  steps = np.arange(total)
+  rising, part = steps < top, (steps - top) / (total - top)
+  rates = np.where(
+    rising,
+    half_cosine(0.01 / 25, 0.01, steps / top),
+    half_cosine(0.01, 0.01 / 1e5, part),
+  )
+  momenta = np.where(
+    rising,
+    half_cosine(0.95, 0.85, steps / top),
+    half_cosine(0.85, 0.95, part),
+  )
+  for group in ("early", "late", "head"):
+    found = values(phase.rates[group], steps)
+    np.testing.assert_allclose(found, rates, rtol=1e-3, atol=1e-8)
+  np.testing.assert_allclose(values(phase.momentum, steps), momenta, 1e-5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"), [("shape", "round"), ("rise", 0.0), ("anneal", 0.6)]
+)
+def test_cycle_that_cannot_be(field, value):
+  config = resnet34.get_config("one_cycle").optim
+  config.cycle[field] = value
+  with pytest.raises(ValueError, match=r"a cycle has .*expected linear or cos"):
+    schedules.make_phases(config, STEPS)
+
+
 def test_unknown_group_is_named(config):
   config.head_only.frozen = ("earli", "late")
   with pytest.raises(ValueError, match=r"head_only .*'earli'.*\['early', "):

@@ -10,7 +10,7 @@ import pytest
 
 from configs import resnet34
 from galmet_jax import augment
-from galmet_jax import models
+from galmet_jax import networks
 from galmet_jax import optimizers
 from galmet_jax import schedules
 from galmet_jax import sharding
@@ -48,7 +48,7 @@ def phase_of(config, name):
 @pytest.fixture(scope="module")
 def start():
   """Fresh parameters and statistics: numpy arrays by module."""
-  model = models.from_config(config_of().model, 1)
+  model = networks.from_config(config_of().model, 1)
   x = jnp.zeros((1, SIZE, SIZE, 3))
   shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
   rng = np.random.default_rng(0)
@@ -83,7 +83,7 @@ class Step:
       self.state(),
       *self.arrays,
       self.mesh,
-      model=models.from_config(self.config.model, 1),
+      model=networks.from_config(self.config.model, 1),
       tx=optimizers.make_optimizer(self.config.optim, self.phase),
       phase=self.phase,
       config=self.config,
@@ -170,6 +170,38 @@ def test_gradient_of_the_rmse():
   # Δ / (n · RMSE)
   rmse = np.sqrt(12.5)
   np.testing.assert_allclose(gradient, [[1.5 / rmse], [2 / rmse]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["rmse", "mse", "huber"])
+def test_missing_labels_are_masked(loss):
+  rng = np.random.default_rng(0)
+  predictions, targets = np.float32(rng.normal(9, 0.2, (2, 12, 3)))
+  missing = rng.random((12, 3)) < 0.3
+  holes = np.where(missing, np.float32(np.nan), targets)
+  value, gradient = jax.value_and_grad(train_step.loss_value)(
+    jnp.asarray(predictions), holes, optim(loss)
+  )
+  # As if the known labels were all there are.
+  known, index = ~missing, np.flatnonzero(~missing)
+  expected, flat = jax.value_and_grad(train_step.loss_value)(
+    jnp.asarray(predictions[known][:, None]),
+    targets[known][:, None],
+    optim(loss),
+  )
+  assert float(value) == pytest.approx(float(expected), rel=1e-5)
+  np.testing.assert_allclose(
+    gradient.ravel()[index], flat.ravel(), rtol=1e-5, atol=1e-8
+  )
+  np.testing.assert_array_equal(gradient[missing], 0)
+
+
+def test_batch_without_a_label():
+  nothing = jnp.full((4, 1), jnp.nan)
+  value, gradient = jax.value_and_grad(train_step.loss_value)(
+    jnp.ones((4, 1)), nothing, optim("rmse")
+  )
+  assert np.isfinite(value)
+  np.testing.assert_array_equal(gradient, 0)
 
 
 def test_unknown_loss():

@@ -132,7 +132,7 @@ def test_evaluate_again_gives_the_same(finished):
 
 def test_evaluate_without_checkpoint_says_to_train(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir)
-  with pytest.raises(report.NoCheckpointError, match="Train first"):
+  with pytest.raises(errors.NoCheckpointError, match="Train first"):
     report.evaluate_only(config, tmp_path)
 
 

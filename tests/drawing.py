@@ -1,0 +1,49 @@
+"""What is asked of every figure."""
+
+import itertools
+
+from matplotlib import figure
+from matplotlib import text
+import numpy as np
+from PIL import Image
+
+
+def watch(monkeypatch):
+  """The figures saved, and where in pixels each of their texts was drawn."""
+  figures, extents = [], {}
+  draw, savefig = text.Text.draw, figure.Figure.savefig
+
+  def draw_and_measure(self, renderer, *args, **kwargs):
+    draw(self, renderer, *args, **kwargs)
+    if self.get_visible() and self.get_text():
+      extents[self] = self.get_window_extent(renderer)
+
+  def save_and_keep(self, *args, **kwargs):
+    figures.append(self)
+    savefig(self, *args, **kwargs)
+
+  monkeypatch.setattr(text.Text, "draw", draw_and_measure)
+  monkeypatch.setattr(figure.Figure, "savefig", save_and_keep)
+  return figures, extents
+
+
+def check(path, watched, size, title):
+  """A PNG of about this size in inches, inked, no text upon another.
+
+  Returns the figure, and its texts but for the title.
+  """
+  figures, extents = watched
+  with Image.open(path) as png:
+    assert png.format == "PNG"
+    np.testing.assert_allclose(png.info["dpi"], 300, atol=0.1)
+    np.testing.assert_allclose(np.divide(png.size, 300), size, atol=0.3)
+    ink = np.asarray(png.convert("L")) < 200
+  assert ink.mean() > 0.003
+  for edge in (ink[:16], ink[-16:], ink[:, :16], ink[:, -16:]):
+    assert not edge.any()
+  for one, other in itertools.combinations(extents, 2):
+    assert not extents[one].overlaps(extents[other]), (one, other)
+  (fig,) = figures
+  texts = [one.get_text() for one in extents]
+  texts.remove(title)
+  return fig, texts

@@ -1,0 +1,155 @@
+"""Ensembles: which galaxies each member saw, tables, interruption."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from galmet_jax import ensemble
+from galmet_jax import report
+from galmet_jax import train
+from tests import shrunk
+
+
+def config_of(mock_data_dir, **changes):
+  fields = {
+    "data__num_folds": 2,
+    "data__resolution": 16,
+    "optim__all_sgdr__cycle_len": 1,
+    "eval__tta": "none",
+    "eval__baselines": False,
+  }
+  return shrunk.config(mock_data_dir, **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(mock_data_dir, tmp_path_factory):
+  """An ensemble of two: (config, workdir, summary)."""
+  config = config_of(mock_data_dir)
+  workdir = tmp_path_factory.mktemp("ensemble")
+  return config, workdir, ensemble.train_and_evaluate(config, workdir)
+
+
+def read(path):
+  return pd.read_csv(path, dtype={"objid": np.int64})
+
+
+def test_out_of_fold_predictions_are_of_the_blind_member(finished):
+  config, workdir, summary = finished
+  table = read(workdir / "predictions_out_of_fold.csv")
+  test = read(workdir / "predictions_test.csv")
+  # 120 mocks in all, each held out once or for the test.
+  assert len(table) + len(test) == 120
+  assert len(set(table.objid) | set(test.objid)) == 120
+  assert summary["out_of_fold"]["n"] == len(table)
+  for fold in range(2):
+    member = read(workdir / f"fold_{fold}" / "predictions_validation.csv")
+    rows = table[table.fold == fold].set_index("objid")
+    pd.testing.assert_series_equal(
+      rows.oh_p50_pred, member.set_index("objid").oh_p50_pred
+    )
+    fields = json.loads((workdir / f"fold_{fold}/config.json").read_text())
+    assert fields["data"]["fold"] == fold
+  assert config.data.fold is None
+
+
+def test_mean_of_the_members(finished):
+  _, workdir, summary = finished
+  table = read(workdir / "predictions_test.csv")
+  members = [
+    read(workdir / f"fold_{fold}" / "predictions_test.csv").oh_p50_pred
+    for fold in range(2)
+  ]
+  one, two = (member.to_numpy() for member in members)
+  np.testing.assert_array_equal(table.oh_p50_pred_0, one)
+  np.testing.assert_array_equal(table.oh_p50_pred_1, two)
+  np.testing.assert_allclose(table.oh_p50_pred, (one + two) / 2, rtol=1e-7)
+  # Of two numbers the standard deviation is their distance over √2.
+  np.testing.assert_allclose(
+    table.oh_p50_member_std, np.abs(one - two) / np.sqrt(2), atol=1e-6
+  )
+  assert (table.oh_p50_member_std > 0).all()
+  true = table.oh_p50_true
+  expected = np.sqrt(np.mean((table.oh_p50_pred - true) ** 2))
+  assert summary["test"]["rmse"] == pytest.approx(expected)
+  for member, values in zip(members, summary["members"], strict=True):
+    expected = np.sqrt(np.mean((member - true) ** 2))
+    assert values["rmse"] == pytest.approx(expected)
+  figures = {path.name for path in (workdir / "figures").iterdir()}
+  assert figures == {
+    "predicted_against_true_out_of_fold.png",
+    "predicted_against_true_test.png",
+  }
+
+
+def test_done_members_are_not_touched_again(finished, tmp_path, monkeypatch):
+  config, workdir, summary = finished
+  again = tmp_path / "again"
+  shutil.copytree(workdir, again)
+  monkeypatch.setattr(train, "train_and_evaluate", None)
+  assert ensemble.train_and_evaluate(config, again) == summary
+
+
+def test_only_what_is_missing_is_trained(finished, tmp_path, monkeypatch):
+  config, workdir, _ = finished
+  again = tmp_path / "again"
+  shutil.copytree(workdir, again)
+  (again / "fold_1" / "summary.json").unlink()
+  called = []
+  monkeypatch.setattr(
+    train, "train_and_evaluate", lambda config, folder: called.append(folder)
+  )
+  ensemble.train_and_evaluate(config, again)
+  assert called == [again / "fold_1"]
+
+
+def test_finished_means_trained_to_the_end(finished, tmp_path):
+  config, workdir, _ = finished
+  member = config.copy_and_resolve_references()
+  member.data.fold = 0
+  folder = tmp_path / "fold_0"
+  assert report.finished(member, folder) is None
+  shutil.copytree(workdir / "fold_0", folder)
+  summary = report.finished(member, folder)
+  assert summary["checkpoint"]["trained_steps"] > 0
+  member.eval.tta = "dihedral"
+  assert report.finished(member, folder) is None
+  member.eval.tta = "none"
+  # As an evaluation of an interrupted run leaves it.
+  summary["checkpoint"]["trained_steps"] -= 1
+  report.write_summary(folder, summary)
+  assert report.finished(member, folder) is None
+
+
+def write_member(folder, split, objid):
+  folder.mkdir(exist_ok=True)
+  values = np.full(len(objid), 8.9)
+  columns = {"objid": objid, "oh_p50_true": values, "oh_p50_pred": values}
+  pd.DataFrame(columns).to_csv(folder / f"predictions_{split}.csv", index=False)
+
+
+def test_members_that_do_not_fit(tmp_path):
+  folders = [tmp_path / "a", tmp_path / "b"]
+  for folder, objid in zip(folders, ([1, 2], [2, 3]), strict=True):
+    write_member(folder, "validation", objid)
+    write_member(folder, "test", objid)
+  with pytest.raises(ValueError, match="objid 2 is in two folds"):
+    ensemble.out_of_fold(folders)
+  with pytest.raises(ValueError, match="b predicts other galaxies than"):
+    ensemble.mean_of_members(folders, ("oh_p50",))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"data__fold": 1}, "data.fold is 1; expected None"),
+    ({"eval__splits": ("test",)}, "expected validation and test"),
+  ],
+)
+def test_configs_that_make_no_ensemble(
+  mock_data_dir, tmp_path, changes, message
+):
+  with pytest.raises(ValueError, match=message):
+    ensemble.train_and_evaluate(config_of(mock_data_dir, **changes), tmp_path)

@@ -72,7 +72,6 @@ def main() -> None:
       "ratio_to_in_turn": round(statistics.median(ratios), 3),
       "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
       "compile_s": round(compile_s, 1),
-      "members": _MEMBERS,
       "steps": rounds * steps,
       "dtype": static["config"].model.dtype,
       "device": devices[0].device_kind,

@@ -77,7 +77,7 @@ def predict_random_forest(
   Returns:
     float `[N, T]`.
   """
-  photometry = _has_photometry(train)
+  photometry = has_photometry(train)
 
   def fit(features: np.ndarray, labels: np.ndarray) -> Any:
     forest = ensemble.RandomForestRegressor(
@@ -139,7 +139,7 @@ def _predict_each(
   split: input_pipeline.Split,
 ) -> np.ndarray:
   """Fits and predicts one target after another, each where it is known."""
-  features_of = _photometry if _has_photometry(train) else ring_colours
+  features_of = _photometry if has_photometry(train) else ring_colours
   known_features, features = features_of(train), features_of(split)
   columns = []
   for labels in train.targets.T:
@@ -243,7 +243,8 @@ def _is_mass(mass: np.ndarray) -> np.ndarray:
   return np.isfinite(mass) & (mass > 0)
 
 
-def _has_photometry(split: input_pipeline.Split) -> bool:
+def has_photometry(split: input_pipeline.Split) -> bool:
+  """Tells whether there are magnitudes, or trees look at ring colours."""
   return all(name in split.columns for name in _MAGNITUDES)
 
 

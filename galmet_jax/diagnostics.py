@@ -7,6 +7,7 @@ are left out, and each bootstrap draw takes the same galaxies for all systems.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def information_sum(
   image: np.ndarray,
   num_draws: int,
   seed: int,
-) -> dict[str, float | list[float]]:
+) -> dict[str, Any]:
   """Compares the information in colour images with that of its two sources.
 
   The paper expects 1/MSE(image) = 1/MSE(photometry) + 1/MSE(morphology) of
@@ -88,7 +89,7 @@ def information_sum(
 
 def error_correlations(
   errors: Mapping[str, np.ndarray], num_draws: int, seed: int
-) -> dict[str, float | list[float]]:
+) -> dict[str, Any]:
   """Correlates the errors of each pair of systems (Pearson).
 
   Independent sources do not give zero: their predictions shrink to the same
@@ -127,7 +128,7 @@ def error_correlations(
 
 def paired_rmse_difference(
   true: np.ndarray, a: np.ndarray, b: np.ndarray, num_draws: int, seed: int
-) -> dict[str, float | list[float]]:
+) -> dict[str, Any]:
   """Compares two systems on the same galaxies.
 
   What is hard for one is hard for the other, so that the difference is better
@@ -182,9 +183,9 @@ def _with_intervals(
   n: int,
   num_draws: int,
   seed: int,
-) -> dict[str, float | list[float]]:
+) -> dict[str, Any]:
   """Returns `n`, and each value of a statistic with its interval."""
-  result: dict[str, float | list[float]] = {"n": n}
+  result: dict[str, Any] = {"n": n}
   draws = metrics.bootstrap(statistic, n, num_draws, seed)
   for name, value in statistic(np.arange(n)).items():
     result[name] = float(value)

@@ -1,4 +1,6 @@
-"""ResNets with the paper's regression head (the only user of Flax Linen).
+"""ResNets with the paper's regression head.
+
+This and `xresnet.py` are the only users of Flax Linen.
 
 The geometry is torchvision's: explicit symmetric padding everywhere, so that
 a feature map here lies on the same pixels as there and ImageNet weights can be
@@ -16,13 +18,13 @@ import jax
 import jax.numpy as jnp
 
 # Top-level modules in the order in which an image meets them. Layer groups
-# are unions of these (`optimizers.module_groups`).
+# are unions of these (`optimizers.group_of_module`).
 MODULES = ("stem", "stage1", "stage2", "stage3", "stage4", "head")
 
-_BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 
-def _he_normal(mode: str) -> Callable:
+def he_normal(mode: str) -> Callable:
   """Makes He et al. (2015)'s initializer, of variance 2 / fan."""
 
   def init(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
@@ -38,8 +40,8 @@ def _he_normal(mode: str) -> Callable:
 
 # Fan-out for the convolutions (torchvision), fan-in for the head's linear
 # layers (the paper's Kaiming-normal head).
-_conv_init = _he_normal("fan_out")
-_dense_init = _he_normal("fan_in")
+_conv_init = he_normal("fan_out")
+_dense_init = he_normal("fan_in")
 
 
 def _conv(features: int, kernel: int, strides: int, dtype: Any, name: str):
@@ -82,9 +84,7 @@ class Stem(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / 4, W / 4, width]`."""
     x = _conv(self.width, 7, 2, self.dtype, "conv")(x)
-    x = _BatchNorm(dtype=self.dtype, name="bn")(
-      x, use_running_average=not train
-    )
+    x = BatchNorm(dtype=self.dtype, name="bn")(x, use_running_average=not train)
     return max_pool(nn.relu(x))
 
 
@@ -99,7 +99,7 @@ class BasicBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to the block's output."""
-    bn = functools.partial(_BatchNorm, dtype=self.dtype)
+    bn = functools.partial(BatchNorm, dtype=self.dtype)
     average = not train
     y = _conv(self.features, 3, self.strides, self.dtype, "conv1")(x)
     y = nn.relu(bn(name="bn1")(y, use_running_average=average))
@@ -122,7 +122,7 @@ class BottleneckBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to the block's output."""
-    bn = functools.partial(_BatchNorm, dtype=self.dtype)
+    bn = functools.partial(BatchNorm, dtype=self.dtype)
     average = not train
     wide = self.features * self.expansion
     y = _conv(self.features, 1, 1, self.dtype, "conv1")(x)
@@ -173,7 +173,7 @@ class Head(nn.Module):
   ) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, num_targets]`."""
     bn = functools.partial(
-      _BatchNorm,
+      BatchNorm,
       dtype=self.dtype,
       use_running_average=frozen or not train,
     )

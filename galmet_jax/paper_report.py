@@ -14,11 +14,9 @@ from galmet_jax import diagnostics
 from galmet_jax import input_pipeline
 from galmet_jax import metrics
 from galmet_jax import paper
-from galmet_jax import paper_curves
 from galmet_jax import paper_figures
 from galmet_jax import report
-from galmet_jax import run
-from galmet_jax import splits
+from galmet_jax import sweeps
 
 _MASS = "lgm_tot_p50"
 
@@ -47,33 +45,28 @@ def write(
   true = test.targets[:, 0].astype(np.float64)
   draws, seed = config.eval.bootstrap_draws, config.seed
   references = {
-    name: paper.reference(
-      name, _lone_change(config, configs, name).get("data.resolution")
-    )
-    for name in predicted
+    name: _reference(config, configs, name, test) for name in predicted
   }
   truth = test.columns.get("oh_true")
   rows = paper.table(true, predicted, references, draws, seed, truth)
   ordering = paper.order(true, predicted, draws, seed)
   found = _diagnose(true, predicted, draws, seed)
-  curves = _learning_curve(config, configs, galaxies, rows)
-  page = paper.markdown(
-    _title(config), rows, ordering, _remarks(test, predicted, found)
-  )
+  title = _title(config)
+  remarks = [
+    *_noise(test),
+    *_from_runs(workdir / "runs", configs),
+    *_information(found),
+  ]
+  page = paper.markdown(title, rows, ordering, remarks)
   rows.to_csv(workdir / "paper_table.csv", index=False)
   (workdir / "paper_table.md").write_text(page)
   (workdir / "diagnostics.json").write_text(json.dumps(found, indent=2) + "\n")
   table = {"objid": test.objid, "true": true, **predicted}
   pd.DataFrame(table).to_csv(workdir / "predictions_test.csv", index=False)
-  _draw(config, workdir / "figures", test, predicted, rows)
-  _draw_resolution(config, configs, workdir / "figures", rows)
-  if curves:
-    paper_curves.learning_curve(
-      workdir / "figures" / "learning_curve.png",
-      *curves,
-      report.label(config.data.targets[0]),
-      title=_title(config),
-    )
+  _draw(config, workdir / "figures", test, predicted)
+  figures = workdir / "figures"
+  sweeps.draw_resolution(figures, config, configs, rows, title)
+  sweeps.draw_learning_curve(figures, config, configs, galaxies, rows, title)
   print(page)
   print(f"Written to {workdir}: paper_table.md, paper_table.csv, figures/")
   return rows
@@ -84,23 +77,25 @@ def _title(config: ml_collections.ConfigDict) -> str:
   return f"{name}: synthetic galaxies" if name.endswith("/mock") else name
 
 
-def _lone_change(
+def _reference(
   config: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
   name: str,
-) -> dict[str, Any]:
-  """Returns what a system changes of the training, if it is one field."""
-  if name not in configs:
-    return {}
-  ours, common = (
-    run.flat(json.loads(fields.to_json())) for fields in (configs[name], config)
-  )
-  changed = {
-    field: value
-    for field, value in ours.items()
-    if value != common.get(field) and not field.startswith("eval.")
-  }
-  return changed if len(changed) == 1 else {}
+  test: input_pipeline.Split,
+) -> paper.Reference:
+  """Returns the paper's entry, with what is special about ours."""
+  side = sweeps.lone_change(config, configs, name).get("data.resolution")
+  if side is not None:
+    return paper.Reference(f"CNN, gri, {side} px", paper.RESOLUTIONS.get(side))
+  if name in configs and configs[name].data.num_train is not None:
+    number = configs[name].data.num_train
+    return paper.Reference(f"CNN, gri, {number:,} training galaxies")
+  entry = paper.reference(name)
+  if name in ("random_forest", "gradient_boosting"):
+    photometry = baselines.has_photometry(test)
+    features = "gri photometry" if photometry else "ring colours"
+    return entry._replace(label=f"{entry.label}, {features}")
+  return entry
 
 
 def _diagnose(
@@ -124,44 +119,71 @@ def _diagnose(
   }
 
 
-def _remarks(
-  test: input_pipeline.Split,
-  predicted: Mapping[str, np.ndarray],
-  found: Mapping[str, Any],
+def _noise(test: input_pipeline.Split) -> list[str]:
+  """The floor of every RMSE, where the truth is known."""
+  if "oh_true" not in test.columns:
+    return []
+  noise = test.targets[:, 0] - test.columns["oh_true"]
+  floor = np.sqrt(np.mean(noise.astype(np.float64) ** 2))
+  return [
+    f"Noise of these labels: {floor:.4f} dex. No RMSE above can lie below it "
+    "but by chance; the last column is free of it."
+  ]
+
+
+def _from_runs(
+  runs: pathlib.Path, configs: Mapping[str, ml_collections.ConfigDict]
 ) -> list[str]:
+  """What single runs say beside their predictions of the first target."""
   remarks = []
-  if "oh_true" in test.columns:
-    noise = test.targets[:, 0] - test.columns["oh_true"]
-    floor = np.sqrt(np.mean(noise.astype(np.float64) ** 2))
-    remarks.append(
-      f"Noise of these labels: {floor:.4f} dex. No RMSE above can lie below it "
-      "but by chance; the last column is free of it."
-    )
-  if found:
-    remarks += ["## Do colours and shapes add up? (section 4.1)"]
-    values = found["information"]
-
-    def shown(name):
-      low, high = values[f"{name}_ci68"]
-      return f"{values[name]:.4g} ({low:.4g} to {high:.4g})"
-
-    remarks.append(
-      f"1/MSE in dex⁻²: photometry {shown('information_photometry')}, r-band "
-      f"morphology {shown('information_morphology')}, colour images "
-      f"{shown('information_image')}. The images' over the sum of the two: "
-      f"{shown('ratio_to_sum')}; the paper's RMSEs make it 1.39. Over what "
-      "independence would give, with the labels' own variance counted once: "
-      f"{shown('ratio_to_independent')}."
-    )
-    pairs = found["error_correlations"]
-    lines = [
-      f"{name.replace(':', ' and ').replace('_', ' ')} {value:.2f} "
-      f"({pairs[f'{name}_ci68'][0]:.2f} to {pairs[f'{name}_ci68'][1]:.2f})"
-      for name, value in pairs.items()
-      if ":" in name and not name.endswith("_ci68")
-    ]
-    remarks.append(f"Correlation of the errors: {'; '.join(lines)}.")
+  for name in configs:
+    summary = json.loads((runs / name / "summary.json").read_text())
+    label = paper.reference(name).label
+    if "members" in summary:
+      single = [member["rmse"] for member in summary["members"]]
+      remarks.append(
+        f"{label}: a member alone {np.mean(single):.4f} ± "
+        f"{np.std(single, ddof=1):.4f}, their mean {summary['test']['rmse']:.4f}"
+        f", out of fold {summary['out_of_fold']['rmse']:.4f} dex."
+      )
+    mass = summary.get(f"test/{_MASS}")
+    if mass is not None:
+      low, high = mass["rmse_ci68"]
+      theirs = paper.MASSES.get(name)
+      remarks.append(
+        f"{label}: stellar mass {mass['rmse']:.4f} ({low:.4f}-{high:.4f}) dex"
+        + (f"; the paper's {theirs}." if theirs else ".")
+      )
   return remarks
+
+
+def _information(found: Mapping[str, Any]) -> list[str]:
+  """Section 4.1 in words."""
+  if not found:
+    return []
+  values = found["information"]
+
+  def shown(name):
+    low, high = values[f"{name}_ci68"]
+    return f"{values[name]:.4g} ({low:.4g} to {high:.4g})"
+
+  pairs = found["error_correlations"]
+  correlations = [
+    f"{name.replace(':', ' and ').replace('_', ' ')} {value:.2f} "
+    f"({pairs[f'{name}_ci68'][0]:.2f} to {pairs[f'{name}_ci68'][1]:.2f})"
+    for name, value in pairs.items()
+    if ":" in name and not name.endswith("_ci68")
+  ]
+  return [
+    "## Do colours and shapes add up? (section 4.1)",
+    f"1/MSE in dex⁻²: photometry {shown('information_photometry')}, r-band "
+    f"morphology {shown('information_morphology')}, colour images "
+    f"{shown('information_image')}. The images' over the sum of the two: "
+    f"{shown('ratio_to_sum')}; the paper's RMSEs make it 1.39. Over what "
+    "independence would give, with the labels' own variance counted once: "
+    f"{shown('ratio_to_independent')}.",
+    f"Correlation of the errors: {'; '.join(correlations)}.",
+  ]
 
 
 def _draw(
@@ -169,7 +191,6 @@ def _draw(
   figures: pathlib.Path,
   test: input_pipeline.Split,
   predicted: Mapping[str, np.ndarray],
-  rows: pd.DataFrame,
 ) -> None:
   """Draws what shows single galaxies."""
   figures.mkdir(exist_ok=True)
@@ -198,7 +219,7 @@ def _draw(
   paper_figures.distributions(
     figures / "distributions.png",
     true,
-    {panel[0]: panel[2] for panel in panels},
+    {panel[0]: panel[2] for panel in reversed(panels)},
     label,
     title=title,
   )
@@ -208,7 +229,7 @@ def _draw(
     best,
     mass,
     label,
-    title=f"{title}: {name}",
+    title=f"{title}, {name}",
   )
 
 
@@ -217,87 +238,3 @@ def _names_of_figure1(predicted: Mapping[str, np.ndarray]) -> list[str]:
   network = "one_cycle" if "one_cycle" in predicted else "gri"
   names = ("r_band", "random_forest", network)
   return [name for name in names if name in predicted]
-
-
-def _draw_resolution(
-  config: ml_collections.ConfigDict,
-  configs: Mapping[str, ml_collections.ConfigDict],
-  figures: pathlib.Path,
-  rows: pd.DataFrame,
-) -> None:
-  """Draws the RMSE of the systems that differ in their resolution alone."""
-  rows = rows.set_index("system")
-  points = {}
-  for name in configs:
-    side = _lone_change(config, configs, name).get("data.resolution")
-    if side is not None:
-      points[side] = rows.loc[name]
-  if not points:
-    return
-  if "gri" in rows.index:
-    points[config.data.resolution or config.data.crop] = rows.loc["gri"]
-  sides = sorted(points)
-  paper_curves.rmse_against_resolution(
-    figures / "resolution.png",
-    np.array(sides),
-    np.array([points[side].rmse for side in sides]),
-    np.array([[points[s].rmse_low, points[s].rmse_high] for s in sides]),
-    {
-      "Wu & Boada (2019)": (
-        np.array(list(paper.RESOLUTIONS)),
-        np.array(list(paper.RESOLUTIONS.values())),
-      )
-    },
-    {
-      report.BASELINES[name]: rows.loc[name].rmse
-      for name in ("training_mean", "random_forest")
-    },
-    title=_title(config),
-  )
-
-
-def _learning_curve(
-  config: ml_collections.ConfigDict,
-  configs: Mapping[str, ml_collections.ConfigDict],
-  galaxies: Mapping[str, input_pipeline.Split],
-  rows: pd.DataFrame,
-) -> tuple[np.ndarray, dict[str, tuple]] | None:
-  """Returns sizes and curves of the network and of trees on the same galaxies.
-
-  Of the systems that train on fewer galaxies than there are; None without any.
-  """
-  by_size = {
-    configs[name].data.num_train: name
-    for name in configs
-    if configs[name].data.num_train is not None
-  }
-  if not by_size:
-    return None
-  if "gri" in configs:
-    by_size[len(galaxies["train"])] = "gri"
-  sizes = sorted(by_size)
-  rows = rows.set_index("system")
-  network = np.array(
-    [
-      rows.loc[by_size[size], ["rmse", "rmse_low", "rmse_high"]]
-      for size in sizes
-    ],
-    np.float64,
-  ).T
-  test = galaxies["test"]
-  true = test.targets[:, 0]
-  trees = []
-  for size in sizes:
-    data = config.data.copy_and_resolve_references()
-    data.num_train = size
-    train = splits.arrange(dict(galaxies), data, config.seed)["train"]
-    values = baselines.predict_random_forest(train, test, config.seed)[:, 0]
-    block = metrics.with_intervals(
-      true, values, config.eval.bootstrap_draws, config.seed
-    )
-    trees.append([block["rmse"], *block["rmse_ci68"]])
-  forest = np.array(trees).T
-  return np.array(sizes), {
-    "network": (network[0], network[1], network[2]),
-    "random forest": (forest[0], forest[1], forest[2]),
-  }

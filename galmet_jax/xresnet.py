@@ -17,7 +17,7 @@ from galmet_jax import models
 
 # fastai draws everything with fan-in; models.py's convolutions have torch's
 # fan-out.
-_init = models._he_normal("fan_in")
+_init = models.he_normal("fan_in")
 
 
 def _conv_bn(
@@ -42,9 +42,9 @@ def _conv_bn(
     dtype=dtype,
     name=f"conv{name}",
   )(x)
-  return models._BatchNorm(
-    dtype=dtype, scale_init=scale_init, name=f"bn{name}"
-  )(x, use_running_average=not train)
+  return models.BatchNorm(dtype=dtype, scale_init=scale_init, name=f"bn{name}")(
+    x, use_running_average=not train
+  )
 
 
 class Stem(nn.Module):

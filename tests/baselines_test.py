@@ -241,7 +241,7 @@ def test_boosting_is_the_same_for_any_seed_or_order():
 
 def test_boosting_takes_a_hundred_steps():
   step = np.float32(np.arange(100) < 50)
-  magnitudes = dict.fromkeys(baselines._MAGNITUDES, step)
+  magnitudes = dict.fromkeys((f"modelMag_{band}" for band in "gri"), step)
   split = split_of(np.zeros((100, 1, 1, 3)), step, magnitudes)
   found = baselines.predict_gradient_boosting(split, split, seed=0)
   # From the mean, each of 100 trees takes a twentieth of what is left.

@@ -31,11 +31,11 @@ def run_main(*arguments):
     (["--config=configs/quikstart.py"], "configs/quikstart.py"),
     (
       ["--config=configs/resnet34.py:as_publihsed"],
-      "expected as_published or as_intended",
+      "expected one of as_published, as_intended, one_cycle",
     ),
     (
       ["--config=configs/quickstart.py", "--mode=tran"],
-      "train|evaluate|lr_find",
+      "train|evaluate|lr_find|ensemble|reproduce|export",
     ),
     ([], "flag --config"),
   ],

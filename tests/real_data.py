@@ -81,5 +81,5 @@ def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):
     eval__splits=("validation",),
   )
   block = train.train_and_evaluate(config, tmp_path)["validation"]
-  assert block["rmse_random_forest"] < 0.75 * block["rmse_mean_baseline"]
-  assert block["rmse"] < 0.85 * block["rmse_mean_baseline"]
+  assert block["rmse_random_forest"] < 0.75 * block["rmse_training_mean"]
+  assert block["rmse"] < 0.85 * block["rmse_training_mean"]

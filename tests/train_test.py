@@ -9,6 +9,8 @@ import pytest
 
 from galmet_jax import checkpoints
 from galmet_jax import errors
+from galmet_jax import export
+from galmet_jax import input_pipeline
 from galmet_jax import logging
 from galmet_jax import lr_find
 from galmet_jax import metrics
@@ -74,7 +76,7 @@ def test_summary_follows_from_the_predictions(finished):
     # So few galaxies may hold no outlier in any draw.
     assert low <= high if name == "outlier_fraction" else low < high
   true = table.oh_p50_true
-  floor = block["rmse_mean_baseline"]
+  floor = block["rmse_training_mean"]
   assert np.std(true) <= floor < 2 * np.std(true)
   assert 0 < block["rmse_random_forest"] < floor
   assert summary["timing"]["train_images_per_s"] > 0
@@ -103,7 +105,7 @@ def test_starts_at_the_mean_and_learns(finished):
   ]
   # The first loss is that of the constant prediction.
   assert losses[0] == pytest.approx(
-    summary["test"]["rmse_mean_baseline"], rel=0.5
+    summary["test"]["rmse_training_mean"], rel=0.5
   )
   assert np.mean(losses[-5:]) < losses[0]
 
@@ -127,7 +129,42 @@ def test_evaluate_again_gives_the_same(finished):
   best = report.evaluate_only(config, workdir)
   epochs = [row for row in logging.read(workdir) if "validation/rmse" in row]
   least = min(epochs, key=lambda row: row["validation/rmse"])
-  assert best["checkpoint"] == {"which": "best", "step": least["step"]}
+  assert best["checkpoint"] == {
+    "which": "best",
+    "step": least["step"],
+    "trained_steps": epochs[-1]["step"],
+    "of_steps": epochs[-1]["step"],
+  }
+
+
+def test_exported_weights_start_another_run(finished, tmp_path):
+  config, workdir, _ = finished
+  path = export.export(config, workdir)
+  trained = run.prepare(config, workdir).trained_state()
+  other = shrunk.config(config.data.data_dir, model__pretrained=str(path))
+  state = run.prepare(other, tmp_path).initial_state()
+  for module in ("stem", "stage1", "stage4"):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      (state.params[module], state.batch_stats[module]),
+      (trained.params[module], trained.batch_stats[module]),
+    )
+  # The head is fresh: the constant prediction of the mean.
+  assert not np.asarray(state.params["head"]["dense2"]["kernel"]).any()
+  assert np.asarray(trained.params["head"]["dense2"]["kernel"]).any()
+  wider = shrunk.config(
+    config.data.data_dir, model__pretrained=str(path), model__width=12
+  )
+  with pytest.raises(errors.ConfigError, match=r"\(8, 3, 7, 7\)"):
+    run.prepare(wider, tmp_path / "wider").initial_state()
+
+
+def test_only_a_resnet_is_exported(finished):
+  config, workdir, _ = finished
+  other = config.copy_and_resolve_references()
+  other.model.network = "xresnet"
+  with pytest.raises(errors.ConfigError, match="which torchvision does not"):
+    export.export(other, workdir)
 
 
 def test_evaluate_without_checkpoint_says_to_train(mock_data_dir, tmp_path):
@@ -219,7 +256,13 @@ def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
     assert np.isfinite(leaf).all()
 
 
-def test_two_targets(mock_data_dir, tmp_path):
+def test_two_targets_one_of_them_with_gaps(
+  mock_data_dir, tmp_path, monkeypatch
+):
+  whole = input_pipeline.load
+  monkeypatch.setattr(
+    input_pipeline, "load", lambda *given: with_gaps(whole(*given))
+  )
   config = shrunk.config(
     mock_data_dir,
     data__targets=("oh_p50", "lgm_tot_p50"),
@@ -231,6 +274,20 @@ def test_two_targets(mock_data_dir, tmp_path):
   table = pd.read_csv(tmp_path / "predictions_validation.csv")
   assert table.shape[1] == 1 + 2 * 3
   assert table.lgm_tot_p50_pred.between(7, 13).all()
+  missing = table.lgm_tot_p50_true.isna()
+  assert 0 < missing.sum() < len(table)
+  block = summary["validation/lgm_tot_p50"]
+  assert block["n"] == len(table) - missing.sum()
+  error = (table.lgm_tot_p50_pred - table.lgm_tot_p50_true)[~missing]
+  expected = np.sqrt(np.mean(error**2))
+  assert block["rmse"] == pytest.approx(expected, rel=1e-4)
+  assert block["rmse_random_forest"] < block["rmse_training_mean"]
+
+
+def with_gaps(splits):
+  for split in splits.values():
+    split.targets[::4, 1] = np.nan
+  return splits
 
 
 def test_frozen_then_unfrozen_phases(mock_data_dir, tmp_path):

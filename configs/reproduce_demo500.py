@@ -1,0 +1,38 @@
+r"""The paper's table on real galaxies: every system, small.
+
+  python main.py --config=configs/reproduce_demo500.py --workdir=W \
+      --mode=reproduce
+
+The network of configs/reproduce_mock.py on the images of `demo500`; README.md
+has the table and how long it takes. With so few test galaxies most systems are
+not told apart. The epochs and the rotations were chosen on validation.
+"""
+
+import ml_collections
+
+from configs import demo500
+from configs import reproduce
+from configs import reproduce_mock
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the config."""
+  config = reproduce_mock.small(demo500.get_config())
+  config.augment.max_rotation = 180.0
+  config.optim.all_sgdr.cycle_len = 60
+  config.optim.cycle.epochs = 60
+  config.reproduce = reproduce.systems(
+    runs=(
+      "gri",
+      "r_band",
+      "grayscale_test",
+      "one_cycle",
+      *(f"resolution_{side}" for side in reproduce_mock.SMALL_SIDES),
+      "shuffled_labels",
+      "shuffled_pixels",
+      "blank_images",
+    ),
+    ensembles=("ensemble",),
+    one_cycle={"optim.weight_decay": config.optim.weight_decay},
+  )
+  return config

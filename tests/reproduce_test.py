@@ -1,0 +1,156 @@
+"""The paper's table from one config, small enough for seconds."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import reproduce as reproduce_config
+from configs import reproduce_demo500
+from configs import reproduce_mock
+from galmet_jax import ensemble
+from galmet_jax import paper_report
+from galmet_jax import reproduce
+from galmet_jax import run
+from galmet_jax import train
+from tests import shrunk
+
+RUNS = ("gri", "r_band", "grayscale_test", "resolution_8", "train_40")
+
+
+def config_of(data_dir):
+  config = shrunk.config(
+    data_dir,
+    data__crop=128,
+    data__resolution=16,
+    optim__all_sgdr__cycle_len=1,
+    eval__tta="none",
+    eval__splits=("test",),
+    eval__baselines=False,
+  )
+  config.reproduce = reproduce_config.systems(
+    runs=RUNS, ensembles=(), train_40={"data.num_train": 40}
+  )
+  return config
+
+
+@pytest.fixture(scope="module")
+def finished(mock_data_dir, tmp_path_factory):
+  """A reproduction: (config, workdir, table)."""
+  config = config_of(mock_data_dir)
+  workdir = tmp_path_factory.mktemp("reproduction")
+  return config, workdir, reproduce.reproduce(config, workdir)
+
+
+def test_every_system_stands_in_the_table(finished):
+  _, workdir, rows = finished
+  baselines = ["training_mean", "random_forest", "gradient_boosting"]
+  assert list(rows.system) == [*baselines, "mass_metallicity", *RUNS]
+  assert (rows.n == rows.n[0]).all()
+  assert (rows.rmse > 0).all()
+  written = pd.read_csv(workdir / "paper_table.csv")
+  pd.testing.assert_frame_equal(written, rows, check_dtype=False)
+  page = (workdir / "paper_table.md").read_text()
+  assert page.startswith("# sdss_metallicity/mock: synthetic galaxies")
+  for label in (
+    "random forest, gri photometry",
+    "CNN, gri, 8 px",
+    "CNN, gri, 40 training galaxies",
+    "Noise of these labels: 0.0",
+    "Correlation of the errors: random forest and r band",
+  ):
+    assert label in page
+  found = json.loads((workdir / "diagnostics.json").read_text())
+  assert found["information"]["n"] == rows.n[0]
+  figures = {path.stem for path in (workdir / "figures").iterdir()}
+  assert figures == {
+    "figure1",
+    "mass_metallicity",
+    "distributions",
+    "residuals",
+    "resolution",
+    "learning_curve",
+  }
+
+
+def test_table_follows_from_the_predictions(finished):
+  _, workdir, rows = finished
+  table = pd.read_csv(
+    workdir / "predictions_test.csv", dtype={"objid": np.int64}
+  )
+  for row in rows.itertuples():
+    error = table[row.system] - table.true
+    assert row.rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+  for name in RUNS:
+    own = pd.read_csv(workdir / "runs" / name / "predictions_test.csv")
+    np.testing.assert_allclose(own.oh_p50_pred, table[name], rtol=1e-7)
+
+
+def test_grayscale_test_is_the_network_of_gri(finished):
+  config, workdir, rows = finished
+
+  def losses(name):
+    rows = (workdir / "runs" / name / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(row).get("train/loss") for row in rows]
+
+  assert losses("grayscale_test") == losses("gri")
+  assert losses("r_band") != losses("gri")
+  by_name = rows.set_index("system").rmse
+  assert by_name["grayscale_test"] != by_name["gri"]
+  # Told to see gri again, it says what gri says.
+  again = reproduce._config_of(config, "grayscale_test")
+  again.eval.bands = ("i", "r", "g")
+  this = run.prepare(again, workdir / "runs" / "grayscale_test")
+  assert this.eval_step is this.validation_step
+
+
+def test_what_is_done_is_not_done_again(finished, tmp_path, monkeypatch):
+  config, workdir, rows = finished
+  again = tmp_path / "again"
+  shutil.copytree(workdir, again)
+  called = []
+  monkeypatch.setattr(
+    train, "train_and_evaluate", lambda config, folder: called.append(folder)
+  )
+  pd.testing.assert_frame_equal(reproduce.reproduce(config, again), rows)
+  assert called == []
+  (again / "runs" / "r_band" / "summary.json").unlink()
+  reproduce.reproduce(config, again)
+  assert called == [again / "runs" / "r_band"]
+
+
+def test_ensembles_are_handed_on(mock_data_dir, tmp_path, monkeypatch):
+  config = config_of(mock_data_dir)
+  config.reproduce.runs = ()
+  config.reproduce.ensembles = ("ensemble",)
+  seen = []
+  monkeypatch.setattr(
+    ensemble, "train_and_evaluate", lambda *given: seen.append(given)
+  )
+  monkeypatch.setattr(paper_report, "write", lambda *given: given)
+  monkeypatch.setattr(reproduce, "_predictions", lambda *given: {})
+  reproduce.reproduce(config, tmp_path)
+  ((member, folder),) = seen
+  assert folder == tmp_path / "runs" / "ensemble"
+  assert member.eval.splits == ("validation", "test")
+  assert "reproduce" not in member
+
+
+def test_config_without_systems(mock_data_dir, tmp_path):
+  with pytest.raises(ValueError, match="no block reproduce, which names"):
+    reproduce.reproduce(shrunk.config(mock_data_dir), tmp_path)
+
+
+@pytest.mark.parametrize(
+  "module", [reproduce_config, reproduce_mock, reproduce_demo500]
+)
+def test_configs_of_the_paper_name_systems_that_there_are(module):
+  config = module.get_config()
+  assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
+  assert config.reproduce.ensembles == ("ensemble",)
+  for name in (*config.reproduce.runs, *config.reproduce.ensembles):
+    member = reproduce._config_of(config, name)
+    if name not in ("gri", "ensemble"):
+      assert member.to_json() != reproduce._without_reproduce(config).to_json()

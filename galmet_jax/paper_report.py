@@ -143,8 +143,9 @@ def _from_runs(
       single = [member["rmse"] for member in summary["members"]]
       remarks.append(
         f"{label}: a member alone {np.mean(single):.4f} ± "
-        f"{np.std(single, ddof=1):.4f}, their mean {summary['test']['rmse']:.4f}"
-        f", out of fold {summary['out_of_fold']['rmse']:.4f} dex."
+        f"{np.std(single, ddof=1):.4f}, their mean "
+        f"{summary['test']['rmse']:.4f}, out of fold "
+        f"{summary['out_of_fold']['rmse']:.4f} dex."
       )
     mass = summary.get(f"test/{_MASS}")
     if mass is not None:

@@ -177,7 +177,8 @@ def _download(name: str) -> pathlib.Path:
       f"Where there is a network, run\n"
       f"  hf download timm/{name} model.safetensors --revision {revision} "
       "--local-dir .\n"
-      "and give model.pretrained the path of model.safetensors."
+      "and give its path as --config.model.pretrained; or start from random "
+      "weights: --config.model.pretrained="
     ) from error
 
 

@@ -111,9 +111,12 @@ def test_what_is_done_is_not_done_again(finished, tmp_path, monkeypatch):
   again = tmp_path / "again"
   shutil.copytree(workdir, again)
   called = []
-  monkeypatch.setattr(
-    train, "train_and_evaluate", lambda config, folder: called.append(folder)
-  )
+
+  def trained(config, folder):
+    called.append(folder)
+    shutil.copy(workdir / "runs" / folder.name / "summary.json", folder)
+
+  monkeypatch.setattr(train, "train_and_evaluate", trained)
   pd.testing.assert_frame_equal(reproduce.reproduce(config, again), rows)
   assert called == []
   (again / "runs" / "r_band" / "summary.json").unlink()

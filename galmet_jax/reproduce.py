@@ -36,8 +36,8 @@ def reproduce(
     The table, as `paper.table` makes it.
 
   Raises:
-    ConfigError: if the config has no block `reproduce`, or a run in the
-      workdir is another.
+    ConfigError: if the config has no block `reproduce`, or that not a system
+      it names, or a run in the workdir is another.
   """
   if "reproduce" not in config:
     raise errors.ConfigError(
@@ -70,9 +70,13 @@ def _config_of(
   config: ml_collections.ConfigDict, name: str
 ) -> ml_collections.ConfigDict:
   """Returns the config of one system."""
+  if name not in config.reproduce.changes:
+    raise errors.ConfigError(
+      f"reproduce.changes has no {name!r}; expected one of "
+      f"{', '.join(config.reproduce.changes)}."
+    )
   member = _without_reproduce(config)
-  if name in config.reproduce.changes:
-    member.update(config.reproduce.changes[name])
+  member.update(config.reproduce.changes[name])
   if name in config.reproduce.ensembles:
     member.eval.splits = ("validation", "test")
   return member

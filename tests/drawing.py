@@ -27,23 +27,22 @@ def watch(monkeypatch):
   return figures, extents
 
 
-def check(path, watched, size, title):
+def check(path, watched, size, dpi=300):
   """A PNG of about this size in inches, inked, no text upon another.
 
-  Returns the figure, and its texts but for the title.
+  Returns the figure and its texts.
   """
   figures, extents = watched
   with Image.open(path) as png:
     assert png.format == "PNG"
-    np.testing.assert_allclose(png.info["dpi"], 300, atol=0.1)
-    np.testing.assert_allclose(np.divide(png.size, 300), size, atol=0.3)
+    np.testing.assert_allclose(png.info["dpi"], dpi, atol=0.1)
+    np.testing.assert_allclose(np.divide(png.size, dpi), size, atol=0.3)
     ink = np.asarray(png.convert("L")) < 200
   assert ink.mean() > 0.003
-  for edge in (ink[:16], ink[-16:], ink[:, :16], ink[:, -16:]):
+  rim = dpi // 18
+  for edge in (ink[:rim], ink[-rim:], ink[:, :rim], ink[:, -rim:]):
     assert not edge.any()
   for one, other in itertools.combinations(extents, 2):
     assert not extents[one].overlaps(extents[other]), (one, other)
   (fig,) = figures
-  texts = [one.get_text() for one in extents]
-  texts.remove(title)
-  return fig, texts
+  return fig, [one.get_text() for one in extents]

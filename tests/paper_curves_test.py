@@ -6,6 +6,14 @@ from galmet_jax import paper_curves
 from tests import drawing
 
 TITLE = "Synthetic galaxies, test split"
+
+
+def check(path, watched, size):
+  fig, texts = drawing.check(path, watched, size)
+  texts.remove(TITLE)
+  return fig, texts
+
+
 PIXELS = np.array([128, 64, 32, 16, 8, 4, 2, 1])
 PAPER = np.array([85, 89, 93, 105, 113, 129, 159, 161]) / 1000
 
@@ -39,7 +47,7 @@ def test_rmse_against_resolution(tmp_path, watched):
     baselines,
     title=TITLE,
   )
-  fig, texts = drawing.check(path, watched, (5.5, 4.0), TITLE)
+  fig, texts = check(path, watched, (5.5, 4.0))
   assert {"mean: 0.200", "forest: 0.131", "paper's forest: 0.130"} < set(texts)
   assert {str(size) for size in PIXELS} < set(texts)
   (panel,) = fig.axes
@@ -66,7 +74,7 @@ def test_rmse_against_resolution_of_one_size(tmp_path, watched):
   paper_curves.rmse_against_resolution(
     path, PIXELS[:1], PAPER[:1], np.array([[0.09, 0.1]]), {}, {}, title=TITLE
   )
-  fig, _ = drawing.check(path, watched, (5.5, 4.0), TITLE)
+  fig, _ = check(path, watched, (5.5, 4.0))
   (found,) = bars(fig.axes[0])
   np.testing.assert_allclose(found[:, :, 1], [[0.09, 0.1]])
 
@@ -91,7 +99,7 @@ def test_learning_curve(tmp_path, watched, sizes):
   }
   path = tmp_path / "figure.png"
   paper_curves.learning_curve(path, sizes, curves, "12 + log(O/H)", title=TITLE)
-  fig, texts = drawing.check(path, watched, (5.5, 3.8), TITLE)
+  fig, texts = check(path, watched, (5.5, 3.8))
   assert {*curves, "RMSE of 12 + log(O/H) (dex)"} < set(texts)
   (panel,) = fig.axes
   assert panel.get_xscale() == "log"
@@ -123,7 +131,7 @@ def test_learning_curve_with_sizes_left_out(tmp_path, watched):
     "x",
     title=TITLE,
   )
-  fig, _ = drawing.check(path, watched, (5.5, 3.8), TITLE)
+  fig, _ = check(path, watched, (5.5, 3.8))
   (panel,) = fig.axes
   drawn = lines(panel)
   np.testing.assert_array_equal(drawn["one"].get_ydata(), [0.2, 0.1])

@@ -1,19 +1,16 @@
-import itertools
 import os
 import subprocess
 import sys
 
 from matplotlib import collections
-from matplotlib import figure
 from matplotlib import image
 from matplotlib import patches
-from matplotlib import text
 import numpy as np
-from PIL import Image
 import pytest
 
 from galmet_jax import metrics
 from galmet_jax import plots
+from tests import drawing
 
 GROUPS = ("early", "late", "head")
 OBJID = 1237648720693755918
@@ -21,39 +18,11 @@ OBJID = 1237648720693755918
 
 @pytest.fixture
 def drawn(monkeypatch):
-  """The figures saved, and where in pixels each of their texts was drawn."""
-  figures, extents = [], {}
-  draw, savefig = text.Text.draw, figure.Figure.savefig
-
-  def draw_and_measure(self, renderer, *args, **kwargs):
-    draw(self, renderer, *args, **kwargs)
-    if self.get_visible() and self.get_text():
-      extents[self] = self.get_window_extent(renderer)
-
-  def save_and_keep(self, *args, **kwargs):
-    figures.append(self)
-    savefig(self, *args, **kwargs)
-
-  monkeypatch.setattr(text.Text, "draw", draw_and_measure)
-  monkeypatch.setattr(figure.Figure, "savefig", save_and_keep)
-  return figures, extents
+  return drawing.watch(monkeypatch)
 
 
 def check(path, drawn, size):
-  """A PNG of about this size in inches, inked, no text upon another."""
-  figures, extents = drawn
-  with Image.open(path) as png:
-    assert png.format == "PNG"
-    np.testing.assert_allclose(png.info["dpi"], 150, atol=0.1)
-    np.testing.assert_allclose(np.divide(png.size, 150), size, atol=0.3)
-    ink = np.asarray(png.convert("L")) < 200
-  assert ink.mean() > 0.003
-  for edge in (ink[:8], ink[-8:], ink[:, :8], ink[:, -8:]):
-    assert not edge.any()
-  for one, other in itertools.combinations(extents, 2):
-    assert not extents[one].overlaps(extents[other]), (one, other)
-  (fig,) = figures
-  return fig, [one.get_text() for one in extents]
+  return drawing.check(path, drawn, size, dpi=150)
 
 
 def sample(n):

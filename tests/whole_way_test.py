@@ -71,6 +71,7 @@ def test_from_the_service_to_the_predictions(tmp_path, capsys):
   )
   config.data.data_dir = str(data_dir)
   config.data.crop = 32
+  config.model.pretrained = ""
   config.optim.phases = ("all_sgdr",)
   config.optim.all_sgdr.cycles = 1
   config.eval.tta = "none"

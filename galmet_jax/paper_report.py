@@ -15,6 +15,7 @@ from galmet_jax import input_pipeline
 from galmet_jax import metrics
 from galmet_jax import paper
 from galmet_jax import paper_figures
+from galmet_jax import relations
 from galmet_jax import report
 from galmet_jax import sweeps
 
@@ -55,6 +56,7 @@ def write(
   remarks = [
     *_noise(test),
     *_from_runs(workdir / "runs", configs),
+    *_about_tremonti(test, predicted),
     *_information(found),
   ]
   page = paper.markdown(title, rows, ordering, remarks)
@@ -156,6 +158,24 @@ def _from_runs(
         + (f"; the paper's {theirs}." if theirs else ".")
       )
   return remarks
+
+
+def _about_tremonti(
+  test: input_pipeline.Split, predicted: Mapping[str, np.ndarray]
+) -> list[str]:
+  """How closely abundances follow the mass-metallicity relation."""
+  mass = test.columns.get(_MASS)
+  if mass is None or "gri" not in predicted:
+    return []
+  ours, true = (
+    relations.scatter_about_tremonti(mass, values)
+    for values in (predicted["gri"], test.targets[:, 0])
+  )
+  return [
+    "About the relation of Tremonti et al. (2004): predictions RMSE "
+    f"{ours['rmse']:.4f}, NMAD {ours['nmad']:.4f} dex (the paper's 0.0997 and "
+    f"0.0802), labels RMSE {true['rmse']:.4f}, NMAD {true['nmad']:.4f}."
+  ]
 
 
 def _information(found: Mapping[str, Any]) -> list[str]:

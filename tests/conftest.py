@@ -1,11 +1,20 @@
 """Strict JAX on four CPU devices, and a small sample to train on."""
 
+import atexit
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Compiled programs, for the processes of a session: pytest's workers, and the
+# runs that tests start, kill and start again.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _cache = tempfile.TemporaryDirectory(prefix="galmet_jax_")
+  atexit.register(_cache.cleanup)
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
 import pytest

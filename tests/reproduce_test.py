@@ -85,6 +85,7 @@ def test_every_system_stands_in_the_table(finished):
     "CNN, gri, 8 px",
     "CNN, gri, 40 training galaxies",
     "Noise of these labels: 0.0",
+    "About the relation of Tremonti et al. (2004): predictions RMSE",
     "Correlation of the errors: random forest and r band",
   ):
     assert label in page

@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
       "r_band",
       "grayscale_test",
       "one_cycle",
+      "wu2020",
       *(f"resolution_{side}" for side in reproduce_mock.SMALL_SIDES),
       "shuffled_labels",
       "shuffled_pixels",
@@ -34,5 +35,6 @@ def get_config() -> ml_collections.ConfigDict:
     ),
     ensembles=("ensemble",),
     one_cycle={"optim.weight_decay": config.optim.weight_decay},
+    wu2020={**reproduce_mock.SMALL_WU2020, "optim.cycle.epochs": 60},
   )
   return config

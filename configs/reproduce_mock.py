@@ -14,6 +14,12 @@ from configs import quickstart
 from configs import reproduce
 
 SMALL_SIDES = (32, 16, 8, 4, 2, 1)
+# Its crop at half the resolution.
+SMALL_WU2020 = {
+  "data.crop": 112,
+  "data.resolution": 56,
+  "train.batch_size": 16,
+}
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -27,6 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
       "r_band",
       "grayscale_test",
       "one_cycle",
+      "wu2020",
       *(f"resolution_{side}" for side in SMALL_SIDES),
       "multi_target",
       "train_90",
@@ -38,6 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     ensembles=("ensemble",),
     # AdamW wants its own decay.
     one_cycle={"optim.weight_decay": config.optim.weight_decay},
+    wu2020=SMALL_WU2020,
     multi_target={"data.targets": ("oh_p50", "lgm_tot_p50")},
     # As many steps as with all galaxies.
     train_90={"data.num_train": 90, "optim.all_sgdr.cycle_len": 103},

@@ -8,7 +8,7 @@ os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiled programs, for the processes of a session: pytest's workers, and the
+# Compiled programs, for all processes of one test run: the workers, and the
 # runs that tests start, kill and start again.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="galmet_jax_")

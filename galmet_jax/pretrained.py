@@ -132,10 +132,10 @@ def save(variables: Mapping[str, Any], path: pathlib.Path) -> None:
   """
   import safetensors.numpy
 
-  # safetensors writes strided views in the wrong order: all are contiguous.
-  safetensors.numpy.save_file(
-    to_torchvision(variables), path, metadata={"format": "pt"}
-  )
+  # safetensors writes strided views in the wrong order: all are contiguous. Its
+  # save_file would make a file that nobody else may read.
+  state = to_torchvision(variables)
+  path.write_bytes(safetensors.numpy.save(state, metadata={"format": "pt"}))
 
 
 def _name(place: tuple[str, ...]) -> str:

@@ -160,7 +160,7 @@ def paired_rmse_difference(
   return {
     "n": len(true),
     "difference": float(value),
-    "difference_ci68": _interval(draws),
+    "difference_ci68": metrics.interval(draws),
     "fraction_a_worse": float((draws > 0).mean()),
   }
 
@@ -189,12 +189,5 @@ def _with_intervals(
   draws = metrics.bootstrap(statistic, n, num_draws, seed)
   for name, value in statistic(np.arange(n)).items():
     result[name] = float(value)
-    result[f"{name}_ci68"] = _interval(draws[name])
+    result[f"{name}_ci68"] = metrics.interval(draws[name])
   return result
-
-
-def _interval(draws: np.ndarray) -> list[float]:
-  finite = draws[np.isfinite(draws)]
-  if not len(finite):
-    return [np.nan, np.nan]
-  return [float(value) for value in np.percentile(finite, [16, 84])]

@@ -77,12 +77,16 @@ def with_intervals(
   )
   for name in NAMES:
     result[name] = float(values[name])
-    finite = draws[name][np.isfinite(draws[name])]
-    low, high = (
-      np.percentile(finite, [16, 84]) if len(finite) else (np.nan,) * 2
-    )
-    result[f"{name}_ci68"] = [float(low), float(high)]
+    result[f"{name}_ci68"] = interval(draws[name])
   return result
+
+
+def interval(draws: np.ndarray) -> list[float]:
+  """Returns the 16th and 84th percentile of the finite draws, or two NaN."""
+  finite = draws[np.isfinite(draws)]
+  if not len(finite):
+    return [np.nan, np.nan]
+  return [float(value) for value in np.percentile(finite, [16, 84])]
 
 
 def bootstrap(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from galmet_jax import checkpoints
+from galmet_jax import run
 from galmet_jax import sharding
 from galmet_jax import train_state
+from tests import shrunk
 
 
 def make_state(step):
@@ -120,3 +122,23 @@ def test_a_changed_leaf_changes_its_digest_alone():
   assert [name for name in before if before[name] != after[name]] == [
     ".params['head']['kernel']"
   ]
+
+
+def test_ranger_and_its_cycle_are_restored(mock_data_dir, tmp_path):
+  config = shrunk.config(
+    mock_data_dir,
+    model__network="xresnet",
+    optim__optimizer="ranger",
+    optim__phases=("cycle",),
+    data__resolution=16,
+  )
+  this = run.prepare(config, tmp_path)
+  state = this.initial_state()
+  # No zeros, which a fresh state would have as well.
+  filled = jax.tree.map(lambda x: x + jnp.ones_like(x), state.opt_state)
+  state = dataclasses.replace(state, opt_state=filled)
+  manager = checkpoints.Checkpoints(tmp_path / "latest", keep=1)
+  manager.save(state)
+  restored = manager.restore(this.abstract_state)
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  jax.tree.map(np.testing.assert_array_equal, restored, state)

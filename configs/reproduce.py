@@ -4,10 +4,11 @@
 
 Trains, one after another, the systems below on SDSS (`dr17`), skips what is
 done, and writes paper_table.md, paper_table.csv and figures/. At the paper's
-rates, some 430 images a second on a P100, it would take about two days, of
-which the 70 epochs of one cycle and the 5 folds are the most. Nobody has run it
-on that sample yet; configs/reproduce_mock.py and configs/reproduce_demo500.py
-are the same on samples that take minutes.
+rate, 430 images a second on a P100, the images of all epochs make some twelve
+hours, most of them for the 70 epochs of one cycle, the 5 folds and the seven
+resolutions; that is arithmetic, since nobody has run it on that sample yet.
+configs/reproduce_mock.py and configs/reproduce_demo500.py are the same on
+samples that take minutes.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ Training starts from ImageNet weights, which are downloaded once (87 MB);
 What each variant should reach on SDSS, as the authors report it: RMSE in dex on
 20,466 test galaxies. Their time was 25-30 minutes for ten epochs on a P100, at
 some 430 images a second. Nobody has run these configs on that sample yet;
-`configs/reproduce.py` runs them all.
+`configs/reproduce.py` runs most of them.
 
   as_published   0.085  25-30 min     one rate of 0.1 for all layers, as the
                                       authors' runs had it
@@ -22,8 +22,8 @@ some 430 images a second. Nobody has run these configs on that sample yet;
   resolution     0.089  below 30 min  64 pixels; --config.data.resolution=32,
                                       16, 8, 4, 2, 1: 0.093, 0.105, 0.113,
                                       0.129, 0.159, 0.161
-  five_views     -      2 h           each image with four more views of it in a
-                                      batch, as the text has it
+  five_views     -      (five times)  five views of each image in a batch, as
+                                      the text has it
   wu2020         0.086  14 min        xresnet34, Ranger, 7 epochs from random
                                       weights (Wu 2020; on validation)
 

@@ -70,6 +70,7 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     "trained_steps": max(latest.steps(), default=0),
     "of_steps": this.num_steps,
   }
+  summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = {
     **timing,
     "evaluate_s": seconds,
@@ -111,8 +112,10 @@ def finished(
     summary = json.loads((workdir / "summary.json").read_text())
   except FileNotFoundError:
     return None
-  done = summary["checkpoint"]
-  if found != json.loads(config.to_json()):
+  ours, done = json.loads(config.to_json()), summary["checkpoint"]
+  # A run that was to be evaluated otherwise, and was killed before, has the new
+  # config and the old summary.
+  if found != ours or summary["eval"] != ours["eval"]:
     return None
   return summary if done["trained_steps"] == done["of_steps"] else None
 

@@ -116,7 +116,12 @@ def test_finished_means_trained_to_the_end(finished, tmp_path):
   assert summary["checkpoint"]["trained_steps"] > 0
   member.eval.tta = "dihedral"
   assert report.finished(member, folder) is None
+  # Killed between the new config and the new summary.
+  (folder / "config.json").write_text(member.to_json())
+  assert report.finished(member, folder) is None
   member.eval.tta = "none"
+  (folder / "config.json").write_text(member.to_json())
+  assert report.finished(member, folder) == summary
   # As an evaluation of an interrupted run leaves it.
   summary["checkpoint"]["trained_steps"] -= 1
   report.write_summary(folder, summary)

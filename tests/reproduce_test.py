@@ -50,8 +50,9 @@ def guess(config, folder):
   folder.mkdir(parents=True)
   pd.DataFrame(columns).to_csv(folder / "predictions_test.csv", index=False)
   (folder / "config.json").write_text(config.to_json())
-  done = {"checkpoint": {"trained_steps": 1, "of_steps": 1}}
-  report.write_summary(folder, done)
+  evaluated = json.loads(config.eval.to_json())
+  steps = {"trained_steps": 1, "of_steps": 1}
+  report.write_summary(folder, {"checkpoint": steps, "eval": evaluated})
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Trains and evaluates: python main.py --config=configs/quickstart.py."""
 
+from collections.abc import Iterator
+import contextlib
 import pathlib
 import sys
 
@@ -22,6 +24,26 @@ _MODE = flags.DEFINE_enum(
   "again; lr_find tries learning rates and changes nothing; ensemble trains a "
   "network for each fold; reproduce trains and tabulates all systems of the "
   "paper; export writes the weights for PyTorch.",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  False,
+  "Train in several processes, which SLURM, Open MPI, Kubernetes or a Cloud "
+  "TPU has started, all with the same flags. Each must find the same data set "
+  "in --config.data.data_dir. --workdir should be on a disk that all share: "
+  "the first process of the next start may be on another host.",
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  None,
+  "Instead of --distributed, where nothing tells the processes of each other: "
+  "HOST:PORT of the first, the same in all. The port must be free.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "With --coordinator: how many processes there are."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "With --coordinator: which one this is, from 0."
 )
 
 
@@ -48,7 +70,22 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"expected flags only, found {argv[1:]}.")
   # Orbax tells of every file it writes.
   logging.set_verbosity(logging.WARNING)
-  # Only now: --help and a mistyped flag must not wait for them.
+  # Only now: --help and a mistyped flag must not wait for JAX. With several
+  # processes nothing may use it before they have joined.
+  from galmet_jax import processes
+
+  with _told_in_a_line():
+    processes.join(
+      _DISTRIBUTED.value,
+      _COORDINATOR.value,
+      _NUM_PROCESSES.value,
+      _PROCESS_ID.value,
+    )
+  with processes.together(), _told_in_a_line():
+    _run()
+
+
+def _run() -> None:
   from galmet_jax import ensemble
   from galmet_jax import export
   from galmet_jax import lr_find
@@ -64,10 +101,15 @@ def main(argv: list[str]) -> None:
     "reproduce": reproduce.reproduce,
     "export": export.export,
   }
+  modes[_MODE.value](_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+@contextlib.contextmanager
+def _told_in_a_line() -> Iterator[None]:
+  """What a user can mend is said in a line, not in a traceback."""
   try:
-    modes[_MODE.value](_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    yield
   except (ValueError, OSError, FloatingPointError) as error:
-    # What a user can mend is said in a line, not in a traceback.
     if not type(error).__module__.startswith(("galmet_jax", "tfds_sdss")):
       raise
     sys.exit(f"error: {error}")

@@ -26,14 +26,18 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from configs import quickstart
+from galmet_jax import augment
+from galmet_jax import input_pipeline
 from galmet_jax import networks
 from galmet_jax import optimizers
+from galmet_jax import placement
 from galmet_jax import schedules
 from galmet_jax import sharding
 from galmet_jax import train_state
 from galmet_jax import train_step
 
 _MEMBERS = 5
+_BATCH = 16
 
 
 def main() -> None:
@@ -43,14 +47,14 @@ def main() -> None:
   )
   parser.add_argument("--quick", action="store_true", help="fewer steps")
   rounds, steps = (3, 3) if parser.parse_args().quick else (9, 12)
-  arrays, static = make_start()
+  start = make_start()
   devices = jax.devices()
   ways = {
-    "in_turn": in_turn(arrays, static),
-    "vmap": together(arrays, static, devices[:1]),
+    "in_turn": in_turn(*start),
+    "vmap": together(*start, devices[:1]),
   }
   if len(devices) > 1:
-    ways["member_axis"] = together(arrays, static, devices)
+    ways["member_axis"] = together(*start, devices)
   for advance, _ in ways.values():
     jax.block_until_ready(advance())
   seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -73,57 +77,63 @@ def main() -> None:
       "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
       "compile_s": round(compile_s, 1),
       "steps": rounds * steps,
-      "dtype": static["config"].model.dtype,
+      "dtype": start[-1]["config"].model.dtype,
       "device": devices[0].device_kind,
       "devices": len(devices),
     }
     print(json.dumps(facts), flush=True)
 
 
-def make_start() -> tuple[tuple, dict]:
-  """Returns one member's (state, images, targets, indices), and `static`."""
+def make_start() -> tuple[train_state.TrainState, input_pipeline.Split, dict]:
+  """Returns one member's (state, split), and `static`."""
   config = quickstart.get_config()
-  config.data.crop, config.train.batch_size = 64, 16
+  config.data.crop, config.train.batch_size = 64, _BATCH
   config.model.stage_sizes, config.model.width = (2, 2, 2, 2), 16
   config.optim.optimizer = "sgd"
   rng = np.random.default_rng(0)
-  images = jnp.asarray(rng.integers(0, 256, (256, 64, 64, 3), np.uint8))
-  targets = jnp.asarray(rng.normal(9, 0.2, (256, 1)), jnp.float32)
+  split = input_pipeline.Split(
+    objid=np.arange(256),
+    images=rng.integers(0, 256, (256, 64, 64, 3), np.uint8),
+    targets=rng.normal(9, 0.2, (256, 1)).astype(np.float32),
+    columns={},
+  )
   phase = schedules.make_phases(config.optim, 1000)[0]
   model = networks.from_config(config.model, 1)
-  state = train_state.create(model, config, phase, targets.mean(0))
+  state = train_state.create(model, config, phase, jnp.full(1, 9.0))
   tx = optimizers.make_optimizer(config.optim, phase)
   static = {"model": model, "tx": tx, "phase": phase, "config": config}
-  return (state, images, targets, jnp.arange(16)), static
+  return state, split, static
 
 
-def in_turn(arrays: tuple, static: dict) -> tuple[Callable, float]:
+def in_turn(state, split, static: dict) -> tuple[Callable, float]:
   """Returns what takes each member a step further, and seconds to compile."""
   mesh = sharding.make_mesh()
-  state, images, targets = jax.device_put(arrays[:3], sharding.replicated(mesh))
-  indices = jax.device_put(arrays[3], sharding.along_data(mesh))
+  state = sharding.replicate(state, mesh)
+  data = placement.OnDevice(split, mesh, seed=0, batch_size=_BATCH)
+  batch = data.batch(0)
   begun = time.perf_counter()
-  step = train_step.compile_train_step(state, images, targets, mesh, **static)
+  step = train_step.compile_train_step(state, data, mesh, **static)
   compile_s = time.perf_counter() - begun
   # The step donates its state: each member needs arrays of its own.
   states = [jax.tree.map(jnp.copy, state) for _ in range(_MEMBERS)]
 
   def advance():
     for i in range(_MEMBERS):
-      states[i], _ = step(states[i], images, targets, indices)
+      states[i], _ = step(states[i], *batch)
     return states
 
   return advance, compile_s
 
 
-def together(arrays: tuple, static: dict, devices: list):
+def together(state, split, static: dict, devices: list):
   """Returns the same for one step of all members, dealt over `devices`."""
   # Each device has as many: those beyond the ensemble are run and not counted.
   members = -(-_MEMBERS // len(devices)) * len(devices)
   mesh = jax.sharding.Mesh(np.array(devices), ("member",))
   member, alike = PartitionSpec("member"), PartitionSpec()
   specs = (member, alike, alike, member)
-  one = functools.partial(train_step.train_step, **static)
+  select = placement.OnDevice.select
+  one = functools.partial(train_step.train_step, select=select, **static)
   vmapped = jax.vmap(one, in_axes=(0, None, None, 0))
   dealt = jax.shard_map(vmapped, mesh=mesh, in_specs=specs, out_specs=member)
 
@@ -132,9 +142,20 @@ def together(arrays: tuple, static: dict, devices: list):
       tree = jax.tree.map(lambda x: jnp.stack([x] * members), tree)
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
+  arrays = (
+    state,
+    augment.pack(split.images),
+    split.targets,
+    np.arange(_BATCH, dtype=np.int32),
+  )
   states, *rest = map(put, arrays, specs)
+  options = sharding.compiler_options(mesh)
   begun = time.perf_counter()
-  step = jax.jit(dealt, donate_argnums=0).lower(states, *rest).compile()
+  step = (
+    jax.jit(dealt, donate_argnums=0, compiler_options=options)
+    .lower(states, *rest)
+    .compile()
+  )
   compile_s = time.perf_counter() - begun
 
   def advance():

@@ -105,6 +105,9 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   # Of the initial weights, the order of the data, the views and the dropout.
   config.seed = 0
+  # Where decoded images (7 GB for the paper's sample) and compiled programs are
+  # kept for the next start; None: ~/.cache/galmet_jax, nothing: nowhere.
+  config.cache_dir = config_dict.placeholder(str)
 
   config.data = ml_collections.ConfigDict()
   config.data.name = "sdss_metallicity/dr17"
@@ -125,6 +128,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.data.num_folds = 5
   # Training galaxies; a smaller number is a part of a larger. None: all.
   config.data.num_train = config_dict.placeholder(int)
+  # Where decoded images lie: device, host, or auto (the devices if they fit).
+  config.data.placement = "auto"
   # none, shuffled_labels, shuffled_pixels or blank_images.
   config.data.control = "none"
 
@@ -139,6 +144,9 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.model.dropout_rates = (0.25, 0.5)
   # Of the computation; parameters and statistics are float32.
   config.model.dtype = "bfloat16"
+  # While training on several devices: statistics of the whole batch (global),
+  # or of each device's part (per_device), as torch's DDP has it.
+  config.model.batch_norm = "global"
   # FILE.safetensors, FILE.pth or timm:NAME; nothing: random weights.
   config.model.pretrained = "timm:resnet34.tv_in1k"
   config.model.start_at_mean = False

@@ -3,6 +3,10 @@
 Orbax writes a step atomically but restores a flipped bit without a word, so
 each checkpoint carries a SHA-256 of every leaf. A step that fails to restore
 is set aside and the one before it is taken.
+
+Of several processes, the first alone writes and reads them: the state is the
+same in all. What it has restored it sends to the others, which need not see
+its disk, and cannot find a step whole that it finds damaged.
 """
 
 from collections.abc import Callable
@@ -15,6 +19,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from galmet_jax import processes
+from galmet_jax import sharding
 from galmet_jax import train_state
 
 
@@ -24,13 +30,25 @@ class Checkpoints:
   def __init__(self, directory: pathlib.Path, keep: int):
     """Opens or makes the directory; `keep` steps are retained."""
     self._directory = directory.absolute()
+    self._manager: ocp.CheckpointManager | None = None
+    if not processes.is_first():
+      return
+    self._directory.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=keep, enable_async_checkpointing=False
+      max_to_keep=keep,
+      enable_async_checkpointing=False,
+      # Orbax would wait for the other processes.
+      create=False,
+      multiprocessing_options=ocp.options.MultiprocessingOptions(
+        active_processes={0}
+      ),
     )
     self._manager = ocp.CheckpointManager(self._directory, options=options)
 
   def steps(self) -> list[int]:
-    """Returns the steps at hand, oldest first."""
+    """Returns the steps at hand, oldest first; [] but in the first process."""
+    if self._manager is None:
+      return []
     self._manager.reload()
     return sorted(self._manager.all_steps())
 
@@ -43,13 +61,16 @@ class Checkpoints:
     """
     for later in self.steps():
       if later > step:
+        assert self._manager is not None
         self._manager.delete(later)
 
   def save(self, state: train_state.TrainState) -> None:
     """Saves the state under its step."""
-    step = int(state.step)
+    if self._manager is None:
+      return
+    state = jax.device_get(state)
     self._manager.save(
-      step,
+      int(state.step),
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(state),
         digests=ocp.args.JsonSave(digests(state)),
@@ -67,12 +88,28 @@ class Checkpoints:
     Returns:
       The state, or None if there is no checkpoint.
     """
+    restored = processes.on_first(lambda: self._read_newest(template))
+    step = processes.agreed(-1 if restored is None else int(restored.step))
+    if step < 0:
+      return None
+    abstract = template(step)
+    where = jax.tree.leaves(abstract)[0].sharding
+    return sharding.put(processes.of_first(restored, abstract), where)
+
+  def _read_newest(
+    self, template: Callable[[int], train_state.TrainState]
+  ) -> train_state.TrainState | None:
+    """Reads the newest step that is whole, as numpy arrays."""
     for step in reversed(self.steps()):
+      assert self._manager is not None
+      expected = jax.tree.map(
+        lambda x: np.empty(x.shape, x.dtype), template(step)
+      )
       try:
         restored = self._manager.restore(
           step,
           args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(template(step)),
+            state=ocp.args.StandardRestore(expected),
             digests=ocp.args.JsonRestore(),
           ),
         )

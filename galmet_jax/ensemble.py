@@ -16,6 +16,7 @@ import pandas as pd
 from galmet_jax import errors
 from galmet_jax import metrics
 from galmet_jax import plots
+from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import train
 
@@ -38,7 +39,7 @@ def train_and_evaluate(
   Returns:
     What summary.json holds: blocks of figures of the ensemble on `test` and of
     the members on `out_of_fold` (further targets under SPLIT/TARGET), and
-    `members`, the test figures of each.
+    `members`, the test figures of each. Nothing but in the first process.
 
   Raises:
     ConfigError: if the config holds out a fold already, or does not evaluate
@@ -62,6 +63,15 @@ def train_and_evaluate(
     print(f"Fold {fold} of {config.data.num_folds}: {folders[-1]}", flush=True)
     if report.finished(member, folders[-1]) is None:
       train.train_and_evaluate(member, folders[-1])
+  return processes.on_first(lambda: _evaluate(config, workdir, folders)) or {}
+
+
+def _evaluate(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  folders: list[pathlib.Path],
+) -> dict[str, Any]:
+  """Writes everything about the members together."""
   targets = tuple(config.data.targets)
   tables = {
     "out_of_fold": out_of_fold(folders),

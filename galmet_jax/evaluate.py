@@ -1,5 +1,6 @@
 """Predictions of a split: every galaxy once, averaged over views."""
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,11 @@ import tqdm
 from galmet_jax import augment
 from galmet_jax import input_pipeline
 from galmet_jax import networks
+from galmet_jax import placement
+from galmet_jax import processes
 from galmet_jax import sharding
+
+_IN_FLIGHT = 2
 
 
 def make_eval_step(
@@ -25,7 +30,7 @@ def make_eval_step(
     mesh: where the batch is laid out.
 
   Returns:
-    A function of the variables, uint8 images `[B, S, S, 3]` and B views that
+    A function of the variables, packed images `[B, S, S]` and B views that
     returns float32 `[B, T]`.
   """
 
@@ -38,13 +43,14 @@ def make_eval_step(
     eval_step,
     in_shardings=(everywhere, dealt, dealt),
     out_shardings=everywhere,
+    compiler_options=sharding.compiler_options(mesh),
   )
 
 
 def predict(
   eval_step: Callable,
   variables: Any,
-  split: input_pipeline.Split,
+  data: placement.Placement,
   config: ml_collections.ConfigDict,
   tta: str,
   progress: str | None = None,
@@ -54,7 +60,7 @@ def predict(
   Args:
     eval_step: of `make_eval_step`.
     variables: the network's variables.
-    split: N galaxies.
+    data: a split of N galaxies.
     config: the whole config.
     tta: kind of views, as in `augment.tta_views`.
     progress: title of a progress bar, or None for none.
@@ -62,12 +68,14 @@ def predict(
   Returns:
     float32 `[V, N, T]`, the plain view first.
   """
+  split = data.split
   key = jax.random.key(config.seed)
   views = augment.tta_views(tta, split.objid, key, config.augment)
   views = [jax.tree.map(np.asarray, view) for view in views]
   batches = input_pipeline.evaluation_batches(
     len(split), config.eval.batch_size
   )
+  starts = range(0, len(split), config.eval.batch_size)
   shape = (len(views), len(split), split.targets.shape[1])
   predictions = np.empty(shape, np.float32)
   bar = tqdm.tqdm(
@@ -75,15 +83,26 @@ def predict(
     desc=progress,
     unit="image",
     dynamic_ncols=True,
-    disable=progress is None,
+    disable=progress is None or not processes.is_first(),
   )
+  waiting: collections.deque = collections.deque()
+
+  def fetch():
+    v, start, count, output = waiting.popleft()
+    predictions[v, start : start + count] = np.asarray(output)[:count]
+    bar.update(count)
+
   with bar:
-    for v, view in enumerate(views):
-      done = 0
-      for indices, count in batches:
+    for start, (indices, count) in zip(starts, batches, strict=True):
+      images = data.images(indices)
+      for v, view in enumerate(views):
         rows = jax.tree.map(lambda x, i=indices: x[i], view)
-        output = eval_step(variables, split.images[indices], rows)
-        predictions[v, done : done + count] = np.asarray(output)[:count]
-        done += count
-        bar.update(count)
+        rows = sharding.deal(rows, data.mesh)
+        output = eval_step(variables, images, rows)
+        waiting.append((v, start, count, output))
+        # The devices work on a batch while the one before is fetched.
+        while len(waiting) > _IN_FLIGHT:
+          fetch()
+    while waiting:
+      fetch()
   return predictions

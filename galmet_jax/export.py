@@ -6,6 +6,7 @@ import ml_collections
 
 from galmet_jax import errors
 from galmet_jax import pretrained
+from galmet_jax import processes
 from galmet_jax import run
 
 
@@ -32,6 +33,6 @@ def export(
     )
   state = run.prepare(config, workdir).trained_state()
   path = workdir / "weights.safetensors"
-  pretrained.save(state.variables, path)
+  processes.on_first(lambda: pretrained.save(state.variables, path))
   print(f"Step {int(state.step)} written to {path}.")
   return path

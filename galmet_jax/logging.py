@@ -13,11 +13,16 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from galmet_jax import processes
+
 FILE = "metrics.jsonl"
 
 
 class MetricWriter:
-  """Appends to metrics.jsonl and to TensorBoard's event files."""
+  """Appends to metrics.jsonl and to TensorBoard's event files.
+
+  Of several processes only the first one's numbers go there.
+  """
 
   def __init__(self, workdir: pathlib.Path, step: int):
     """Opens the record at `step`, forgetting what was written after it.
@@ -26,15 +31,11 @@ class MetricWriter:
       workdir: the run's directory.
       step: the step from which training goes on.
     """
-    self._path = workdir / FILE
-    kept = [row for row in read(workdir) if row["step"] <= step]
-    # A whole new file in place of the old one: a kill leaves one of the two.
-    partial = self._path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(partial, self._path)
-    self._file = open(self._path, "a")  # noqa: SIM115 (closed in close)
+    first = processes.is_first()
+    path = _cut_back(workdir, step) if first else os.devnull
+    self._file = open(path, "a")  # noqa: SIM115 (closed in close)
     self._events = tensorboardX.SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=step + 1
+      str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=first
     )
 
   def write(self, step: int, values: Mapping[str, float | int]) -> None:
@@ -53,6 +54,17 @@ class MetricWriter:
     """Closes both."""
     self._file.close()
     self._events.close()
+
+
+def _cut_back(workdir: pathlib.Path, step: int) -> pathlib.Path:
+  """Takes the rows after `step` out of metrics.jsonl; returns its path."""
+  path = workdir / FILE
+  kept = [row for row in read(workdir) if row["step"] <= step]
+  # A whole new file in place of the old one: a kill leaves one of the two.
+  partial = path.with_suffix(".partial")
+  partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+  os.replace(partial, path)
+  return path
 
 
 def read(workdir: pathlib.Path) -> list[dict]:
@@ -81,6 +93,7 @@ class ProgressBar:
       unit="step",
       dynamic_ncols=True,
       mininterval=1,
+      disable=not processes.is_first(),
       bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}"
       "{postfix}]",
     )

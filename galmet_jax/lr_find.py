@@ -10,6 +10,7 @@ import tqdm
 
 from galmet_jax import checkpoints
 from galmet_jax import plots
+from galmet_jax import processes
 from galmet_jax import run
 from galmet_jax import schedules
 
@@ -49,9 +50,14 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
   losses: list[float] = []
   smoothed: list[float] = []
   average = 0.0
-  with tqdm.tqdm(total=_NUM_STEPS, desc="lr_find", dynamic_ncols=True) as bar:
+  with tqdm.tqdm(
+    total=_NUM_STEPS,
+    desc="lr_find",
+    dynamic_ncols=True,
+    disable=not processes.is_first(),
+  ) as bar:
     for i in range(_NUM_STEPS):
-      state, values = train_step(state, *this.training_arrays, this.batch(i))
+      state, values = train_step(state, *this.data["train"].batch(i))
       loss = float(jax.device_get(values["loss"]))
       average = _MEMORY * average + (1 - _MEMORY) * loss
       corrected = average / (1 - _MEMORY ** (i + 1))
@@ -64,21 +70,34 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
       if corrected > _DIVERGED * min(smoothed):
         break
   suggested = suggest(rates[: len(smoothed)], smoothed)
+  processes.on_first(
+    lambda: _write(workdir, rates[: len(losses)], losses, smoothed, suggested)
+  )
+  return suggested
+
+
+def _write(
+  workdir: pathlib.Path,
+  rates: np.ndarray,
+  losses: list[float],
+  smoothed: list[float],
+  suggested: float,
+) -> None:
+  """Writes lr_find.csv and the figure."""
   with open(workdir / "lr_find.csv", "w", newline="") as file:
     table = csv.writer(file)
     table.writerow(["rate", "loss", "smoothed"])
-    table.writerows(zip(rates, losses, smoothed, strict=False))
+    table.writerows(zip(rates, losses, smoothed, strict=True))
   figure = workdir / "figures" / "lr_find.png"
   figure.parent.mkdir(exist_ok=True)
   plots.lr_find(
     figure,
-    rates[: len(losses)],
+    rates,
     np.array(losses),
     np.array(smoothed),
     suggested,
   )
   print(f"Suggested peak rate: {suggested:.2g}. See {figure}.")
-  return suggested
 
 
 def suggest(rates: np.ndarray, smoothed: list[float]) -> float:

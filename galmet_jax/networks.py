@@ -1,5 +1,7 @@
 """The network that a config describes."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import ml_collections
 
@@ -10,7 +12,9 @@ from galmet_jax import xresnet
 Network = models.ResNet | xresnet.XResNet
 
 
-def from_config(config: ml_collections.ConfigDict, num_targets: int) -> Network:
+def from_config(
+  config: ml_collections.ConfigDict, num_targets: int, shards: int = 1
+) -> Network:
   """Makes the network.
 
   Both kinds are called alike and have the top-level modules of
@@ -19,17 +23,26 @@ def from_config(config: ml_collections.ConfigDict, num_targets: int) -> Network:
   Args:
     config: the `model` block.
     num_targets: numbers that it predicts.
+    shards: devices over which a batch is laid in training.
 
   Raises:
-    ConfigError: for a network or block that does not exist.
+    ConfigError: for a network, block or batch_norm that does not exist.
   """
-  if config.network == "xresnet":
-    return xresnet.XResNet(
-      stage_sizes=tuple(config.stage_sizes),
-      width=config.width,
-      num_targets=num_targets,
-      dtype=jnp.dtype(config.dtype),
+  if config.batch_norm not in ("global", "per_device"):
+    raise errors.ConfigError(
+      f"model.batch_norm is {config.batch_norm!r}; expected global or "
+      "per_device."
     )
+  alike: dict[str, Any] = {
+    "stage_sizes": tuple(config.stage_sizes),
+    "width": config.width,
+    "num_targets": num_targets,
+    "dtype": jnp.dtype(config.dtype),
+    "shards": shards,
+    "sync_batch_norm": config.batch_norm == "global",
+  }
+  if config.network == "xresnet":
+    return xresnet.XResNet(**alike)
   if config.network != "resnet":
     raise errors.ConfigError(
       f"model.network is {config.network!r}; expected resnet or xresnet."
@@ -40,11 +53,8 @@ def from_config(config: ml_collections.ConfigDict, num_targets: int) -> Network:
       f"{sorted(models.BLOCKS)}."
     )
   return models.ResNet(
-    stage_sizes=tuple(config.stage_sizes),
+    **alike,
     block=models.BLOCKS[config.block],
-    width=config.width,
     head_width=config.head_width,
     dropout_rates=tuple(config.dropout_rates),
-    num_targets=num_targets,
-    dtype=jnp.dtype(config.dtype),
   )

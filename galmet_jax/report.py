@@ -1,5 +1,6 @@
 """What a finished run leaves: tables, figures, summary.json, a short table."""
 
+from collections.abc import Mapping
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ from galmet_jax import input_pipeline
 from galmet_jax import logging
 from galmet_jax import metrics
 from galmet_jax import plots
+from galmet_jax import processes
 from galmet_jax import run
 
 
@@ -32,32 +34,51 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
 
   Returns:
     What summary.json holds: a block of figures for each split (of the first
-    target; further targets under SPLIT/TARGET) and `timing`.
+    target; further targets under SPLIT/TARGET) and `timing`. Nothing but in the
+    first process, which alone writes.
 
   Raises:
     errors.NoCheckpointError: if there is no checkpoint.
   """
   config = this.config
   state = this.trained_state()
-  summary: dict[str, Any] = {}
-  seconds = 0.0
-  images = 0
-  for name in config.eval.splits:
-    split = this.splits[name]
-    started = time.perf_counter()
-    views = evaluate.predict(
+  started = time.perf_counter()
+  views = {
+    name: evaluate.predict(
       this.eval_step,
       state.variables,
-      split,
+      this.data[name],
       config,
       tta=config.eval.tta,
       progress=f"evaluate {name}",
     )
-    seconds += time.perf_counter() - started
-    images += views.shape[0] * views.shape[1]
-    predicted = views.mean(0)
+    for name in config.eval.splits
+  }
+  seconds = time.perf_counter() - started
+  images = sum(x.shape[0] * x.shape[1] for x in views.values())
+  timing = {
+    **timing,
+    "evaluate_s": seconds,
+    "evaluate_images_per_s": images / seconds,
+  }
+  step = int(state.step)
+  return processes.on_first(lambda: _write(this, step, views, timing)) or {}
+
+
+def _write(
+  this: run.Run,
+  step: int,
+  views: Mapping[str, np.ndarray],
+  timing: dict[str, float],
+) -> dict[str, Any]:
+  """Writes everything about predictions `[V, N, T]` of splits, by name."""
+  config = this.config
+  summary: dict[str, Any] = {}
+  for name, values in views.items():
+    split = this.splits[name]
+    predicted = values.mean(0)
     # In float64: eight equal float32 numbers must have no scatter.
-    scatter = views.astype(np.float64).std(0)
+    scatter = values.astype(np.float64).std(0)
     _write_predictions(this, name, split, predicted, scatter)
     summary |= _figures_of_merit(this, name, split, predicted)
     _draw(this, name, split, predicted, summary[name])
@@ -66,16 +87,12 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
   )
   summary["checkpoint"] = {
     "which": config.eval.checkpoint,
-    "step": int(state.step),
+    "step": step,
     "trained_steps": max(latest.steps(), default=0),
     "of_steps": this.num_steps,
   }
   summary["eval"] = json.loads(config.eval.to_json())
-  summary["timing"] = {
-    **timing,
-    "evaluate_s": seconds,
-    "evaluate_images_per_s": images / seconds,
-  }
+  summary["timing"] = timing
   rows = logging.read(this.workdir)
   if rows:
     plots.training_curves(
@@ -103,10 +120,19 @@ def finished(
 ) -> dict[str, Any] | None:
   """Returns the summary of a run that is done, None if there is work left.
 
+  In processes other than the first, nothing ({}) for one that is done.
+
   Args:
     config: the run's config, the same to the last field.
     workdir: the run's directory.
   """
+  summary = processes.on_first(lambda: _finished(config, workdir))
+  return (summary or {}) if processes.agreed(summary is not None) else None
+
+
+def _finished(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> dict[str, Any] | None:
   try:
     found = json.loads((workdir / "config.json").read_text())
     summary = json.loads((workdir / "summary.json").read_text())

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
+from galmet_jax import caches
 from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import input_pipeline
 from galmet_jax import paper_report
+from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import train
@@ -22,7 +24,7 @@ from galmet_jax import train
 
 def reproduce(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
   """Trains every system that is not done yet and sets them side by side.
 
   Args:
@@ -33,7 +35,7 @@ def reproduce(
       predictions_test.csv and figures/ are written beside.
 
   Returns:
-    The table, as `paper.table` makes it.
+    The table, as `paper.table` makes it; None but in the first process.
 
   Raises:
     ConfigError: if the config has no block `reproduce`, or that not a system
@@ -52,9 +54,14 @@ def reproduce(
   for name in configs:
     print(f"== {name}", flush=True)
     _train(name, config, configs, workdir / "runs")
-  galaxies = run.load(single)
-  predicted = _predictions(single, galaxies, configs, workdir / "runs")
-  return paper_report.write(single, workdir, galaxies, configs, predicted)
+  cache = caches.directory(config.cache_dir)
+  galaxies = run.load(single, cache)
+
+  def write() -> pd.DataFrame:
+    predicted = _predictions(single, galaxies, configs, workdir / "runs")
+    return paper_report.write(single, workdir, galaxies, configs, predicted)
+
+  return processes.on_first(write)
 
 
 def _without_reproduce(
@@ -96,14 +103,24 @@ def _train(
   if report.finished(member, folder) is not None:
     print("Done already.", flush=True)
     return
-  # A system that differs in its evaluation alone is not trained again.
+  processes.on_first(lambda: _take_over(name, config, configs, runs))
+  train.train_and_evaluate(member, folder)
+
+
+def _take_over(
+  name: str,
+  config: ml_collections.ConfigDict,
+  configs: dict[str, ml_collections.ConfigDict],
+  runs: pathlib.Path,
+) -> None:
+  """Copies the training of a system that differs in its evaluation alone."""
+  member, folder = configs[name], runs / name
   for other in config.reproduce.runs:
     if other == name or (folder / "checkpoints").exists():
       break
     if _training(configs[other]) == _training(member):
       shutil.copytree(runs / other / "checkpoints", folder / "checkpoints")
       shutil.copyfile(runs / other / "metrics.jsonl", folder / "metrics.jsonl")
-  train.train_and_evaluate(member, folder)
 
 
 def _training(config: ml_collections.ConfigDict) -> dict[str, Any]:

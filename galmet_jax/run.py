@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from galmet_jax import augment
+from galmet_jax import caches
 from galmet_jax import checkpoints
 from galmet_jax import errors
 from galmet_jax import evaluate
@@ -20,7 +21,10 @@ from galmet_jax import input_pipeline
 from galmet_jax import models
 from galmet_jax import networks
 from galmet_jax import optimizers
+from galmet_jax import placement
 from galmet_jax import pretrained
+from galmet_jax import processes
+from galmet_jax import same_run
 from galmet_jax import schedules
 from galmet_jax import sharding
 from galmet_jax import splits
@@ -31,14 +35,6 @@ from tfds_sdss import build
 # Samples that are built when they are missing: one is rendered here, the
 # other is a download of a megabyte.
 _BUILT_WHEN_MISSING = ("mock", "demo500")
-# Fields that change no number of the training: a run may go on with others.
-_MAY_DIFFER = (
-  "eval.",
-  "data.data_dir",
-  "data.manual_dir",
-  "train.log_every_steps",
-  "train.checkpoint_every_steps",
-)
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
@@ -53,7 +49,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
 
   Raises:
     ConfigError: if the workdir belongs to another config, for a batch that the
-      devices cannot share, an unknown block, schedule or layer group.
+      devices cannot share, an unknown block, schedule or layer group, or if the
+      config or the data differ between processes.
     tfds_sdss.catalog.DataError: for data that cannot be used.
     FileNotFoundError: for a data set that is not there; says how to get it.
   """
@@ -65,12 +62,16 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
   frame = augment.make_frame(config.data)
   reported = augment.make_frame(config.data, config.eval.bands)
   started = time.perf_counter()
-  data = load(config)
+  cache = caches.directory(config.cache_dir)
+  caches.keep_compiled(cache)
+  data = load(config, cache)
   data_seconds = time.perf_counter() - started
   steps_per_epoch = input_pipeline.steps_per_epoch(
     len(data["train"]), config.train.batch_size
   )
-  model = networks.from_config(config.model, len(config.data.targets))
+  model = networks.from_config(
+    config.model, len(config.data.targets), mesh.size
+  )
   validation_step = evaluate.make_eval_step(model, frame, mesh)
   this = Run(
     config=config,
@@ -81,10 +82,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
     steps_per_epoch=steps_per_epoch,
     phases=schedules.make_phases(config.optim, steps_per_epoch),
     model=model,
-    training_arrays=jax.device_put(
-      (data["train"].images, data["train"].targets),
-      sharding.replicated(mesh),
-    ),
+    data=placement.make(data, config, mesh),
     validation_step=validation_step,
     # The same one where it can be: it is compiled once.
     eval_step=(
@@ -93,15 +91,19 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
       else evaluate.make_eval_step(model, reported, mesh)
     ),
   )
-  check_same_run(config, workdir)
+  same_run.check_in_all_processes(config, data)
+  processes.on_first(lambda: same_run.check(config, workdir))
   return this
 
 
-def load(config: ml_collections.ConfigDict) -> dict[str, input_pipeline.Split]:
+def load(
+  config: ml_collections.ConfigDict, cache: pathlib.Path | None
+) -> dict[str, input_pipeline.Split]:
   """Reads the data set, and deals it as the config says.
 
   Args:
     config: the whole config.
+    cache: of decoded images, see `caches.directory`.
 
   Returns:
     train, validation and test.
@@ -109,7 +111,9 @@ def load(config: ml_collections.ConfigDict) -> dict[str, input_pipeline.Split]:
   Raises:
     ConfigError, tfds_sdss.catalog.DataError, FileNotFoundError: as `prepare`.
   """
-  data = input_pipeline.load(_find_data(config.data), config.data)
+  data = processes.first_then_others(
+    lambda: input_pipeline.load(_find_data(config.data), config.data, cache)
+  )
   return splits.arrange(data, config.data, config.seed)
 
 
@@ -122,52 +126,6 @@ def _find_data(config: ml_collections.ConfigDict):
       raise
   print(f"Building {config.name}, once.", flush=True)
   return build.build(sample, config.data_dir, config.manual_dir)
-
-
-def check_same_run(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> None:
-  """Writes config.json, or compares with the one that is there.
-
-  Raises:
-    ConfigError: if the workdir belongs to another config.
-  """
-  path = workdir / "config.json"
-  ours = json.loads(config.to_json())
-  # Before the first checkpoint, as after a range test, there is no run yet.
-  begun = any((workdir / "checkpoints" / "latest").glob("[0-9]*"))
-  if not (begun and path.exists()):
-    workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(ours, indent=2) + "\n")
-    return
-  found, expected = flat(ours), flat(json.loads(path.read_text()))
-  differing = sorted(
-    name
-    for name in {**found, **expected}
-    if found.get(name) != expected.get(name)
-    and not name.startswith(_MAY_DIFFER)
-  )
-  if differing:
-    lines = [
-      f"  {name}: there {expected.get(name)!r}, now {found.get(name)!r}"
-      for name in differing
-    ]
-    raise errors.ConfigError(
-      f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
-      "Give a new --workdir, or the same config to go on."
-    )
-  path.write_text(json.dumps(ours, indent=2) + "\n")
-
-
-def flat(tree: dict, prefix: str = "") -> dict:
-  """Names the leaves of a config's JSON by their full names."""
-  leaves: dict = {}
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      leaves.update(flat(value, f"{prefix}{name}."))
-    else:
-      leaves[f"{prefix}{name}"] = value
-  return leaves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +141,7 @@ class Run:
     steps_per_epoch: steps in an epoch.
     phases: the recipe's phases.
     model: the network.
-    training_arrays: images and targets of the training split, on the devices.
+    data: where the splits' images lie, by name.
     validation_step: the evaluation step during training, compiled when it is
       first called.
     eval_step: that of the report, which may show other bands.
@@ -197,7 +155,7 @@ class Run:
   steps_per_epoch: int
   phases: tuple[schedules.Phase, ...]
   model: networks.Network
-  training_arrays: tuple[jax.Array, jax.Array]
+  data: Mapping[str, placement.Placement]
   validation_step: Callable
   eval_step: Callable
 
@@ -220,30 +178,25 @@ class Run:
     train = self.config.train
     return train.batch_size * train.views_per_image
 
-  def batch(self, step: int) -> jax.Array:
-    """Returns the training examples of a step, laid over the devices."""
-    indices = input_pipeline.batch_indices(
-      self.config.seed,
-      step,
-      len(self.splits["train"]),
-      self.config.train.batch_size,
-    )
-    return jax.device_put(indices, sharding.along_data(self.mesh))
-
   def initial_state(self) -> train_state.TrainState:
     """Returns the state before the first step, on the devices.
 
     Raises:
       ConfigError: if there are no such pretrained weights, or of another
-        network.
+        network, or if they differ between processes.
     """
     means = np.nanmean(self.splits["train"].targets, axis=0)
     state = train_state.create(
       self.model, self.config, self.phases[0], jnp.asarray(means)
     )
     if self.config.model.pretrained:
-      filled = pretrained.load(self.config.model.pretrained, state.variables)
+      # A download is made by the first, and found by those of the same host.
+      filled = processes.first_then_others(
+        lambda: pretrained.load(self.config.model.pretrained, state.variables)
+      )
       state = dataclasses.replace(state, **filled)
+    digests = json.dumps(checkpoints.digests(state))
+    processes.check_alike("the initial weights", digests.encode())
     # The optimiser starts from the weights as they are now.
     return self.start_phase(state, self.phases[0])
 
@@ -283,7 +236,7 @@ class Run:
   ) -> train_state.TrainState:
     """Gives the state the optimiser of a phase."""
     state = train_state.start_phase(state, self.config.optim, phase)
-    return jax.device_put(state, sharding.replicated(self.mesh))
+    return sharding.replicate(jax.device_get(state), self.mesh)
 
   def compile_train_step(
     self, state: train_state.TrainState, phase: schedules.Phase
@@ -291,7 +244,7 @@ class Run:
     """Compiles the training step of a phase."""
     return train_step.compile_train_step(
       state,
-      *self.training_arrays,
+      self.data["train"],
       self.mesh,
       model=self.model,
       tx=optimizers.make_optimizer(self.config.optim, phase),

@@ -4,6 +4,8 @@ Under `jax.jit` the mean over a batch that is sharded this way is the mean
 over the whole batch, so BatchNorm and the loss are global without more ado.
 """
 
+from typing import Any
+
 import jax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
@@ -33,6 +35,43 @@ def along_data(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Puts numpy arrays, the same in each process, on each device."""
+  return put(tree, replicated(mesh))
+
+
+def deal(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Deals numpy arrays, the same in each process, over the devices."""
+  return put(tree, along_data(mesh))
+
+
+def put(tree: Any, where: NamedSharding) -> Any:
+  """Puts numpy arrays, the same in each process, where they belong."""
+  if where.is_fully_addressable:
+    return jax.device_put(tree, where)
+  # device_put would send the arrays round to compare them.
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(x.shape, where, x.__getitem__), tree
+  )
+
+
+def local_rows(size: int, mesh: jax.sharding.Mesh) -> slice:
+  """Returns which rows of a dealt array of `size` rows are this process's."""
+  parts = along_data(mesh).addressable_devices_indices_map((size,))
+  bounds = [part[0].indices(size) for part in parts.values() if part]
+  return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
+
+
+def deal_local(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
+  """Deals arrays of `size` rows, of which each process has its `local_rows`."""
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(
+      along_data(mesh), x, (size, *x.shape[1:])
+    ),
+    tree,
+  )
+
+
 def check_batch_size(name: str, size: int, mesh: jax.sharding.Mesh) -> None:
   """Raises ConfigError unless the devices share a batch evenly."""
   if size % mesh.size:
@@ -41,3 +80,16 @@ def check_batch_size(name: str, size: int, mesh: jax.sharding.Mesh) -> None:
       f"multiple, such as --config.{name}="
       f"{max(1, round(size / mesh.size)) * mesh.size}."
     )
+
+
+def compiler_options(mesh: jax.sharding.Mesh) -> dict[str, Any]:
+  """Returns what XLA is to do otherwise than by default on these devices."""
+  if mesh.devices.flat[0].platform != "cpu":
+    return {}
+  return {
+    # YNNPACK's gradients of convolutions are up to seventeen times as slow as
+    # Eigen's: benchmarks/README.md.
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    # Keeps optimization_barrier until fusion is done: layers.py.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+  }

@@ -15,7 +15,7 @@ from galmet_jax import metrics
 from galmet_jax import paper
 from galmet_jax import paper_curves
 from galmet_jax import report
-from galmet_jax import run
+from galmet_jax import same_run
 from galmet_jax import splits
 
 
@@ -37,7 +37,8 @@ def lone_change(
   if name not in configs:
     return {}
   ours, common = (
-    run.flat(json.loads(fields.to_json())) for fields in (configs[name], config)
+    same_run.flat(json.loads(fields.to_json()))
+    for fields in (configs[name], config)
   )
   changed = {
     field: value

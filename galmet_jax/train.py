@@ -14,6 +14,7 @@ from galmet_jax import checkpoints
 from galmet_jax import evaluate
 from galmet_jax import logging
 from galmet_jax import metrics
+from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import schedules
@@ -91,7 +92,7 @@ def _train_phase(
   pending = []
   with logging.ProgressBar(step, this.num_steps, this.views_per_step) as bar:
     while step < phase.end:
-      state, values = train_step(state, *this.training_arrays, this.batch(step))
+      state, values = train_step(state, *this.data["train"].batch(step))
       step += 1
       pending.append((step, values))
       epoch, position = divmod(step, this.steps_per_epoch)
@@ -152,7 +153,11 @@ def _validate(
   """
   split = this.splits["validation"]
   predictions = evaluate.predict(
-    this.validation_step, state.variables, split, this.config, tta="none"
+    this.validation_step,
+    state.variables,
+    this.data["validation"],
+    this.config,
+    tta="none",
   )[0]
   error = predictions.astype(np.float64) - split.targets
   rmse = float(np.sqrt(np.nanmean(error**2)))
@@ -171,7 +176,7 @@ def _validate(
     int(state.step), {"epoch": epoch, "validation/rmse": rmse, **record}
   )
   writer.flush()
-  if rmse < min(before, default=np.inf):
+  if processes.agreed(rmse < min(before, default=np.inf)):
     best.save(state)
   return rmse
 

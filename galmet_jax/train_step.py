@@ -13,6 +13,7 @@ from galmet_jax import augment
 from galmet_jax import errors
 from galmet_jax import networks
 from galmet_jax import optimizers
+from galmet_jax import placement
 from galmet_jax import schedules
 from galmet_jax import sharding
 from galmet_jax import train_state
@@ -53,10 +54,8 @@ def loss_value(
 
 def train_step(
   state: train_state.TrainState,
-  images: jax.Array,
-  targets: jax.Array,
-  indices: jax.Array,
-  *,
+  *batch: jax.Array,
+  select: Callable,
   model: networks.Network,
   tx: optax.GradientTransformation,
   phase: schedules.Phase,
@@ -66,9 +65,9 @@ def train_step(
 
   Args:
     state: the state before; donated.
-    images: the training set's images, uint8 `[N, S, S, 3]`.
-    targets: its targets, float32 `[N, T]`, NaN where missing.
-    indices: the batch, int32 `[B]`.
+    *batch: what the training data's `batch` returns.
+    select: makes of it packed images, uint32 `[B, S, S]`, and targets, float32
+      `[B, T]`, NaN where missing.
     model: the network.
     tx: the phase's optimiser.
     phase: tells the frozen groups.
@@ -78,13 +77,13 @@ def train_step(
     The state after, and the scalars `loss` and `grad_norm`.
   """
   views_per_image = config.train.views_per_image
-  indices = jnp.repeat(indices, views_per_image)
+  images, targets = (
+    jnp.repeat(x, views_per_image, axis=0) for x in select(*batch)
+  )
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
   view_key, dropout_key = jax.random.split(key)
-  views = augment.random_views(view_key, len(indices), config.augment)
-  pixels = augment.apply(
-    images[indices], views, augment.make_frame(config.data)
-  )
+  views = augment.random_views(view_key, len(images), config.augment)
+  pixels = augment.apply(images, views, augment.make_frame(config.data))
   groups = config.optim.groups
   trained, frozen = optimizers.split(state.params, groups, phase.frozen)
 
@@ -97,7 +96,7 @@ def train_step(
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    loss = loss_value(predictions, targets[indices], config.optim)
+    loss = loss_value(predictions, targets, config.optim)
     return loss, updates["batch_stats"]
 
   (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -116,8 +115,7 @@ def train_step(
 
 def compile_train_step(
   state: train_state.TrainState,
-  images: jax.Array,
-  targets: jax.Array,
+  data: placement.Placement,
   mesh: jax.sharding.Mesh,
   **static: Any,
 ) -> Callable:
@@ -125,21 +123,17 @@ def compile_train_step(
 
   Args:
     state: the state at the start of the phase.
-    images: the training set's images, on the mesh.
-    targets: its targets, on the mesh.
+    data: the training data.
     mesh: over which the batch is laid.
-    **static: the keyword arguments of `train_step`.
+    **static: the keyword arguments of `train_step`, but `select`.
 
   Returns:
-    A function (state, images, targets, indices) that donates the state.
+    A function (state, *batch) that donates the state.
   """
-  everywhere, dealt = sharding.replicated(mesh), sharding.along_data(mesh)
   step = jax.jit(
-    functools.partial(train_step, **static),
-    in_shardings=(everywhere, everywhere, everywhere, dealt),
-    out_shardings=everywhere,
+    functools.partial(train_step, select=data.select, **static),
+    out_shardings=sharding.replicated(mesh),
     donate_argnums=0,
+    compiler_options=sharding.compiler_options(mesh),
   )
-  batch_size = static["config"].train.batch_size
-  indices = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-  return step.lower(state, images, targets, indices).compile()
+  return step.lower(state, *data.batch(int(state.step))).compile()

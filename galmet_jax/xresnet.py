@@ -7,68 +7,52 @@ activation of Misra (2019); one layer of the self-attention of Doria (2019).
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from galmet_jax import models
+from galmet_jax import layers
+from galmet_jax import pooling
 
 # fastai draws everything with fan-in; models.py's convolutions have torch's
 # fan-out.
-_init = models.he_normal("fan_in")
+_init = layers.he_normal("fan_in")
 
 
 def _conv_bn(
   x: jax.Array,
+  norm: Callable,
   features: int,
   kernel: int,
   strides: int,
   name: str,
-  *,
   train: bool,
-  dtype: Any,
   scale_init: Callable = nn.initializers.ones,
 ) -> jax.Array:
   """Applies a convolution and its BN, submodules of whoever calls."""
-  x = nn.Conv(
-    features,
-    (kernel, kernel),
-    strides,
-    padding=kernel // 2,
-    use_bias=False,
-    kernel_init=_init,
-    dtype=dtype,
-    name=f"conv{name}",
-  )(x)
-  return models.BatchNorm(dtype=dtype, scale_init=scale_init, name=f"bn{name}")(
-    x, use_running_average=not train
-  )
+  bn = norm(features, scale_init=scale_init, name=f"bn{name}")
+  conv = f"conv{name}"
+  return layers.conv_bn(x, bn, kernel, strides, _init, conv, train=train)
 
 
 class Stem(nn.Module):
   """Three 3×3 convolutions, 3×3/2 max-pool: a quarter of the size."""
 
   width: int
-  dtype: Any
+  norm: Callable
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / 4, W / 4, width]`."""
     half = self.width // 2
     for i, features in enumerate((half, half, self.width), start=1):
-      x = _conv_bn(
-        x,
-        features,
-        3,
-        2 if i == 1 else 1,
-        f"{i}",
-        train=train,
-        dtype=self.dtype,
-      )
+      strides = 2 if i == 1 else 1
+      x = _conv_bn(x, self.norm, features, 3, strides, f"{i}", train)
       x = jax.nn.mish(x)
-    return models.max_pool(x)
+    return pooling.max_pool(x)
 
 
 def _spectral_norm(matrix: jax.Array, u: jax.Array) -> tuple:
@@ -136,22 +120,22 @@ class Block(nn.Module):
   features: int
   strides: int
   attention: bool
-  dtype: Any
+  norm: Callable
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
-    how: dict[str, Any] = {"train": train, "dtype": self.dtype}
-    y = _conv_bn(x, self.features, 3, self.strides, "1", **how)
+    features, norm = self.features, self.norm
+    y = _conv_bn(x, norm, features, 3, self.strides, "1", train)
     y = jax.nn.mish(y)
     zeros = nn.initializers.zeros
-    y = _conv_bn(y, self.features, 3, 1, "2", **how, scale_init=zeros)
+    y = _conv_bn(y, norm, features, 3, 1, "2", train, zeros)
     if self.attention:
       y = SelfAttention(name="attention")(y, train=train)
     if self.strides == 2:
       x = average_pool(x)
     if x.shape != y.shape:
-      x = _conv_bn(x, self.features, 1, 1, "_short", **how)
+      x = _conv_bn(x, norm, features, 1, 1, "_short", train)
     return jax.nn.mish(x + y)
 
 
@@ -162,7 +146,7 @@ class Stage(nn.Module):
   features: int
   strides: int
   attention: bool
-  dtype: Any
+  norm: Callable
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -172,7 +156,7 @@ class Stage(nn.Module):
         self.features,
         self.strides if i == 0 else 1,
         self.attention and i == self.num_blocks - 1,
-        self.dtype,
+        self.norm,
         name=f"block{i}",
       )
       x = block(x, train=train)
@@ -195,14 +179,16 @@ class Head(nn.Module):
 class XResNet(nn.Module):
   """xresnet with self-attention at the end of stage1 (Wu 2020).
 
-  Called as `models.ResNet` is, with the same top-level modules. It has no
-  dropout. Running variances are the biased estimates, as there.
+  Called as `models.ResNet` is, with the same top-level modules and attributes.
+  It has no dropout.
   """
 
   stage_sizes: Sequence[int] = (3, 4, 6, 3)
   width: int = 64
   num_targets: int = 1
   dtype: Any = jnp.float32
+  shards: int = 1
+  sync_batch_norm: bool = True
 
   @nn.compact
   def __call__(
@@ -220,8 +206,14 @@ class XResNet(nn.Module):
     Returns:
       Predictions `[B, num_targets]`, float32, in the targets' units.
     """
+    norm = functools.partial(
+      layers.BatchNorm,
+      dtype=self.dtype,
+      shards=self.shards,
+      sync=self.sync_batch_norm,
+    )
     modules: dict[str, nn.Module] = {
-      "stem": Stem(self.width, self.dtype, name="stem")
+      "stem": Stem(self.width, norm, name="stem")
     }
     for i, num_blocks in enumerate(self.stage_sizes):
       modules[f"stage{i + 1}"] = Stage(
@@ -229,7 +221,7 @@ class XResNet(nn.Module):
         self.width * 2**i,
         1 if i == 0 else 2,
         i == 0,
-        self.dtype,
+        norm,
         name=f"stage{i + 1}",
       )
     x = x.astype(self.dtype)

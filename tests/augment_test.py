@@ -19,7 +19,8 @@ CONFIG = resnet34.get_config().augment
 
 
 def render(images, views, crop):
-  return render_frame(images, views, augment.Frame(crop, crop))
+  packed = augment.pack(np.asarray(images))
+  return render_frame(packed, views, augment.Frame(crop, crop))
 
 
 render_frame = jax.jit(augment.apply, static_argnums=2)

@@ -8,6 +8,11 @@ os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+# The user's own cache is neither filled nor believed: one for all processes.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+  _home = tempfile.TemporaryDirectory(prefix="galmet_jax_")
+  atexit.register(_home.cleanup)
+  os.environ["XDG_CACHE_HOME"] = _home.name
 # Compiled programs, for all processes of one test run: the workers, and the
 # runs that tests start, kill and start again.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

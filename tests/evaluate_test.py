@@ -13,9 +13,13 @@ from galmet_jax import augment
 from galmet_jax import evaluate
 from galmet_jax import input_pipeline
 from galmet_jax import models
+from galmet_jax import placement
 from galmet_jax import sharding
 
 SIZE, CROP, N = 40, 32, 7
+
+
+MESH = sharding.make_mesh(jax.devices()[:1])
 
 
 def config_of(batch_size):
@@ -57,12 +61,12 @@ def network():
 @pytest.fixture(scope="module")
 def predict(network):
   model, variables = network
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  eval_step = evaluate.make_eval_step(model, augment.Frame(CROP, CROP), mesh)
+  eval_step = evaluate.make_eval_step(model, augment.Frame(CROP, CROP), MESH)
 
-  def of(split, batch_size, tta="random"):
+  def of(split, batch_size, tta="random", place=placement.OnDevice):
     config = config_of(batch_size)
-    return evaluate.predict(eval_step, variables, split, config, tta)
+    data = place(split, MESH, config.seed, config.train.batch_size)
+    return evaluate.predict(eval_step, variables, data, config, tta)
 
   return of
 
@@ -109,15 +113,23 @@ def test_order_and_company_change_nothing(predict, split, expected):
   np.testing.assert_allclose(found, expected[:, chosen], rtol=0, atol=1e-5)
 
 
+def test_images_on_the_host_change_nothing(predict, split, expected):
+  found = predict(split, 8, place=placement.OnHost)
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("place", [placement.OnDevice, placement.OnHost])
 @pytest.mark.parametrize(("tta", "number"), [("none", 1), ("dihedral", 8)])
-def test_each_galaxy_is_counted_once_in_each_view(split, tta, number, capsys):
+def test_each_galaxy_is_counted_once_in_each_view(
+  split, tta, number, place, capsys
+):
   seen = []
 
   def eval_step(variables, images, views):
-    assert images.shape == (4, SIZE, SIZE, 3)
+    assert images.shape == (4, SIZE, SIZE)
     assert views.zoom.shape == (4,)
-    seen.extend(images[:, 0, 0, 0].tolist())
-    return images[:, :2, 0, 0].astype(np.float32) + variables
+    seen.extend(images[:, 0, 0].tolist())
+    return images[:, :2, 0].astype(np.float32) + variables
 
   marked = np.zeros_like(split.images)
   marked[:, 0, 0, 0] = np.arange(N)
@@ -125,7 +137,7 @@ def test_each_galaxy_is_counted_once_in_each_view(split, tta, number, capsys):
   found = evaluate.predict(
     eval_step,
     0.5,
-    dataclasses.replace(split, images=marked),
+    place(dataclasses.replace(split, images=marked), MESH, 0, 4),
     config_of(4),
     tta,
     progress="evaluate test",
@@ -133,5 +145,5 @@ def test_each_galaxy_is_counted_once_in_each_view(split, tta, number, capsys):
   once = np.stack([np.arange(N), 100 + np.arange(N)], 1) + 0.5
   np.testing.assert_array_equal(found, np.tile(once, (number, 1, 1)))
   # Seven galaxies in two batches of four, the last one padded.
-  assert seen == [0, 1, 2, 3, 4, 5, 6, 4] * number
+  assert seen == [0, 1, 2, 3] * number + [4, 5, 6, 4] * number
   assert f"{number * N}/{number * N}" in capsys.readouterr().err

@@ -20,7 +20,8 @@ def images(n, size, seed=0):
 
 def render(pictures, frame, views=None):
   views = views or augment.plain_views(len(pictures))
-  return jax.jit(augment.apply, static_argnums=2)(pictures, views, frame)
+  packed = augment.pack(pictures)
+  return jax.jit(augment.apply, static_argnums=2)(packed, views, frame)
 
 
 def seen(pictures, frame):

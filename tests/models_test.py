@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from configs import resnet34
+from galmet_jax import layers
 from galmet_jax import models
 from galmet_jax import networks
 from galmet_jax import schedules
 from galmet_jax import train_state
 from tests import small_networks
+
+NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +163,7 @@ def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
 
 
 def test_dropout_rates():
-  head = models.Head(
-    num_targets=1, width=256, dropout_rates=(0.25, 0.5), dtype=jnp.float32
-  )
+  head = models.Head(1, 256, (0.25, 0.5), NORM, jnp.float32)
   x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 2, 2, 128)))
   variables = head.init(jax.random.key(0), x, train=False)
   _, captured = head.apply(
@@ -187,7 +188,7 @@ def test_dropout_rates():
 
 def test_concat_pool_is_the_maximum_then_the_mean():
   x = np.random.default_rng(0).normal(size=(5, 3, 3, 4)).astype(np.float32)
-  head = models.Head(1, 8, (0.0, 0.0), jnp.float32)
+  head = models.Head(1, 8, (0.0, 0.0), NORM, jnp.float32)
   variables = head.init(jax.random.key(0), x, train=False)
   _, captured = head.apply(
     variables,
@@ -243,11 +244,13 @@ def test_initial_weights_are_kaiming_normal():
     # Whole normals, not cut at two standard deviations as Flax's default.
     assert np.mean(np.abs(z) > 2.5) == pytest.approx(0.0124, abs=0.005)
 
-  stem = init(models.Stem(64, jnp.float32), (1, 32, 32, 3))
+  stem = init(models.Stem(64, NORM), (1, 32, 32, 3))
   # Fan-out: output channels times the kernel's area.
   check(stem["conv"]["kernel"], np.sqrt(2 / (64 * 49)))
   assert (stem["bn"]["scale"] == 1).all()
-  head = init(models.Head(20, 256, (0.25, 0.5), jnp.float32), (1, 2, 2, 64))
+  head = init(
+    models.Head(20, 256, (0.25, 0.5), NORM, jnp.float32), (1, 2, 2, 64)
+  )
   # Fan-in: 64 maxima and 64 means.
   check(head["dense1"]["kernel"], np.sqrt(2 / 128))
   check(head["dense2"]["kernel"], np.sqrt(2 / 256))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from galmet_jax import input_pipeline
 from galmet_jax import models
 
 
@@ -18,6 +19,16 @@ def tiny(**changes):
 def images(*shape, seed=0):
   values = np.random.default_rng(seed).normal(size=(*shape, 3))
   return jnp.asarray(values, jnp.float32)
+
+
+def split(rng, number, size, num_targets=1):
+  """Draws a split of noise."""
+  return input_pipeline.Split(
+    objid=np.arange(number) + 1237648704043942146,
+    images=rng.integers(0, 256, (number, size, size, 3), np.uint8),
+    targets=np.float32(rng.normal(8.9, 0.2, (number, num_targets))),
+    columns={},
+  )
 
 
 def run(model, variables, x, **keywords):

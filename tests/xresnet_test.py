@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from galmet_jax import layers
 from galmet_jax import models
 from galmet_jax import xresnet
 from tests import small_networks
+
+NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
 
 
 def drawn(model):
@@ -180,7 +183,7 @@ def test_counts_and_shapes_of_xresnet34():
 @pytest.fixture(scope="module")
 def fresh():
   """A fresh block of all parts, and what it does: (variables, x, y)."""
-  block = xresnet.Block(128, 2, attention=True, dtype=jnp.float32)
+  block = xresnet.Block(128, 2, attention=True, norm=NORM)
   x = jnp.concatenate([small_networks.images(2, 5, 5)] * 16, axis=-1)
   init = functools.partial(block.init_with_output, train=False)
   y, variables = jax.jit(init)(jax.random.key(0), x)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 
 import ml_collections
@@ -220,9 +221,17 @@ def batch_indices(
   A function of its arguments alone: a resumed run needs no loader state.
   """
   epoch, position = divmod(step, steps_per_epoch(num_examples, batch_size))
-  order = np.random.default_rng((seed, epoch)).permutation(num_examples)
   start = position * batch_size
+  order = _order(seed, epoch, num_examples)
   return order[start : start + batch_size].astype(np.int32)
+
+
+# Made anew for every step it would cost the square of the examples. Two: what
+# reads ahead is in the next epoch before this one has ended.
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+  """Returns the order of an epoch, int64 `[N]`; not to be written to."""
+  return np.random.default_rng((seed, epoch)).permutation(num_examples)
 
 
 def evaluation_batches(

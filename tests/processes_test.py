@@ -14,11 +14,21 @@ import pytest
 from galmet_jax import errors
 from galmet_jax import logging
 from galmet_jax import processes
+from galmet_jax import train
 from tests import shrunk
 from tests import two_processes
 
-# In this order, over all processes, of a float32: measured 3e-7.
-TOLERANCE = 2e-6
+FEWER = {
+  # AdamW divides by the gradient's size, and makes much of its rounding.
+  "optim.optimizer": "sgd",
+  "optim.all_sgdr.cycle_len": 2,
+  "eval.splits": ("test",),
+  "eval.tta": "none",
+  "eval.baselines": False,
+}
+# The sum over devices is in another order: 4e-7 in the losses, 8e-7 in the
+# gradients' norms, none in the predictions.
+TOLERANCE = 3e-6
 
 
 @pytest.mark.parametrize(
@@ -79,9 +89,12 @@ def test_two_processes_agree(tmp_path):
   assert ["checked" in output for _, output, _ in results] == [True, False]
 
 
-def train(data_dir, workdir, *more):
+def start(data_dir, workdir, place):
   return two_processes.start(
-    "main.py", *shrunk.flags(data_dir, workdir), "--config.eval.tta=none", *more
+    "main.py",
+    *shrunk.flags(data_dir, workdir),
+    *(f"--config.{name}={value}" for name, value in FEWER.items()),
+    f"--config.data.placement={place}",
   )
 
 
@@ -101,46 +114,31 @@ def kill_at_step(children, workdir, step):
 
 def test_killed_and_resumed_run_is_that_of_one_process(mock_data_dir, tmp_path):
   alone, together = tmp_path / "alone", tmp_path / "together"
-  kill_at_step(
-    train(mock_data_dir, together, "--config.data.placement=host"), together, 8
-  )
-  resumed = train(mock_data_dir, together, "--config.data.placement=device")
-  results = two_processes.finish(resumed)
+  kill_at_step(start(mock_data_dir, together, "host"), together, step=4)
+  results = two_processes.finish(start(mock_data_dir, together, "device"))
   assert [status for status, _, _ in results] == [0, 0], results
   assert "Going on from step" in results[0][1]
-  single = subprocess.run(
-    [
-      *(sys.executable, "main.py", "--config.eval.tta=none"),
-      *shrunk.flags(mock_data_dir, alone),
-    ],
-    cwd=two_processes.ROOT,
-    env=os.environ,
-    capture_output=True,
-    text=True,
-    timeout=two_processes.TIMEOUT,
-  )
-  assert single.returncode == 0, single.stderr
+  # The second process is silent: no table, no progress bar, no warning.
+  assert results[1][2] == ""
+  lines = results[1][1].splitlines()
+  assert all(line.startswith("[Gloo]") for line in lines), lines
 
-  for name in ("validation", "test"):
-    ours, theirs = (
-      pd.read_csv(workdir / f"predictions_{name}.csv")
-      for workdir in (together, alone)
-    )
-    np.testing.assert_array_equal(ours.objid, theirs.objid)
-    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=0)
+  config = shrunk.config(mock_data_dir)
+  config.update_from_flattened_dict(FEWER)
+  train.train_and_evaluate(config, alone)
+  ours, theirs = (
+    pd.read_csv(workdir / "predictions_test.csv")
+    for workdir in (together, alone)
+  )
+  np.testing.assert_array_equal(ours.objid, theirs.objid)
+  np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=0)
   ours, theirs = (logging.read(workdir) for workdir in (together, alone))
   assert [list(row) for row in ours] == [list(row) for row in theirs]
   for row, expected in zip(ours, theirs, strict=True):
-    np.testing.assert_allclose(
-      row.get("train/loss", 0), expected.get("train/loss", 0), rtol=TOLERANCE
-    )
+    for name in {"train/loss", "train/grad_norm"} & set(row):
+      np.testing.assert_allclose(row[name], expected[name], rtol=TOLERANCE)
   ours, theirs = (
     json.loads((workdir / "summary.json").read_text())
     for workdir in (together, alone)
   )
   assert ours["checkpoint"] == theirs["checkpoint"]
-  # The second process is silent: nothing of a table or a progress bar.
-  assert all(
-    line.startswith("[Gloo]") for line in results[1][1].splitlines()
-  ), results[1]
-  assert results[1][2] == ""

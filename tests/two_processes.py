@@ -28,6 +28,8 @@ def start(*command):
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "PYTHONPATH": str(ROOT),
+        # The second start finds all programs of the first.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
       },
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

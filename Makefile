@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: help quickstart test lint real-data-check interop-check lock clean
+.PHONY: help quickstart test lint bench real-data-check interop-check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -33,6 +33,10 @@ lint: $(DEV)  ## formatting, style and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# The steps beside PyTorch: ARGS='--quick --torch-python=PATH'.
+bench: $(RUNTIME)  ## images/s of training and evaluation; ARGS=--quick, 3 minutes
+	@$(BIN)/python -m benchmarks.train $(ARGS)
 
 real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER
 	@test -d "$(REAL_DATA)/catalogs" || { \

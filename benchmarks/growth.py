@@ -1,6 +1,6 @@
 """How time and memory grow with galaxies, pixels and views.
 
-  python -m benchmarks.growth --plot=FILE.png > FILE.jsonl  # 15 min, 13 GB
+  python -m benchmarks.growth --plot=FILE.png > FILE.jsonl  # 17 min, 17 GB
   python -m benchmarks.growth --from=FILE.jsonl --plot=FILE.png
 
 One JSON line per figure on standard output, as `benchmarks.train` prints them;
@@ -8,7 +8,8 @@ One JSON line per figure on standard output, as `benchmarks.train` prints them;
 of each figure's exponent, the slope of its logarithm over the three largest
 sizes, beside the `expected` one: 1 where twice as much should take twice as
 long, 0 where it should not matter. `--from` reads figures instead of measuring
-them. All images are noise.
+them; `--galaxies` measures other numbers of galaxies, since 90,000 take 17 GB.
+All images are noise.
 
   galaxies  1,000 to 90,000 images of 128×128 pixels, with a network so small
             that it does not hide the rest: packing them and putting them on
@@ -20,6 +21,7 @@ them. All images are noise.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -33,13 +35,9 @@ import numpy as np
 from galmet_jax import figure_style
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
-_GALAXIES = (1_000, 3_000, 10_000, 30_000, 90_000)
-_RUNS = (
-  *(("device", str(number)) for number in _GALAXIES),
-  *(("host", str(number)) for number in _GALAXIES),
-  ("pixels", "32,64,96,128,160,224"),
-  ("views", "1,2,5,10"),
-)
+_GALAXIES = "1000,3000,10000,30000,90000"
+_SIDES = "32,64,96,128,160,224"
+_VIEWS = "1,2,5,10"
 # {what grows: {name: (label, expected exponent)}}
 SERIES = {
   "galaxies": {
@@ -65,6 +63,11 @@ _AXES = {
   "pixels": ("Pixels of an image", "Milliseconds; MB (dashed)"),
   "views": ("Views of each image", "Milliseconds; MB (dashed)"),
 }
+_TICKS = {
+  "galaxies": {10**power: f"{10**power:,}" for power in (3, 4)},
+  "pixels": {side**2: f"{side}²" for side in (32, 64, 128, 224)},
+  "views": {number: str(number) for number in (1, 2, 5, 10)},
+}
 _MEMORY = ("peak_memory", "host_peak_memory", "temp_memory")
 
 
@@ -76,11 +79,17 @@ def main() -> None:
   add = parser.add_argument
   add("--plot", type=pathlib.Path, metavar="FILE.png", help="draw them there")
   add("--from", type=pathlib.Path, metavar="FILE.jsonl", dest="source")
+  add("--galaxies", default=_GALAXIES, help="default: %(default)s")
   args = parser.parse_args()
   if args.source:
     figures = read(args.source)
   else:
-    figures = [each for run in _RUNS for each in measure(*run)]
+    runs = [
+      *itertools.product(("device", "host"), args.galaxies.split(",")),
+      ("pixels", _SIDES),
+      ("views", _VIEWS),
+    ]
+    figures = [each for run in runs for each in measure(*run)]
   for each in exponents(figures):
     print(json.dumps(each), flush=True)
   if args.plot:
@@ -222,6 +231,9 @@ def _draw_panel(panel: axes.Axes, figures: list[dict], against: str) -> None:
     )
   xlabel, ylabel = _AXES[against]
   panel.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+  panel.set_xticks(list(_TICKS[against]), list(_TICKS[against].values()))
+  panel.set_xticks([], minor=True)
+  panel.tick_params(labelsize=8)
   figure_style.draw_grid(panel)
   _draw_slope(panel)
   panel.legend(
@@ -229,7 +241,7 @@ def _draw_panel(panel: axes.Axes, figures: list[dict], against: str) -> None:
     bbox_to_anchor=(-0.12, -0.17),
     fontsize=8,
     frameon=False,
-    title="Line: its slope at the right end",
+    title="Slopes are of the last three points",
     title_fontsize=8,
     alignment="left",
   )
@@ -240,7 +252,8 @@ def _draw_slope(panel: axes.Axes) -> None:
   xlim, ylim = panel.get_xlim(), panel.get_ylim()
   middle_x, middle_y = np.sqrt(np.prod(xlim)), np.sqrt(np.prod(ylim))
   x = np.array(xlim)
-  panel.plot(x, middle_y * x / middle_x, color=figure_style.GREY, lw=0.6)
+  y = middle_y * x / middle_x
+  panel.plot(x, y, color=figure_style.GREY, lw=0.6, label="for comparison: 1")
   panel.set(xlim=xlim, ylim=ylim)
 
 

@@ -7,6 +7,8 @@ zoom returns the pixels themselves.
 """
 
 import dataclasses
+import functools
+import math
 
 from flax import struct
 import jax
@@ -167,15 +169,20 @@ def tta_views(
   fold_in = jax.vmap(jax.random.fold_in)
   keys = fold_in(jnp.broadcast_to(key, n), (objid >> 32).astype(np.uint32))
   keys = fold_in(keys, objid.astype(np.uint32))
+  config = ml_collections.FrozenConfigDict(config)
+  return [plain_views(n)] + [_draw(keys, view, config) for view in range(4)]
 
-  @jax.jit
-  def draw(view):
-    def one(key):
-      return random_views(jax.random.fold_in(key, view), 1, config)
 
-    return jax.tree.map(lambda x: x[:, 0], jax.vmap(one)(keys))
+@functools.partial(jax.jit, static_argnums=2)
+def _draw(
+  keys: jax.Array, view: int, config: ml_collections.FrozenConfigDict
+) -> Views:
+  """Draws a random view for each key, whatever the others are."""
 
-  return [plain_views(n)] + [draw(view) for view in range(4)]
+  def one(key):
+    return random_views(jax.random.fold_in(key, view), 1, config)
+
+  return jax.tree.map(lambda x: x[:, 0], jax.vmap(one)(keys))
 
 
 def pack(images: np.ndarray) -> np.ndarray:
@@ -184,8 +191,13 @@ def pack(images: np.ndarray) -> np.ndarray:
   And 90,000 images have fewer than 2³¹ of them, so that an index has 32 bits.
   The first channel is in the lowest byte; the highest is zero.
   """
-  packed = np.zeros((*images.shape[:-1], 4), np.uint8)
-  packed[..., :3] = images
+  shape = (*images.shape[:-1], 4)
+  # JAX takes memory that starts at a multiple of 64 as it is, where the device
+  # is the CPU; other memory it copies.
+  memory = np.zeros(math.prod(shape) + 64, np.uint8)
+  packed = memory[-memory.ctypes.data % 64 :][: math.prod(shape)].reshape(shape)
+  for channel in range(3):
+    packed[..., channel] = images[..., channel]
   return packed.view("<u4")[..., 0]
 
 

@@ -46,3 +46,19 @@ def mock_data_dir(tmp_path_factory):
     patch.setattr(config, "num_examples", 120)
     build.build("mock", str(data_dir))
   return data_dir
+
+
+@pytest.fixture
+def compilations():
+  """The seconds of each compilation since the test's start."""
+  seconds = []
+
+  def record(event, duration, **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+      seconds.append(duration)
+
+  jax.monitoring.register_event_duration_secs_listener(record)
+  # A test that counts none must not pass because none can be counted.
+  jax.jit(lambda x: x + len(seconds))(1.0)
+  assert seconds
+  return seconds

@@ -51,6 +51,22 @@ def test_images_of_an_evaluation(split, kind):
   assert found.sharding.shard_shape(found.shape) == (1, SIZE, SIZE)
 
 
+def test_pack():
+  images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
+  r, g, b = np.moveaxis(images.astype(np.uint32), -1, 0)
+  packed = augment.pack(images)
+  assert packed.dtype == np.uint32
+  np.testing.assert_array_equal(packed, r + 256 * g + 65536 * b)
+
+
+def test_cpu_device_shares_the_packed_images(split):
+  packed = augment.pack(split.images)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  placed = sharding.put(packed, sharding.replicated(mesh))
+  start = placed.addressable_shards[0].data.unsafe_buffer_pointer()
+  assert start == packed.ctypes.data
+
+
 def test_split_is_put_on_the_devices_once(split):
   data = place(placement.OnDevice, split, 1)
   assert "arrays" not in vars(data)

@@ -23,12 +23,15 @@ SIZE, NUM_EXAMPLES, BATCH = 32, 24, 8
 FROZEN = ("stem", "stage1")
 
 
-def config_of(views_per_image=1, dropout_rates=(0.25, 0.5)):
+def config_of(
+  views_per_image=1, dropout_rates=(0.25, 0.5), batch_norm="global"
+):
   config = resnet34.get_config("as_intended")
   config.model.stage_sizes = (1,)
   config.model.width = 8
   config.model.head_width = 16
   config.model.dropout_rates = dropout_rates
+  config.model.batch_norm = batch_norm
   config.model.dtype = "float32"
   config.data.crop = SIZE
   config.optim.groups = {
@@ -80,7 +83,7 @@ class Step:
       self.state(),
       self.data,
       self.mesh,
-      model=networks.from_config(self.config.model, 1),
+      model=networks.from_config(self.config.model, 1, num_devices),
       tx=optimizers.make_optimizer(self.config.optim, self.phase),
       phase=self.phase,
       config=self.config,
@@ -165,6 +168,18 @@ def test_some_steps_on_one_batch_lower_its_loss(unfrozen):
   assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
+def test_epochs_compile_nothing(unfrozen, compilations):
+  state = unfrozen.state()
+  state, _ = unfrozen.compiled(state, *unfrozen.data.batch(0))
+  compilations.clear()
+  # Three steps an epoch.
+  for step in range(1, 7):
+    state, values = unfrozen.compiled(state, *unfrozen.data.batch(step))
+  assert np.isfinite(values["loss"])
+  assert int(state.step) == 7
+  assert compilations == []
+
+
 def test_state_is_donated(unfrozen):
   state = unfrozen.state()
   unfrozen(state, INDICES)
@@ -216,8 +231,26 @@ def test_views_per_image_multiply_the_batch(start, monkeypatch):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_one_device_and_four_agree(unfrozen, start):
-  spread = Step(start, "all_constant", num_devices=4)
+@pytest.fixture(scope="module")
+def spread(start):
+  return Step(start, "all_constant", num_devices=4)
+
+
+def test_statistics_of_each_device_save_its_waiting(spread, start):
+  alone = Step(start, "all_constant", num_devices=4, batch_norm="per_device")
+  in_step, apart = (
+    step.compiled.as_text().count(" all-reduce(") for step in (spread, alone)
+  )
+  # Five BatchNorms, one sum each way; gradients are summed either way.
+  assert in_step - apart >= 2 * 5 - 2
+  assert apart >= 1
+  losses = [
+    float(step(step.state(), INDICES)[1]["loss"]) for step in (spread, alone)
+  ]
+  assert losses[0] != losses[1]
+
+
+def test_one_device_and_four_agree(unfrozen, spread):
   one, values = unfrozen(unfrozen.state(), INDICES)
   four, same_values = spread(spread.state(), INDICES)
   for name in values:

@@ -61,9 +61,9 @@ from galmet_jax import sharding
 _ROUNDS = 9
 _CPU_ROUND_S = 0.1
 _GPU_ROUND_STEPS = 20
-# Of the mean absolute value. A sign that differs at a ReLU's zero is no mistake,
-# nor are the roundings of 36 layers to eight bits.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+# Of the mean absolute value. A few signs that differ at a ReLU's zero show in
+# gradients of parameters; bfloat16 has the roundings of 36 layers.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,10 +242,7 @@ def difference(found: Any, expected: Any) -> float:
 
 
 def _alternate(runs, on_cpu):
-  """Lets programs run in turn, A B A B; returns seconds by name.
-
-  As `rounds.alternate`, for what takes milliseconds and shares its threads.
-  """
+  """As `rounds.alternate`, for what takes milliseconds and shares threads."""
   numbers = dict.fromkeys(runs, _GPU_ROUND_STEPS)
   if on_cpu:
     for name, run in runs.items():

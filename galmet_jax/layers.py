@@ -48,7 +48,7 @@ def _relu_forward(x):
 
 
 def _relu_backward(y, gradient):
-  return (jnp.where(y > 0, gradient, 0),)
+  return (written(jnp.where(y > 0, gradient, 0)),)
 
 
 relu.defvjp(_relu_forward, _relu_backward)

@@ -87,8 +87,8 @@ def compiler_options(mesh: jax.sharding.Mesh) -> dict[str, Any]:
   if mesh.devices.flat[0].platform != "cpu":
     return {}
   return {
-    # YNNPACK's gradients of convolutions are up to seventeen times as slow as
-    # Eigen's: benchmarks/README.md.
+    # YNNPACK's gradients of convolutions take several times as long as those
+    # of XLA's own: benchmarks/README.md.
     "xla_cpu_experimental_ynn_fusion_type": "",
     # Keeps optimization_barrier until fusion is done: layers.py.
     "xla_disable_hlo_passes": "cse_barrier_expander",

@@ -109,3 +109,23 @@ def test_bottleneck_strides_in_its_3x3_convolution():
   # Only where the shape changes is there a convolution in the shortcut.
   assert "conv_short" in variables["params"]["stage1"]["block0"]
   assert "conv_short" not in variables["params"]["stage1"]["block1"]
+
+
+def test_gradient_of_resnet_34_has_no_convolution_too_many():
+  model = models.ResNet(**FULL[34])
+  variables = small_networks.abstract_variables(model)
+  x = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.float32)
+
+  def loss(params, rest, x):
+    return model.apply(
+      {"params": params, **rest},
+      x,
+      train=True,
+      rngs={"dropout": jax.random.key(0)},
+      mutable=["batch_stats"],
+    )[0].sum()
+
+  params = variables.pop("params")
+  text = jax.jit(jax.grad(loss)).lower(params, variables, x).as_text()
+  # Forward, for each kernel, and for each input but the image's.
+  assert text.count("stablehlo.convolution") == 36 + 36 + 35

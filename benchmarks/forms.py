@@ -137,13 +137,13 @@ def evaluation(config: ml_collections.ConfigDict) -> Piece:
   return Piece("evaluation", None, (draw_variables(model, x), x), forms)
 
 
-def _conv_then_bn(x, norm, kernel, strides, init, name, *, train):
+def _conv_then_bn(x, norm, features, kernel, strides, name, train, *, init):
   """`layers.conv_bn` with a normalisation of its own in evaluation too."""
-  shape = (kernel, kernel, x.shape[-1], norm.features)
-  weights = layers.Kernel(shape, init, name=name)().astype(norm.dtype)
-  return norm(
-    layers.convolve(x.astype(norm.dtype), weights, strides), train=train
-  )
+  bn = norm(features, name=f"bn{name}")
+  shape = (kernel, kernel, x.shape[-1], features)
+  weights = layers.Kernel(shape, init, name=f"conv{name}")().astype(bn.dtype)
+  y = layers.convolve(x.astype(bn.dtype), weights, strides)
+  return bn(y, train=train)
 
 
 def blocks(config: ml_collections.ConfigDict) -> Piece:

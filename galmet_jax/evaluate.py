@@ -101,7 +101,7 @@ def predict(
         output = eval_step(variables, images, rows)
         waiting.append((v, start, count, output))
         # The devices work on a batch while the one before is fetched.
-        while len(waiting) > _IN_FLIGHT:
+        if len(waiting) > _IN_FLIGHT:
           fetch()
     while waiting:
       fetch()

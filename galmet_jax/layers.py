@@ -182,8 +182,8 @@ normalise.defvjp(_normalise_forward, _normalise_backward)
 def _means(sync: bool, *values: jax.Array) -> list[jax.Array]:
   """Means of `[D, B, P, C]` over images and pixels: `[D or 1, 1, 1, C]`.
 
-  First over a part's images: these sums have long rows, and are a tenth of the
-  work for XLA's CPU backend. Only the last one crosses devices.
+  First over a part's images: these sums have long rows, which XLA's CPU backend
+  adds much faster. Only the last one crosses devices.
   """
   sums = written([x.sum(1, keepdims=True) for x in values])
   means = [
@@ -195,42 +195,44 @@ def _means(sync: bool, *values: jax.Array) -> list[jax.Array]:
 
 def conv_bn(
   x: jax.Array,
-  norm: BatchNorm,
+  norm: Callable[..., BatchNorm],
+  features: int,
   kernel: int,
   strides: int,
-  init: Callable,
   name: str,
-  *,
   train: bool,
+  *,
+  init: Callable,
 ) -> jax.Array:
   """Applies a convolution without bias and its BatchNorm.
 
-  To be called in a compact method, whose submodule the kernel becomes. By
-  running statistics the normalisation is a part of the kernel, and a bias.
+  To be called in a compact method, whose submodules the two become. By running
+  statistics the normalisation is a part of the kernel, and a bias.
 
   Args:
     x: maps `[B, H, W, C]`.
-    norm: tells the features and the dtype.
+    norm: makes the BatchNorm from features and name.
+    features: channels of the result.
     kernel: side, pixels.
     strides: of the convolution.
-    init: of the kernel.
-    name: of the kernel's submodule.
+    name: what follows `conv` and `bn` in the names of the submodules.
     train: whether to normalise by the batch's own statistics.
+    init: of the kernel.
 
   Returns:
     Maps `[B, H / strides, W / strides, features]`.
   """
-  x = x.astype(norm.dtype)
-  shape = (kernel, kernel, x.shape[-1], norm.features)
-  weights = Kernel(shape, init, name=name)()
+  bn = norm(features, name=f"bn{name}")
+  x = x.astype(bn.dtype)
+  shape = (kernel, kernel, x.shape[-1], features)
+  weights = Kernel(shape, init, name=f"conv{name}")()
   if train:
-    return norm(
-      written(convolve(x, weights.astype(norm.dtype), strides)), train=True
-    )
-  scale, shift = norm.affine()
-  weights = (weights * _along_last(scale, 4)).astype(norm.dtype)
+    y = convolve(x, weights.astype(bn.dtype), strides)
+    return bn(written(y), train=True)
+  scale, shift = bn.affine()
+  weights = (weights * _along_last(scale, 4)).astype(bn.dtype)
   y = convolve(x, weights, strides)
-  return (y + _along_last(shift, 4)).astype(norm.dtype)
+  return (y + _along_last(shift, 4)).astype(bn.dtype)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:

@@ -25,19 +25,9 @@ _conv_init = layers.he_normal("fan_out")
 _dense_init = layers.he_normal("fan_in")
 
 
-def _conv_bn(
-  x: jax.Array,
-  norm: Callable,
-  features: int,
-  kernel: int,
-  strides: int,
-  name: str,
-  train: bool,
-) -> jax.Array:
-  """Applies a convolution and its BN, submodules of whoever calls."""
-  bn = norm(features, name=f"bn{name}")
-  conv = f"conv{name}"
-  return layers.conv_bn(x, bn, kernel, strides, _conv_init, conv, train=train)
+# A partial would take the function as it is now: benchmarks put others there.
+def _conv_bn(*args) -> jax.Array:
+  return layers.conv_bn(*args, init=_conv_init)
 
 
 class Stem(nn.Module):

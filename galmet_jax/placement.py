@@ -24,8 +24,8 @@ _SHARE = 0.5
 _PREFETCHED_BATCHES = 8
 
 
-class OnDevice:
-  """A split in the memory of each device, its images packed."""
+class _Placed:
+  """A split, and what its order depends on."""
 
   def __init__(
     self,
@@ -34,11 +34,20 @@ class OnDevice:
     seed: int,
     batch_size: int,
   ):
-    """Puts nothing yet: the arrays are sent when they are first asked for."""
+    """Sends nothing yet: what is asked for is sent then."""
     self.split = split
     self.mesh = mesh
     self._seed = seed
     self._batch_size = batch_size
+
+  def _indices(self, step: int) -> np.ndarray:
+    return input_pipeline.batch_indices(
+      self._seed, step, len(self.split), self._batch_size
+    )
+
+
+class OnDevice(_Placed):
+  """A split in the memory of each device, its images packed."""
 
   @functools.cached_property
   def arrays(self) -> tuple[jax.Array, jax.Array]:
@@ -48,10 +57,7 @@ class OnDevice:
 
   def batch(self, step: int) -> tuple[jax.Array, ...]:
     """Returns what a training step takes after the state: see `select`."""
-    indices = input_pipeline.batch_indices(
-      self._seed, step, len(self.split), self._batch_size
-    )
-    return (*self.arrays, sharding.deal(indices, self.mesh))
+    return (*self.arrays, sharding.deal(self._indices(step), self.mesh))
 
   @staticmethod
   def select(
@@ -72,29 +78,24 @@ class OnDevice:
     )
 
 
-class OnHost:
+class OnHost(_Placed):
   """A split in the host's memory, of which batches are sent ahead."""
 
-  def __init__(
-    self,
-    split: input_pipeline.Split,
-    mesh: jax.sharding.Mesh,
-    seed: int,
-    batch_size: int,
-  ):
-    self.split = split
-    self.mesh = mesh
-    self._seed = seed
-    self._batch_size = batch_size
-    self._next_step = -1
-    self._stream: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+  # The step whose batch was read last, that batch, and those that follow. None
+  # follows the one of the start.
+  _last: tuple[int, tuple[jax.Array, ...]] = (-2, ())
+  _stream: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
 
   def batch(self, step: int) -> tuple[jax.Array, ...]:
     """Returns what a training step takes after the state: see `select`."""
-    if step != self._next_step:
+    last, batch = self._last
+    if step == last:  # it was compiled for
+      return batch
+    if step != last + 1:
       self._stream = self._read_from(step)
-    self._next_step = step + 1
-    return sharding.deal_local(next(self._stream), self._batch_size, self.mesh)
+    batch = sharding.deal_local(next(self._stream), self._batch_size, self.mesh)
+    self._last = step, batch
+    return batch
 
   @staticmethod
   def select(
@@ -117,9 +118,7 @@ class OnHost:
     rows = sharding.local_rows(self._batch_size, self.mesh)
 
     def read(step: int) -> tuple[np.ndarray, np.ndarray]:
-      indices = input_pipeline.batch_indices(
-        self._seed, step, len(self.split), self._batch_size
-      )[rows]
+      indices = self._indices(step)[rows]
       images = augment.pack(self.split.images[indices])
       return images, self.split.targets[indices]
 

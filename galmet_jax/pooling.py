@@ -14,7 +14,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
   Along one axis, then along the other: a third of the comparisons. Of equal
   maxima the first has the gradient, as in torch. `reduce_window`'s gradient is
-  a select-and-scatter, ten times slower on CPU and not deterministic on GPU.
+  a select-and-scatter, slower on CPU and not deterministic on GPU.
   """
   return _pool(_pool(x, 2), 1)
 

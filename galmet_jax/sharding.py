@@ -1,7 +1,7 @@
 """One mesh axis, `data`, over which batches are laid; all else is replicated.
 
 Under `jax.jit` the mean over a batch that is sharded this way is the mean
-over the whole batch, so BatchNorm and the loss are global without more ado.
+over the whole batch, so the loss is global without more ado.
 """
 
 from typing import Any

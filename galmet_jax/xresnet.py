@@ -22,20 +22,8 @@ from galmet_jax import pooling
 _init = layers.he_normal("fan_in")
 
 
-def _conv_bn(
-  x: jax.Array,
-  norm: Callable,
-  features: int,
-  kernel: int,
-  strides: int,
-  name: str,
-  train: bool,
-  scale_init: Callable = nn.initializers.ones,
-) -> jax.Array:
-  """Applies a convolution and its BN, submodules of whoever calls."""
-  bn = norm(features, scale_init=scale_init, name=f"bn{name}")
-  conv = f"conv{name}"
-  return layers.conv_bn(x, bn, kernel, strides, _init, conv, train=train)
+def _conv_bn(*args) -> jax.Array:
+  return layers.conv_bn(*args, init=_init)
 
 
 class Stem(nn.Module):
@@ -128,8 +116,8 @@ class Block(nn.Module):
     features, norm = self.features, self.norm
     y = _conv_bn(x, norm, features, 3, self.strides, "1", train)
     y = jax.nn.mish(y)
-    zeros = nn.initializers.zeros
-    y = _conv_bn(y, norm, features, 3, 1, "2", train, zeros)
+    zero = functools.partial(norm, scale_init=nn.initializers.zeros)
+    y = _conv_bn(y, zero, features, 3, 1, "2", train)
     if self.attention:
       y = SelfAttention(name="attention")(y, train=train)
     if self.strides == 2:

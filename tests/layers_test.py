@@ -156,9 +156,9 @@ class ConvBN(nn.Module):
 
   @nn.compact
   def __call__(self, x, *, train):
-    norm = layers.BatchNorm(4, jnp.float32, name="bn")
+    norm = functools.partial(layers.BatchNorm, dtype=jnp.float32)
     init = nn.initializers.normal(0.2)
-    return layers.conv_bn(x, norm, 3, self.strides, init, "conv", train=train)
+    return layers.conv_bn(x, norm, 4, 3, self.strides, "", train, init=init)
 
 
 @pytest.mark.parametrize("strides", [1, 2])

@@ -285,19 +285,3 @@ def test_first_predictions_are_the_label_means():
   )
   np.testing.assert_array_equal(found, np.tile(means, (4, 1)))
   assert int(state.step) == 0
-
-
-def test_config_describes_the_network():
-  config = resnet34.get_config().model
-  model = networks.from_config(config, 3)
-  assert model == models.ResNet(
-    stage_sizes=(3, 4, 6, 3),
-    block=models.BasicBlock,
-    width=64,
-    head_width=512,
-    dropout_rates=(0.25, 0.5),
-    num_targets=3,
-    dtype=jnp.dtype("bfloat16"),
-  )
-  config.block = "bottleneck"
-  assert networks.from_config(config, 1).block is models.BottleneckBlock

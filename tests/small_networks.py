@@ -49,6 +49,9 @@ def drawn(model, seed=0):
     "bias": lambda shape: rng.normal(0, 0.3, shape),
     "mean": lambda shape: rng.normal(0, 0.3, shape),
     "var": lambda shape: rng.uniform(0.5, 2.0, shape),
+    # Of self-attention.
+    "gamma": lambda shape: np.full(shape, 0.02),
+    "u": lambda shape: rng.normal(0, 1, shape),
   }
   flat = traverse_util.flatten_dict(abstract_variables(model))
   for path, leaf in flat.items():

@@ -17,24 +17,6 @@ from tests import small_networks
 NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
 
 
-def drawn(model):
-  """Draws variables in which nothing is neutral."""
-  rng = np.random.default_rng(0)
-  draw = {
-    "kernel": lambda shape: rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape),
-    "scale": lambda shape: rng.uniform(0.5, 1.5, shape),
-    "bias": lambda shape: rng.normal(0, 0.3, shape),
-    "mean": lambda shape: rng.normal(0, 0.3, shape),
-    "var": lambda shape: rng.uniform(0.5, 2.0, shape),
-    "gamma": lambda shape: np.full(shape, 0.02),
-    "u": lambda shape: rng.normal(0, 1, shape),
-  }
-  flat = traverse_util.flatten_dict(small_networks.abstract_variables(model))
-  for path, leaf in flat.items():
-    flat[path] = jnp.asarray(draw[path[-1]](leaf.shape), jnp.float32)
-  return traverse_util.unflatten_dict(flat)
-
-
 def mish(x):
   return x * np.tanh(np.log1p(np.exp(x)))
 
@@ -105,7 +87,7 @@ def run(model, variables, x, mutable=(), **keywords):
 def network():
   """A tiny network and a batch of 32 pixels: (model, variables, x)."""
   model = xresnet.XResNet((1, 1), width=8, num_targets=2)
-  return model, drawn(model), small_networks.images(3, 32, 32)
+  return model, small_networks.drawn(model), small_networks.images(3, 32, 32)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ from galmet_jax import schedules
 from galmet_jax import sharding
 from galmet_jax import train_state
 from galmet_jax import train_step
+from galmet_jax import xla_cpu
 
 _MEMBERS = 5
 _BATCH = 16
@@ -149,7 +150,7 @@ def together(state, split, static: dict, devices: list):
     np.arange(_BATCH, dtype=np.int32),
   )
   states, *rest = map(put, arrays, specs)
-  options = sharding.compiler_options(mesh)
+  options = xla_cpu.compiler_options(mesh)
   begun = time.perf_counter()
   step = (
     jax.jit(dealt, donate_argnums=0, compiler_options=options)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import functools
+import types
 from typing import Any
 from unittest import mock
 
@@ -22,6 +23,7 @@ from galmet_jax import augment
 from galmet_jax import layers
 from galmet_jax import models
 from galmet_jax import networks
+from galmet_jax import xla_cpu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +61,10 @@ class Piece:
 
 
 def patched(
-  name: str, replacement: Callable
+  module: types.ModuleType, name: str, replacement: Callable
 ) -> Callable[[], contextlib.AbstractContextManager]:
-  """Makes what makes a context in which a function of `layers` is another."""
-  return functools.partial(mock.patch.object, layers, name, replacement)
+  """Makes what makes a context in which a module's function is another."""
+  return functools.partial(mock.patch.object, module, name, replacement)
 
 
 def run_training(
@@ -132,7 +134,7 @@ def evaluation(config: ml_collections.ConfigDict) -> Piece:
 
   forms = {
     "in_use": Form(evaluate),
-    "not_folded": Form(evaluate, patched("conv_bn", _conv_then_bn)),
+    "not_folded": Form(evaluate, patched(layers, "conv_bn", _conv_then_bn)),
   }
   return Piece("evaluation", None, (draw_variables(model, x), x), forms)
 
@@ -176,7 +178,7 @@ def blocks(config: ml_collections.ConfigDict) -> Piece:
     [each["batch_stats"] for each in variables],
     {
       "in_use": Form(in_use),
-      "not_written": Form(in_use, patched("written", lambda x: x)),
+      "not_written": Form(in_use, patched(xla_cpu, "written", lambda x: x)),
       "recomputed": Form(functools.partial(chain, jax.checkpoint(one))),
     },
   )

@@ -11,6 +11,8 @@ import numpy as np
 from benchmarks import forms
 from galmet_jax import layers
 from galmet_jax import pooling
+from galmet_jax import winograd
+from galmet_jax import xla_cpu
 
 
 def stem(config: ml_collections.ConfigDict) -> forms.Piece:
@@ -37,7 +39,7 @@ def _padded_stem(channels, kernel, x):
   more = channels - x.shape[-1]
   kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, 0)))
   x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more)))
-  return _plain_stem(kernel, layers.written(x))
+  return _plain_stem(kernel, xla_cpu.written(x))
 
 
 def _space_to_depth_stem(kernel, x):
@@ -55,7 +57,7 @@ def _space_to_depth_stem(kernel, x):
   kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
   kernel = kernel.reshape(4, 4, 4 * channels, -1).astype(x.dtype)
   return lax.conv_general_dilated(
-    layers.written(x),
+    xla_cpu.written(x),
     kernel,
     (1, 1),
     ((2, 1), (2, 1)),
@@ -132,7 +134,9 @@ def batch_norm(
       "flax": forms.Form(
         functools.partial(_normalised, flax, arguments, nn.relu)
       ),
-      "plain_sums": forms.Form(in_use, forms.patched("_means", _plain_means)),
+      "plain_sums": forms.Form(
+        in_use, forms.patched(layers, "_means", _plain_means)
+      ),
     },
   )
 
@@ -148,22 +152,25 @@ def _plain_means(sync, *values):
   return [x.mean((0, 1, 2), keepdims=True) for x in values]
 
 
-def convolution(config: ml_collections.ConfigDict) -> forms.Piece:
-  """A 3×3 convolution of the first stage, with XLA's options and without."""
-  width = config.model.width
-  x = forms.maps(config, config.data.crop // 4, width)
-  kernel = forms.normal((3, 3, width, width))
+def convolution(
+  name: str, config: ml_collections.ConfigDict, side: int, channels: int
+) -> forms.Piece:
+  """A 3×3 convolution of maps `[B, side, side, channels]`."""
+  x = forms.maps(config, side, channels)
+  kernel = forms.normal((3, 3, channels, channels))
 
   def convolve(trained, _):
     x, kernel = trained
     return layers.convolve(x, kernel.astype(x.dtype), 1)
 
+  direct = forms.patched(winograd, "pays", lambda *_: False)
   return forms.Piece(
-    "convolution",
+    name,
     (x, kernel),
     None,
     {
       "in_use": forms.Form(convolve),
-      "default_options": forms.Form(convolve, options=False),
+      "direct": forms.Form(convolve, direct),
+      "default_options": forms.Form(convolve, direct, options=False),
     },
   )

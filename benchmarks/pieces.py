@@ -24,7 +24,8 @@ The pieces, and the forms beside the one in use:
                      8; blocks of 2×2 pixels as channels
   max_pool           3×3/2: XLA's window reduction; the maximum of nine slices
   batch_norm_*       with ReLU, of two sizes: Flax's; sums over all axes at once
-  convolution        3×3, 64 to 64 channels: XLA's own options (on CPUs only)
+  convolution_*      3×3, of three sizes, on CPUs only: XLA's own, with the
+                     project's options and without
   evaluation         the network: BatchNorm apart from the convolutions
   blocks             the first stage's, in training: without barriers; each one
                      recomputed for its gradient
@@ -57,6 +58,7 @@ from benchmarks import layer_forms
 from benchmarks import rounds
 from benchmarks import steps
 from galmet_jax import sharding
+from galmet_jax import xla_cpu
 
 _ROUNDS = 9
 _CPU_ROUND_S = 0.1
@@ -98,7 +100,14 @@ def make(
     "batch_norm_stage3", config, side // 16, 4 * width
   )
   if on_cpu:
-    yield layer_forms.convolution(config)
+    # In the first stage Winograd's would not pay.
+    for stage in (1, 2, 4):
+      yield layer_forms.convolution(
+        f"convolution_stage{stage}",
+        config,
+        side // 2 ** (stage + 1),
+        width * 2 ** (stage - 1),
+      )
   yield forms.evaluation(config)
   yield forms.blocks(config)
   yield from forms.inputs(config)
@@ -127,7 +136,7 @@ def compile_forms(
 
 
 def _compile(form, arguments, cotangents, mesh):
-  options = sharding.compiler_options(mesh) if form.options else {}
+  options = xla_cpu.compiler_options(mesh) if form.options else {}
 
   # Functions of their own: JAX would take a trace without the patch for both.
   def forward(trained, given):
@@ -280,7 +289,7 @@ def main() -> None:
   config = steps.make_config(batch, dtype)
   benches.say(f"JAX {jax.__version__} on {device.device_kind}")
   if not on_cpu:
-    benches.say("convolution: left out, XLA's options are of its CPU backend")
+    benches.say("convolution_*: left out, XLA's options are of its CPU backend")
   wrong = []
   for piece in make(config, on_cpu):
     benches.say(piece.name)

@@ -15,6 +15,7 @@ from galmet_jax import networks
 from galmet_jax import placement
 from galmet_jax import processes
 from galmet_jax import sharding
+from galmet_jax import xla_cpu
 
 _IN_FLIGHT = 2
 
@@ -43,7 +44,7 @@ def make_eval_step(
     eval_step,
     in_shardings=(everywhere, dealt, dealt),
     out_shardings=everywhere,
-    compiler_options=sharding.compiler_options(mesh),
+    compiler_options=xla_cpu.compiler_options(mesh),
   )
 
 

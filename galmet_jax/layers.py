@@ -18,6 +18,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from galmet_jax import winograd
+from galmet_jax import xla_cpu
+
 _MOMENTUM = 0.9
 _EPSILON = 1e-5
 
@@ -43,29 +46,15 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def _relu_forward(x):
-  y = written(jnp.maximum(x, 0))
+  y = xla_cpu.written(jnp.maximum(x, 0))
   return y, y
 
 
 def _relu_backward(y, gradient):
-  return (written(jnp.where(y > 0, gradient, 0)),)
+  return (xla_cpu.written(jnp.where(y > 0, gradient, 0)),)
 
 
 relu.defvjp(_relu_forward, _relu_backward)
-
-
-def written(x: Any) -> Any:
-  """Has arrays written to memory once, and read by whoever needs them.
-
-  XLA's CPU backend computes elementwise chains again for each reader, over
-  several layers if nothing stops it; on other backends there is no need.
-  """
-  # The barrier alone is no stop: sharding.compiler_options.
-  return lax.optimization_barrier(x) if _on_cpu() else x
-
-
-def _on_cpu() -> bool:
-  return jax.default_backend() == "cpu"
 
 
 class Kernel(nn.Module):
@@ -185,7 +174,7 @@ def _means(sync: bool, *values: jax.Array) -> list[jax.Array]:
   First over a part's images: these sums have long rows, which XLA's CPU backend
   adds much faster. Only the last one crosses devices.
   """
-  sums = written([x.sum(1, keepdims=True) for x in values])
+  sums = xla_cpu.written([x.sum(1, keepdims=True) for x in values])
   means = [
     x.sum(2, keepdims=True) / (value.shape[1] * value.shape[2])
     for x, value in zip(sums, values, strict=True)
@@ -228,7 +217,7 @@ def conv_bn(
   weights = Kernel(shape, init, name=f"conv{name}")()
   if train:
     y = convolve(x, weights.astype(bn.dtype), strides)
-    return bn(written(y), train=True)
+    return bn(xla_cpu.written(y), train=True)
   scale, shift = bn.affine()
   weights = (weights * _along_last(scale, 4)).astype(bn.dtype)
   y = convolve(x, weights, strides)
@@ -237,6 +226,8 @@ def conv_bn(
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
   """Convolves `[B, H, W, C]` with `[k, k, C, F]`, padded by k // 2."""
+  if winograd.pays(x, kernel, strides):
+    return winograd.convolve(x, kernel)
   edge = kernel.shape[0] // 2
   return lax.conv_general_dilated(
     x,

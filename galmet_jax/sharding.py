@@ -80,16 +80,3 @@ def check_batch_size(name: str, size: int, mesh: jax.sharding.Mesh) -> None:
       f"multiple, such as --config.{name}="
       f"{max(1, round(size / mesh.size)) * mesh.size}."
     )
-
-
-def compiler_options(mesh: jax.sharding.Mesh) -> dict[str, Any]:
-  """Returns what XLA is to do otherwise than by default on these devices."""
-  if mesh.devices.flat[0].platform != "cpu":
-    return {}
-  return {
-    # YNNPACK's gradients of convolutions take several times as long as those
-    # of XLA's own: benchmarks/README.md.
-    "xla_cpu_experimental_ynn_fusion_type": "",
-    # Keeps optimization_barrier until fusion is done: layers.py.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-  }

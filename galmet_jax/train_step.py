@@ -17,6 +17,7 @@ from galmet_jax import placement
 from galmet_jax import schedules
 from galmet_jax import sharding
 from galmet_jax import train_state
+from galmet_jax import xla_cpu
 
 
 def loss_value(
@@ -134,6 +135,6 @@ def compile_train_step(
     functools.partial(train_step, select=data.select, **static),
     out_shardings=sharding.replicated(mesh),
     donate_argnums=0,
-    compiler_options=sharding.compiler_options(mesh),
+    compiler_options=xla_cpu.compiler_options(mesh),
   )
   return step.lower(state, *data.batch(int(state.step))).compile()

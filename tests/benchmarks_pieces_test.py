@@ -14,8 +14,8 @@ from benchmarks import forms
 from benchmarks import layer_forms
 from benchmarks import pieces
 from benchmarks import steps
-from galmet_jax import layers
 from galmet_jax import sharding
+from galmet_jax import xla_cpu
 
 KEYS = [
   "name",
@@ -38,7 +38,9 @@ VARIANTS = {
   "max_pool": ["in_use", "reduce_window", "nine_slices"],
   "batch_norm_stem": ["in_use", "flax", "plain_sums"],
   "batch_norm_stage3": ["in_use", "flax", "plain_sums"],
-  "convolution": ["in_use", "default_options"],
+  "convolution_stage1": ["in_use", "direct", "default_options"],
+  "convolution_stage2": ["in_use", "direct", "default_options"],
+  "convolution_stage4": ["in_use", "direct", "default_options"],
   "evaluation": ["in_use", "not_folded"],
   "blocks": ["in_use", "not_written", "recomputed"],
   "input_random": ["in_use", "uint8"],
@@ -79,9 +81,14 @@ def close(found, expected):
   jax.tree.map(compare, found, expected)
 
 
-# Third-stage maps go through the forms of batch_norm_stem.
+# The rest are other sizes of these.
 @pytest.mark.parametrize(
-  "name", [name for name in VARIANTS if name != "batch_norm_stage3"]
+  "name",
+  [
+    name
+    for name in VARIANTS
+    if name not in ("batch_norm_stage3", "convolution_stage2")
+  ],
 )
 def test_forms_are_equal_and_reported(name, capsys):
   piece, mesh = made()[name], one_device()
@@ -118,7 +125,7 @@ def test_pieces(monkeypatch):
   assert made()["batch_norm_stage3"].trained[0].shape == (2, 2, 2, 16)
   # XLA's options are of its CPU backend.
   monkeypatch.setattr(layer_forms, "convolution", None)
-  assert len(list(pieces.make(make_config(), False))) == len(VARIANTS) - 1
+  assert len(list(pieces.make(make_config(), False))) == len(VARIANTS) - 3
 
 
 def traced(form, piece):
@@ -151,19 +158,26 @@ def test_forms_differ(name, variant, what, in_use, otherwise):
     assert (re.search(what, text) is not None) is expected
 
 
+def test_direct_convolution_is_another():
+  piece = layer_forms.convolution("", make_config(), side=16, channels=128)
+  for form, expected in (("in_use", False), ("direct", True)):
+    text = traced(piece.forms[form], piece)
+    assert ("stablehlo.convolution" in text) is expected
+
+
 def test_patches_are_taken_back():
-  piece, before = made()["blocks"], layers.written
+  piece, before = made()["blocks"], xla_cpu.written
   with piece.forms["not_written"].patch():
-    assert layers.written is not before
-  assert layers.written is before
+    assert xla_cpu.written is not before
+  assert xla_cpu.written is before
 
 
 def test_only_default_options_are_xlas(monkeypatch):
   def refuse(mesh):
     raise NotImplementedError
 
-  monkeypatch.setattr(sharding, "compiler_options", refuse)
-  both = made()["convolution"]
+  monkeypatch.setattr(xla_cpu, "compiler_options", refuse)
+  both = made()["convolution_stage1"]
   default = {"default_options": both.forms["default_options"]}
   alone = dataclasses.replace(both, forms=default)
   pieces.compile_forms(alone, one_device())

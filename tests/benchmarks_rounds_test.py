@@ -24,12 +24,12 @@ def test_rounds_alternate(monkeypatch):
   seconds, failed = rounds.alternate(sides, 2, on_cpu=True)
   assert seconds == {"a": [0.5, 0.5], "b": [pytest.approx(0.9)] * 2}
   assert failed == {"broken": "no compiler"}
-  # Two seconds a round.
-  turn = [("a", 4), ("b", 3)]
+  # Two seconds a round, and before them a step that is not counted.
+  turn = [("a", 1), ("a", 4), ("b", 1), ("b", 3)]
   assert calls == [("a", 1)] * 2 + [("b", 1)] * 2 + turn + turn
   calls.clear()
   rounds.alternate(sides, 1, on_cpu=False)
-  assert calls[4:] == [("a", 20), ("b", 20)]
+  assert calls[4:] == [("a", 1), ("a", 20), ("b", 1), ("b", 20)]
 
 
 def test_ratio_is_of_rounds():

@@ -15,6 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
+# Huge pages for what a step takes and gives back, where Linux grants them on
+# request: on CPUs training is a tenth faster. Older C libraries pass over it.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 .PHONY: help quickstart test lint bench real-data-check interop-check lock clean
 
 help:  ## list the targets

@@ -266,15 +266,16 @@ def ring_colours(split: input_pipeline.Split) -> np.ndarray:
   radius = np.hypot(offset[:, None], offset[None, :]).ravel()
   ring = np.digitize(radius, _RINGS) - 1
   num_rings = len(_RINGS) - 1
-  weights = np.zeros((size * size, num_rings), np.float32)
+  members = np.zeros((size * size, num_rings), np.float32)
   inside = ring < num_rings
-  weights[inside, ring[inside]] = 1
+  members[inside, ring[inside]] = 1
   # In a small image there are rings without a pixel.
-  weights = weights.compress(weights.any(0), axis=1)
-  weights /= weights.sum(0)
-  rings = np.stack(
-    [weights.T @ image.reshape(-1, 3).astype(np.float32) for image in images]
+  members = members.compress(members.any(0), axis=1)
+  # Whole numbers below 2²⁴: the same from every BLAS, in whichever order.
+  sums = np.stack(
+    [members.T @ image.reshape(-1, 3).astype(np.float32) for image in images]
   )
+  rings = sums / members.sum(0)[:, None]
   red, green, blue = rings[..., 0], rings[..., 1], rings[..., 2]
   total = red + green + blue + 1
   return np.concatenate(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from galmet_jax import models
+from galmet_jax import xla_cpu
 from tests import small_networks
 
 FULL = {
@@ -111,7 +112,8 @@ def test_bottleneck_strides_in_its_3x3_convolution():
   assert "conv_short" not in variables["params"]["stage1"]["block1"]
 
 
-def test_gradient_of_resnet_34_has_no_convolution_too_many():
+def test_gradient_of_resnet_34_has_no_convolution_too_many(monkeypatch):
+  monkeypatch.setattr(xla_cpu, "in_use", lambda: False)
   model = models.ResNet(**FULL[34])
   variables = small_networks.abstract_variables(model)
   x = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.float32)

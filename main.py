@@ -90,8 +90,8 @@ def _run() -> None:
   from galmet_jax import export
   from galmet_jax import lr_find
   from galmet_jax import report
-  from galmet_jax import reproduce
   from galmet_jax import train
+  from galmet_jax.paper import reproduce
 
   modes = {
     "train": train.train_and_evaluate,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from galmet_jax import diagnostics
+from galmet_jax.paper import diagnostics
 
 SIGMA, NOISE_A, NOISE_B = 0.2, 0.15, 0.25
 TRUE = np.array([1.0, 2.0, 4.0, 8.0])

@@ -11,11 +11,11 @@ from configs import reproduce as reproduce_config
 from configs import reproduce_demo500
 from configs import reproduce_mock
 from galmet_jax import ensemble
-from galmet_jax import paper_report
 from galmet_jax import report
-from galmet_jax import reproduce
 from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.paper import comparison
+from galmet_jax.paper import reproduce
 from tests import shrunk
 
 RUNS = ("gri", "r_band", "grayscale_test", "resolution_8", "train_40")
@@ -158,7 +158,7 @@ def test_ensembles_are_handed_on(mock_data_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(
     ensemble, "train_and_evaluate", lambda *given: seen.append(given)
   )
-  monkeypatch.setattr(paper_report, "write", lambda *given: given)
+  monkeypatch.setattr(comparison, "write", lambda *given: given)
   monkeypatch.setattr(reproduce, "_predictions", lambda *given: {})
   reproduce.reproduce(config, tmp_path)
   ((member, folder),) = seen

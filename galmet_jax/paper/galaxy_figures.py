@@ -1,6 +1,6 @@
 """Figures of galaxies in a reproduction of Wu & Boada (2019), one PNG each.
 
-The figures of whole runs are in `paper_curves.py`.
+The figures of whole runs are in `run_figures.py`.
 """
 
 from collections.abc import Mapping

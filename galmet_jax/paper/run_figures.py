@@ -1,6 +1,6 @@
 """Figures of whole runs in a reproduction of Wu & Boada (2019), one PNG each.
 
-The figures of single galaxies are in `paper_figures.py`.
+The figures of single galaxies are in `galaxy_figures.py`.
 """
 
 from collections.abc import Mapping

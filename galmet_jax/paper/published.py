@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from galmet_jax import diagnostics
 from galmet_jax import metrics
+from galmet_jax.paper import diagnostics
 
 
 class Reference(NamedTuple):

@@ -12,11 +12,11 @@ import pandas as pd
 from galmet_jax import baselines
 from galmet_jax import input_pipeline
 from galmet_jax import metrics
-from galmet_jax import paper
-from galmet_jax import paper_curves
 from galmet_jax import report
 from galmet_jax import same_run
 from galmet_jax import splits
+from galmet_jax.paper import published
+from galmet_jax.paper import run_figures
 
 
 def lone_change(
@@ -61,7 +61,7 @@ def draw_resolution(
     figures: resolution.png is written there, if there are such systems.
     config: what the systems have in common.
     configs: of each system.
-    rows: the table, as `paper.table` makes it.
+    rows: the table, as `published.table` makes it.
     title: the sample.
   """
   rows = rows.set_index("system")
@@ -75,15 +75,15 @@ def draw_resolution(
   if "gri" in rows.index:
     points[config.data.resolution or config.data.crop] = rows.loc["gri"]
   sides = sorted(points)
-  paper_curves.rmse_against_resolution(
+  run_figures.rmse_against_resolution(
     figures / "resolution.png",
     np.array(sides),
     np.array([points[side].rmse for side in sides]),
     np.array([[points[s].rmse_low, points[s].rmse_high] for s in sides]),
     {
       "Wu & Boada (2019), SDSS": (
-        np.array(list(paper.RESOLUTIONS)),
-        np.array(list(paper.RESOLUTIONS.values())),
+        np.array(list(published.RESOLUTIONS)),
+        np.array(list(published.RESOLUTIONS.values())),
       )
     },
     {
@@ -111,7 +111,7 @@ def draw_learning_curve(
     config: what the systems have in common.
     configs: of each system.
     galaxies: the splits.
-    rows: the table, as `paper.table` makes it.
+    rows: the table, as `published.table` makes it.
     title: the sample.
   """
   by_size = {
@@ -130,7 +130,7 @@ def draw_learning_curve(
     network.append([row.rmse, row.rmse_low, row.rmse_high])
     forest.append(_forest(config, galaxies, size))
   first, second = np.array(network).T, np.array(forest).T
-  paper_curves.learning_curve(
+  run_figures.learning_curve(
     figures / "learning_curve.png",
     np.array(sorted(by_size)),
     {

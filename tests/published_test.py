@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from galmet_jax import paper
+from galmet_jax.paper import published
 
 TRUE = np.array([8.5, 8.7, 8.9, 9.1])
 PREDICTED = {
@@ -12,11 +12,11 @@ PREDICTED = {
   "r_band": TRUE + np.array([0.2, -0.2, 0.2, -0.2]),
   "mystery_box": np.array([8.6, np.nan, 9.0, 9.2]),
 }
-REFERENCES = {name: paper.reference(name) for name in PREDICTED}
+REFERENCES = {name: published.reference(name) for name in PREDICTED}
 
 
 def made(**changes):
-  return paper.table(TRUE, PREDICTED, REFERENCES, 200, 0, **changes)
+  return published.table(TRUE, PREDICTED, REFERENCES, 200, 0, **changes)
 
 
 def test_rows_of_the_table():
@@ -53,25 +53,27 @@ def test_error_against_the_noiseless_truth():
 
 
 def test_order_tells_what_is_known():
-  found = paper.order(TRUE, PREDICTED, 500, 0).set_index(["worse", "better"])
+  found = published.order(TRUE, PREDICTED, 500, 0).set_index(
+    ["worse", "better"]
+  )
   assert set(found.index) == {("training_mean", "r_band"), ("r_band", "gri")}
   pair = found.loc[("r_band", "gri")]
   assert pair.difference == pytest.approx(0.1)
   assert pair.verdict == "as in the paper"
   backwards = {"r_band": PREDICTED["gri"], "gri": PREDICTED["r_band"]}
-  (verdict,) = paper.order(TRUE, backwards, 500, 0).verdict
+  (verdict,) = published.order(TRUE, backwards, 500, 0).verdict
   assert verdict == "the other way round"
   close = {
     "r_band": TRUE + np.array([0.1, 0, 0, 0]),
     "gri": TRUE + np.array([0, 0, 0, 0.1]),
   }
-  (verdict,) = paper.order(TRUE, close, 500, 0).verdict
+  (verdict,) = published.order(TRUE, close, 500, 0).verdict
   assert verdict == "not told apart"
 
 
 def test_page():
-  ordering = paper.order(TRUE, PREDICTED, 100, 0)
-  page = paper.markdown("mock: synthetic", made(), ordering, ["A remark."])
+  ordering = published.order(TRUE, PREDICTED, 100, 0)
+  page = published.markdown("mock: synthetic", made(), ordering, ["A remark."])
   lines = page.splitlines()
   assert lines[0] == "# mock: synthetic"
   (row,) = [line for line in lines if line.startswith("| CNN, gri |")]
@@ -89,12 +91,12 @@ def test_page():
 
 
 def test_references_are_the_papers():
-  found = paper.REFERENCES
+  found = published.REFERENCES
   # Table 1 and sections 2 to 4 of the paper's arithmetic: better is lower.
-  for worse, better in paper.ORDER:
+  for worse, better in published.ORDER:
     assert found[worse].rmse > found[better].rmse
-  sides = list(paper.RESOLUTIONS)
+  sides = list(published.RESOLUTIONS)
   assert sides == sorted(sides, reverse=True)
-  values = list(paper.RESOLUTIONS.values())
+  values = list(published.RESOLUTIONS.values())
   assert values == sorted(values)
-  assert paper.RESOLUTIONS[128] == found["gri"].rmse
+  assert published.RESOLUTIONS[128] == found["gri"].rmse

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import diagnostics
 from galmet_jax import input_pipeline
 from galmet_jax import metrics
-from galmet_jax import paper
-from galmet_jax import paper_figures
 from galmet_jax import relations
 from galmet_jax import report
-from galmet_jax import sweeps
+from galmet_jax.paper import diagnostics
+from galmet_jax.paper import galaxy_figures
+from galmet_jax.paper import published
+from galmet_jax.paper import sweeps
 
 _MASS = "lgm_tot_p50"
 
@@ -40,7 +40,7 @@ def write(
     predicted: of the test split's first target, `[N]`, by system.
 
   Returns:
-    The table, as `paper.table` makes it.
+    The table, as `published.table` makes it.
   """
   test = galaxies["test"]
   true = test.targets[:, 0].astype(np.float64)
@@ -49,8 +49,8 @@ def write(
     name: _reference(config, configs, name, test) for name in predicted
   }
   truth = test.columns.get("oh_true")
-  rows = paper.table(true, predicted, references, draws, seed, truth)
-  ordering = paper.order(true, predicted, draws, seed)
+  rows = published.table(true, predicted, references, draws, seed, truth)
+  ordering = published.order(true, predicted, draws, seed)
   found = _diagnose(true, predicted, draws, seed)
   title = _title(config)
   remarks = [
@@ -59,7 +59,7 @@ def write(
     *_about_tremonti(test, predicted),
     *_information(found),
   ]
-  page = paper.markdown(title, rows, ordering, remarks)
+  page = published.markdown(title, rows, ordering, remarks)
   rows.to_csv(workdir / "paper_table.csv", index=False)
   (workdir / "paper_table.md").write_text(page)
   (workdir / "diagnostics.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -84,15 +84,17 @@ def _reference(
   configs: Mapping[str, ml_collections.ConfigDict],
   name: str,
   test: input_pipeline.Split,
-) -> paper.Reference:
+) -> published.Reference:
   """Returns the paper's entry, with what is special about ours."""
   side = sweeps.lone_change(config, configs, name).get("data.resolution")
   if side is not None:
-    return paper.Reference(f"CNN, gri, {side} px", paper.RESOLUTIONS.get(side))
+    return published.Reference(
+      f"CNN, gri, {side} px", published.RESOLUTIONS.get(side)
+    )
   if name in configs and configs[name].data.num_train is not None:
     number = configs[name].data.num_train
-    return paper.Reference(f"CNN, gri, {number:,} training galaxies")
-  entry = paper.reference(name)
+    return published.Reference(f"CNN, gri, {number:,} training galaxies")
+  entry = published.reference(name)
   if name in ("random_forest", "gradient_boosting"):
     photometry = baselines.has_photometry(test)
     features = "gri photometry" if photometry else "ring colours"
@@ -140,7 +142,7 @@ def _from_runs(
   remarks = []
   for name in configs:
     summary = json.loads((runs / name / "summary.json").read_text())
-    label = paper.reference(name).label
+    label = published.reference(name).label
     if "members" in summary:
       single = [member["rmse"] for member in summary["members"]]
       remarks.append(
@@ -152,7 +154,7 @@ def _from_runs(
     mass = summary.get(f"test/{_MASS}")
     if mass is not None:
       low, high = mass["rmse_ci68"]
-      theirs = paper.MASSES.get(name)
+      theirs = published.MASSES.get(name)
       remarks.append(
         f"{label}: stellar mass {mass['rmse']:.4f} ({low:.4f}-{high:.4f}) dex"
         + (f"; the paper's {theirs}." if theirs else ".")
@@ -219,7 +221,7 @@ def _draw(
   true = test.targets[:, 0]
   panels = [
     (
-      paper.reference(name).label,
+      published.reference(name).label,
       true,
       predicted[name],
       metrics.with_intervals(
@@ -229,22 +231,22 @@ def _draw(
     for name in _names_of_figure1(predicted)
   ]
   path = figures / "figure1.png"
-  paper_figures.figure1(path, panels, label, title=title)
+  galaxy_figures.figure1(path, panels, label, title=title)
   # The best of the networks, if any was trained.
   name, best = panels[-1][0], panels[-1][2]
   mass = test.columns.get(_MASS)
   if mass is not None and np.isfinite(mass).any():
-    paper_figures.mass_metallicity(
+    galaxy_figures.mass_metallicity(
       figures / "mass_metallicity.png", mass, true, best, label, title=title
     )
-  paper_figures.distributions(
+  galaxy_figures.distributions(
     figures / "distributions.png",
     true,
     {panel[0]: panel[2] for panel in reversed(panels)},
     label,
     title=title,
   )
-  paper_figures.residuals(
+  galaxy_figures.residuals(
     figures / "residuals.png",
     true,
     best,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from galmet_jax import metrics
-from galmet_jax import paper_figures
 from galmet_jax import relations
+from galmet_jax.paper import galaxy_figures
 from tests import drawing
 
 LABEL = "12 + log(O/H)"
@@ -60,7 +60,7 @@ def test_figure1(tmp_path, watched, n):
     for name, predicted in predictions.items()
   ]
   path = tmp_path / "figure.png"
-  paper_figures.figure1(path, panels, LABEL, title=TITLE)
+  galaxy_figures.figure1(path, panels, LABEL, title=TITLE)
   width = 9.9 if n == 3000 else 9.2
   fig, texts = check(path, watched, (width, 3.8))
   assert {*MODELS, f"Predicted {LABEL}"} < set(texts)
@@ -104,7 +104,7 @@ def test_mass_metallicity(tmp_path, watched, n):
   known = np.isfinite(mass)
   predicted = predictions[MODELS[2]]
   path = tmp_path / "figure.png"
-  paper_figures.mass_metallicity(
+  galaxy_figures.mass_metallicity(
     path, mass, true, predicted, LABEL, title=TITLE
   )
   fig, texts = check(path, watched, (7.3, 4.2))
@@ -139,7 +139,7 @@ def test_mass_metallicity_draws_the_running_quantiles(tmp_path, watched):
   mass, true, predictions = sample(3000)
   path = tmp_path / "figure.png"
   predicted = predictions[MODELS[2]]
-  paper_figures.mass_metallicity(
+  galaxy_figures.mass_metallicity(
     path, mass, true, predicted, LABEL, title=TITLE
   )
   ((fig,), _) = watched
@@ -164,7 +164,7 @@ def test_mass_metallicity_draws_the_running_quantiles(tmp_path, watched):
 def test_mass_metallicity_without_a_mass(tmp_path):
   some = np.ones(3)
   with pytest.raises(ValueError, match="none among 3 galaxies: leave"):
-    paper_figures.mass_metallicity(
+    galaxy_figures.mass_metallicity(
       tmp_path / "figure.png", some * np.nan, some, some, LABEL, title=TITLE
     )
 
@@ -173,7 +173,7 @@ def test_mass_metallicity_without_a_mass(tmp_path):
 def test_distributions(tmp_path, watched, n):
   _, true, predictions = sample(n)
   path = tmp_path / "figure.png"
-  paper_figures.distributions(path, true, predictions, LABEL, title=TITLE)
+  galaxy_figures.distributions(path, true, predictions, LABEL, title=TITLE)
   fig, texts = check(path, watched, (4.9, 4.0))
   (panel,) = fig.axes
   drawn = {one.get_label(): one for one in panel.findobj(patches.StepPatch)}
@@ -202,7 +202,7 @@ def test_residuals(tmp_path, watched, n):
   known = np.isfinite(mass)
   predicted = predictions[MODELS[2]]
   path = tmp_path / "figure.png"
-  paper_figures.residuals(path, true, predicted, mass, LABEL, title=TITLE)
+  galaxy_figures.residuals(path, true, predicted, mass, LABEL, title=TITLE)
   fig, texts = check(path, watched, (7.3, 3.9))
   assert {f"True {LABEL}", "Predicted − true (dex)"} < set(texts)
   delta = predicted - true
@@ -231,7 +231,7 @@ def test_residuals(tmp_path, watched, n):
 def test_residuals_without_masses(tmp_path, watched, mass):
   _, true, predictions = sample(80)
   path = tmp_path / "figure.png"
-  paper_figures.residuals(
+  galaxy_figures.residuals(
     path, true, predictions[MODELS[2]], mass, LABEL, title=TITLE
   )
   fig, _ = check(path, watched, (4.1, 3.9))
@@ -244,9 +244,9 @@ def test_equal_values_everywhere(tmp_path, watched):
   values = metrics.with_intervals(same, same, 5, 0)
   path = tmp_path / "figure.png"
   # A warning would be an error.
-  paper_figures.figure1(path, [("one", same, same, values)], "x", title="t")
-  paper_figures.mass_metallicity(path, mass, same, same, "x", title="t")
-  paper_figures.distributions(path, same, {"one": same}, "x", title="t")
-  paper_figures.residuals(path, same, same, mass, "x", title="t")
+  galaxy_figures.figure1(path, [("one", same, same, values)], "x", title="t")
+  galaxy_figures.mass_metallicity(path, mass, same, same, "x", title="t")
+  galaxy_figures.distributions(path, same, {"one": same}, "x", title="t")
+  galaxy_figures.residuals(path, same, same, mass, "x", title="t")
   figures, _ = watched
   assert len(figures) == 4

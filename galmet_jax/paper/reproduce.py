@@ -15,11 +15,11 @@ from galmet_jax import caches
 from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import input_pipeline
-from galmet_jax import paper_report
 from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.paper import comparison
 
 
 def reproduce(
@@ -35,7 +35,7 @@ def reproduce(
       predictions_test.csv and figures/ are written beside.
 
   Returns:
-    The table, as `paper.table` makes it; None but in the first process.
+    The table, as `published.table` makes it; None but in the first process.
 
   Raises:
     ConfigError: if the config has no block `reproduce`, or that not a system
@@ -59,7 +59,7 @@ def reproduce(
 
   def write() -> pd.DataFrame:
     predicted = _predictions(single, galaxies, configs, workdir / "runs")
-    return paper_report.write(single, workdir, galaxies, configs, predicted)
+    return comparison.write(single, workdir, galaxies, configs, predicted)
 
   return processes.on_first(write)
 

@@ -2,7 +2,7 @@ from matplotlib import collections
 import numpy as np
 import pytest
 
-from galmet_jax import paper_curves
+from galmet_jax.paper import run_figures
 from tests import drawing
 
 TITLE = "Synthetic galaxies, test split"
@@ -38,7 +38,7 @@ def test_rmse_against_resolution(tmp_path, watched):
   intervals = np.c_[rmse - 0.002, rmse + 0.003]
   baselines = {"mean": 0.2, "forest": 0.131, "paper's forest": 0.1296}
   path = tmp_path / "figure.png"
-  paper_curves.rmse_against_resolution(
+  run_figures.rmse_against_resolution(
     path,
     PIXELS,
     rmse,
@@ -71,7 +71,7 @@ def test_rmse_against_resolution(tmp_path, watched):
 def test_rmse_against_resolution_of_one_size(tmp_path, watched):
   # An interval that does not hold its value, as a bootstrap may give.
   path = tmp_path / "figure.png"
-  paper_curves.rmse_against_resolution(
+  run_figures.rmse_against_resolution(
     path, PIXELS[:1], PAPER[:1], np.array([[0.09, 0.1]]), {}, {}, title=TITLE
   )
   fig, _ = check(path, watched, (5.5, 4.0))
@@ -98,7 +98,7 @@ def test_learning_curve(tmp_path, watched, sizes):
     "random forest": (rmse + 0.03, rmse + 0.02, rmse + 0.04),
   }
   path = tmp_path / "figure.png"
-  paper_curves.learning_curve(path, sizes, curves, "12 + log(O/H)", title=TITLE)
+  run_figures.learning_curve(path, sizes, curves, "12 + log(O/H)", title=TITLE)
   fig, texts = check(path, watched, (5.5, 3.8))
   assert {*curves, "RMSE of 12 + log(O/H) (dex)"} < set(texts)
   (panel,) = fig.axes
@@ -124,7 +124,7 @@ def test_learning_curve_with_sizes_left_out(tmp_path, watched):
   sizes = np.array([100, 1000, 10_000])
   rmse = np.array([0.2, np.nan, 0.1])
   path = tmp_path / "figure.png"
-  paper_curves.learning_curve(
+  run_figures.learning_curve(
     path,
     sizes,
     {"one": (rmse, rmse, rmse), "other": (rmse[::-1],) * 3},
@@ -143,11 +143,9 @@ def test_spread():
   # Those apart stay; a pair and a trio go apart about their means.
   values = np.array([5.0, 1.0, 1.2, 9.0, 9.1, 8.9])
   np.testing.assert_allclose(
-    paper_curves.spread(values, 1.0), [5, 0.6, 1.6, 9, 10, 8]
+    run_figures.spread(values, 1.0), [5, 0.6, 1.6, 9, 10, 8]
   )
   np.testing.assert_allclose(
-    paper_curves.spread(np.array([2.0, 2.0]), 0.5), [1.75, 2.25]
+    run_figures.spread(np.array([2.0, 2.0]), 0.5), [1.75, 2.25]
   )
-  np.testing.assert_array_equal(
-    paper_curves.spread(np.array([3.0]), 0.5), [3.0]
-  )
+  np.testing.assert_array_equal(run_figures.spread(np.array([3.0]), 0.5), [3.0])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from galmet_jax import layers
+from galmet_jax import sharding
 from galmet_jax import winograd
 from galmet_jax import xla_cpu
 
@@ -78,3 +79,25 @@ def test_where_it_is_used(pays, shape, kernel, strides, monkeypatch):
   assert not asked(jnp.bfloat16)
   monkeypatch.setattr(xla_cpu, "in_use", lambda: False)
   assert not asked(jnp.float32)
+
+
+def test_maps_stay_where_they_are_dealt():
+  mesh = sharding.make_mesh()
+  x, kernel, weights = draw(4, 4, 6, 3), draw(3, 3, 3, 5), draw(4, 4, 6, 5)
+
+  def both(x, kernel, weights):
+    y, back = jax.vjp(winograd.convolve, x, kernel)
+    return y, *back(weights)
+
+  alike, dealt = sharding.replicated(mesh), sharding.along_data(mesh)
+  jitted = jax.jit(
+    both,
+    in_shardings=(dealt, alike, dealt),
+    out_shardings=(dealt, dealt, alike),
+  )
+  text = jitted.lower(x, kernel, weights).compile().as_text()
+  assert "all-gather" not in text
+  assert "all-to-all" not in text
+  found = jitted(x, kernel, weights)
+  for ours, alone in zip(found, both(x, kernel, weights), strict=True):
+    close(ours, alone)

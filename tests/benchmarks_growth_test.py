@@ -231,29 +231,6 @@ def test_order_is_of_whole_epochs(bench, monkeypatch):
   assert asked == [(0, step, 30, 8) for step in range(3, 12)]
 
 
-def test_order_is_made_once_an_epoch(monkeypatch):
-  made = []
-  rng = np.random.default_rng
-
-  def count(seed):
-    made.append(seed)
-    return rng(seed)
-
-  monkeypatch.setattr(np.random, "default_rng", count)
-  batches = []
-  for step in (*range(8), 4):
-    batch = input_pipeline.batch_indices(7_654_321, step, 21, 5)
-    batches.append(batch.copy())
-    batch[:] = 0  # its owner's, who may write to it
-  np.testing.assert_array_equal(batches.pop(), batches[4])
-  assert made == [(7_654_321, 0), (7_654_321, 1)]
-  for epoch in range(2):
-    order = rng((7_654_321, epoch)).permutation(21)[:20]
-    np.testing.assert_array_equal(
-      np.concatenate(batches[4 * epoch : 4 * epoch + 4]), order
-    )
-
-
 def test_steps_of_pixels_and_views(bench, monkeypatch, capsys):
   class Training:
     """Each step takes less than the one before."""

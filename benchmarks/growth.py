@@ -1,6 +1,6 @@
 """How time and memory grow with galaxies, pixels and views.
 
-  python -m benchmarks.growth --plot=FILE.png > FILE.jsonl  # 17 min, 17 GB
+  python -m benchmarks.growth --plot=FILE.png > FILE.jsonl  # 6 min, 12 GB
   python -m benchmarks.growth --from=FILE.jsonl --plot=FILE.png
 
 One JSON line per figure on standard output, as `benchmarks.train` prints them;
@@ -8,7 +8,7 @@ One JSON line per figure on standard output, as `benchmarks.train` prints them;
 of each figure's exponent, the slope of its logarithm over the three largest
 sizes, beside the `expected` one: 1 where twice as much should take twice as
 long, 0 where it should not matter. `--from` reads figures instead of measuring
-them; `--galaxies` measures other numbers of galaxies, since 90,000 take 17 GB.
+them; `--galaxies` measures other numbers of galaxies, since 90,000 take 12 GB.
 All images are noise.
 
   galaxies  1,000 to 90,000 images of 128×128 pixels, with a network so small

@@ -1,5 +1,6 @@
 """Layers in the forms that `benchmarks.pieces` compares."""
 
+from collections.abc import Iterator
 import functools
 
 from flax import linen as nn
@@ -150,6 +151,14 @@ def _normalised(module, arguments, relu, trained, statistics):
 def _plain_means(sync, *values):
   del sync  # there is one part
   return [x.mean((0, 1, 2), keepdims=True) for x in values]
+
+
+def convolutions(config: ml_collections.ConfigDict) -> Iterator[forms.Piece]:
+  """Those of some stages; in the first one Winograd's would not pay."""
+  for stage in (1, 2, 4):
+    side = config.data.crop // 2 ** (stage + 1)
+    channels = config.model.width * 2 ** (stage - 1)
+    yield convolution(f"convolution_stage{stage}", config, side, channels)
 
 
 def convolution(

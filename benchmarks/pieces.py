@@ -100,14 +100,7 @@ def make(
     "batch_norm_stage3", config, side // 16, 4 * width
   )
   if on_cpu:
-    # In the first stage Winograd's would not pay.
-    for stage in (1, 2, 4):
-      yield layer_forms.convolution(
-        f"convolution_stage{stage}",
-        config,
-        side // 2 ** (stage + 1),
-        width * 2 ** (stage - 1),
-      )
+    yield from layer_forms.convolutions(config)
   yield forms.evaluation(config)
   yield forms.blocks(config)
   yield from forms.inputs(config)

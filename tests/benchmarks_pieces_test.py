@@ -124,7 +124,7 @@ def test_pieces(monkeypatch):
   assert made()["batch_norm_stem"].trained[0].shape == (2, 16, 16, 4)
   assert made()["batch_norm_stage3"].trained[0].shape == (2, 2, 2, 16)
   # XLA's options are of its CPU backend.
-  monkeypatch.setattr(layer_forms, "convolution", None)
+  monkeypatch.setattr(layer_forms, "convolutions", None)
   assert len(list(pieces.make(make_config(), False))) == len(VARIANTS) - 3
 
 

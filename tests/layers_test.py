@@ -61,7 +61,8 @@ def close(found, expected, rtol=1e-4, atol=1e-5):
 @pytest.mark.parametrize("train", [True, False])
 def test_batch_norm_is_that_of_flax(train):
   found = jax.jit(functools.partial(ours, train=train))(VARIABLES, X)
-  close(found, flax(VARIABLES, X, train=train))
+  # Variances, left of squares fifty times as large, differ in the sixth digit.
+  close(found, flax(VARIABLES, X, train=train), atol=1e-4)
 
 
 def test_gradients_of_batch_norm_are_those_of_autodiff():

@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   # Only now: --help and a mistyped flag must not wait for JAX. With several
   # processes nothing may use it before they have joined.
-  from galmet_jax import processes
+  from galmet_jax.devices import processes
 
   with _told_in_a_line():
     processes.join(

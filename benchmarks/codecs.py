@@ -18,8 +18,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
 from tfds_sdss import images
-from tfds_sdss import mock
 from tfds_sdss import records
+from tfds_sdss.mock import render
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 _ROUNDS = 5
@@ -28,7 +28,7 @@ _NUM_GALAXIES = 200
 
 def main() -> None:
   """Runs the benchmarks."""
-  jpegs = [x["image"] for x in mock.generate(_NUM_GALAXIES, 1, processes=1)]
+  jpegs = [x["image"] for x in render.generate(_NUM_GALAXIES, 1, processes=1)]
   builder = sdss_metallicity_dataset_builder.Builder(config="dr17")
   features = builder.info.features
   fields = records.layout(features)

@@ -25,10 +25,10 @@ _REPOSITORY = pathlib.Path(__file__).parents[1]
 _LOAD = """
 import sys
 import ml_collections
-from galmet_jax import input_pipeline
+from galmet_jax.data import galaxies
 from tfds_sdss import build
 config = ml_collections.ConfigDict({"targets": ("oh_p50",), "crop": 128})
-splits = input_pipeline.load(build.load("dr17", sys.argv[1]), config)
+splits = galaxies.load(build.load("dr17", sys.argv[1]), config)
 print(sum(map(len, splits.values())))
 """
 
@@ -116,10 +116,9 @@ def _run(command: list[str]) -> tuple[float, float, float]:
 def fetch(out: pathlib.Path, number: int) -> None:
   """Fetches from the stand-in server, at limited rates and without a limit."""
   sys.path.insert(0, str(_REPOSITORY / "tests"))
-  import stand_in
-
-  from tfds_sdss import fetch as fetching
-  from tfds_sdss import fetch_request
+  from tests.tfds_sdss.fetch import stand_in
+  from tfds_sdss.fetch import fetch as fetching
+  from tfds_sdss.fetch import request
 
   frame = stand_in.frame_of(number)
   for objid in frame.objid:
@@ -130,7 +129,7 @@ def fetch(out: pathlib.Path, number: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with stand_in.StandIn(frame, stand_in.jpeg_of) as server:
       outcome = fetching.fetch(
-        fetch_request.Request(
+        request.Request(
           "dr17",
           folder,
           base_url=server.base_url,

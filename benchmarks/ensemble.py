@@ -26,16 +26,15 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from configs import quickstart
-from galmet_jax import augment
-from galmet_jax import input_pipeline
-from galmet_jax import networks
 from galmet_jax import optimizers
-from galmet_jax import placement
-from galmet_jax import schedules
-from galmet_jax import sharding
 from galmet_jax import train_state
 from galmet_jax import train_step
-from galmet_jax import xla_cpu
+from galmet_jax.data import augment
+from galmet_jax.data import galaxies
+from galmet_jax.data import placement
+from galmet_jax.devices import sharding
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import network
 
 _MEMBERS = 5
 _BATCH = 16
@@ -85,21 +84,21 @@ def main() -> None:
     print(json.dumps(facts), flush=True)
 
 
-def make_start() -> tuple[train_state.TrainState, input_pipeline.Split, dict]:
+def make_start() -> tuple[train_state.TrainState, galaxies.Split, dict]:
   """Returns one member's (state, split), and `static`."""
   config = quickstart.get_config()
   config.data.crop, config.train.batch_size = 64, _BATCH
   config.model.stage_sizes, config.model.width = (2, 2, 2, 2), 16
   config.optim.optimizer = "sgd"
   rng = np.random.default_rng(0)
-  split = input_pipeline.Split(
+  split = galaxies.Split(
     objid=np.arange(256),
     images=rng.integers(0, 256, (256, 64, 64, 3), np.uint8),
     targets=rng.normal(9, 0.2, (256, 1)).astype(np.float32),
     columns={},
   )
-  phase = schedules.make_phases(config.optim, 1000)[0]
-  model = networks.from_config(config.model, 1)
+  phase = optimizers.make_phases(config.optim, 1000)[0]
+  model = network.from_config(config.model, 1)
   state = train_state.create(model, config, phase, jnp.full(1, 9.0))
   tx = optimizers.make_optimizer(config.optim, phase)
   static = {"model": model, "tx": tx, "phase": phase, "config": config}
@@ -150,7 +149,7 @@ def together(state, split, static: dict, devices: list):
     np.arange(_BATCH, dtype=np.int32),
   )
   states, *rest = map(put, arrays, specs)
-  options = xla_cpu.compiler_options(mesh)
+  options = xla.compiler_options(mesh)
   begun = time.perf_counter()
   step = (
     jax.jit(dealt, donate_argnums=0, compiler_options=options)

@@ -19,11 +19,11 @@ import ml_collections
 import numpy as np
 
 from benchmarks import steps
-from galmet_jax import augment
-from galmet_jax import layers
-from galmet_jax import models
-from galmet_jax import networks
-from galmet_jax import xla_cpu
+from galmet_jax.data import augment
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import layers
+from galmet_jax.models import network
+from galmet_jax.models import resnet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def draw_variables(module: nn.Module, x: np.ndarray, seed: int = 0) -> Any:
 
 def evaluation(config: ml_collections.ConfigDict) -> Piece:
   """The whole network by running statistics."""
-  model = networks.from_config(config.model, 1)
+  model = network.from_config(config.model, 1)
   x = maps(config, config.data.crop, 3)
 
   def evaluate(_, given):
@@ -155,7 +155,7 @@ def blocks(config: ml_collections.ConfigDict) -> Piece:
   """
   width, dtype = config.model.width, jnp.dtype(config.model.dtype)
   norm = functools.partial(layers.BatchNorm, dtype=dtype)
-  block = models.BasicBlock(width, 1, norm)
+  block = resnet.BasicBlock(width, 1, norm)
   x = maps(config, config.data.crop // 4, width)
   number = config.model.stage_sizes[0]
   variables = [draw_variables(block, x, seed) for seed in range(number)]
@@ -178,7 +178,7 @@ def blocks(config: ml_collections.ConfigDict) -> Piece:
     [each["batch_stats"] for each in variables],
     {
       "in_use": Form(in_use),
-      "not_written": Form(in_use, patched(xla_cpu, "written", lambda x: x)),
+      "not_written": Form(in_use, patched(xla, "written", lambda x: x)),
       "recomputed": Form(functools.partial(chain, jax.checkpoint(one))),
     },
   )

@@ -20,9 +20,9 @@ import ml_collections
 
 from benchmarks import bench as benches
 from benchmarks import steps
-from galmet_jax import input_pipeline
-from galmet_jax import placement
-from galmet_jax import sharding
+from galmet_jax.data import batches
+from galmet_jax.data import placement
+from galmet_jax.devices import sharding
 
 # Of the images on the disk, pixels; the small network sees a part of them.
 _SIDE = 128
@@ -110,14 +110,14 @@ def _order_seconds(bench: benches.Bench, number: int) -> float:
   """Returns how long the order of all batches of an epoch takes."""
   config = bench.config
   batch = config.train.batch_size
-  length = input_pipeline.steps_per_epoch(number, batch)
+  length = batches.steps_per_epoch(number, batch)
 
   def read(i: int) -> float:
     # Placing has asked for the first; what was asked for is remembered.
     first = (1 + i) * length
     begun = time.perf_counter()
     for step in range(first, first + length):
-      input_pipeline.batch_indices(config.seed, step, number, batch)
+      batches.batch_indices(config.seed, step, number, batch)
     return time.perf_counter() - begun
 
   return _least(read)

@@ -10,10 +10,10 @@ import ml_collections
 import numpy as np
 
 from benchmarks import forms
-from galmet_jax import layers
-from galmet_jax import pooling
-from galmet_jax import winograd
-from galmet_jax import xla_cpu
+from galmet_jax.devices.cpu import winograd
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import layers
+from galmet_jax.models import pooling
 
 
 def stem(config: ml_collections.ConfigDict) -> forms.Piece:
@@ -40,7 +40,7 @@ def _padded_stem(channels, kernel, x):
   more = channels - x.shape[-1]
   kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, 0)))
   x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more)))
-  return _plain_stem(kernel, xla_cpu.written(x))
+  return _plain_stem(kernel, xla.written(x))
 
 
 def _space_to_depth_stem(kernel, x):
@@ -58,7 +58,7 @@ def _space_to_depth_stem(kernel, x):
   kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
   kernel = kernel.reshape(4, 4, 4 * channels, -1).astype(x.dtype)
   return lax.conv_general_dilated(
-    xla_cpu.written(x),
+    xla.written(x),
     kernel,
     (1, 1),
     ((2, 1), (2, 1)),

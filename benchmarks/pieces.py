@@ -57,8 +57,8 @@ from benchmarks import forms
 from benchmarks import layer_forms
 from benchmarks import rounds
 from benchmarks import steps
-from galmet_jax import sharding
-from galmet_jax import xla_cpu
+from galmet_jax.devices import sharding
+from galmet_jax.devices.cpu import xla
 
 _ROUNDS = 9
 _CPU_ROUND_S = 0.1
@@ -129,7 +129,7 @@ def compile_forms(
 
 
 def _compile(form, arguments, cotangents, mesh):
-  options = xla_cpu.compiler_options(mesh) if form.options else {}
+  options = xla.compiler_options(mesh) if form.options else {}
 
   # Functions of their own: JAX would take a trace without the patch for both.
   def forward(trained, given):

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import tqdm
 
-from tfds_sdss import cleaning
 from tfds_sdss import columns
-from tfds_sdss import mock
 from tfds_sdss import staging
+from tfds_sdss.fetch import cleaning
+from tfds_sdss.mock import render
 
 _NUM_MOCKS = 400
 _FIRST = 1237648704043942146  # a plausible objID
@@ -33,7 +33,7 @@ def make(root: pathlib.Path, number: int) -> staging.Staging:
   root.mkdir(parents=True, exist_ok=True)
   frame, report = cleaning.clean(_rows(number))
   folder.write_catalog(frame)
-  mocks = [example["image"] for example in mock.generate(_NUM_MOCKS, seed=1)]
+  mocks = [example["image"] for example in render.generate(_NUM_MOCKS, seed=1)]
   for part in range(1000):
     (root / "images" / f"{part:03d}").mkdir(parents=True)
   with folder.manifest() as manifest:

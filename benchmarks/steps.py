@@ -10,16 +10,15 @@ import ml_collections
 import numpy as np
 
 from configs import resnet34
-from galmet_jax import augment
 from galmet_jax import evaluate
-from galmet_jax import input_pipeline
-from galmet_jax import networks
 from galmet_jax import optimizers
-from galmet_jax import placement
-from galmet_jax import schedules
-from galmet_jax import sharding
 from galmet_jax import train_state
 from galmet_jax import train_step
+from galmet_jax.data import augment
+from galmet_jax.data import galaxies
+from galmet_jax.data import placement
+from galmet_jax.devices import sharding
+from galmet_jax.models import network
 
 # Of 76,800 galaxies in batches of 64.
 STEPS_PER_EPOCH = 1200
@@ -40,10 +39,10 @@ def make_config(batch: int, dtype: str) -> ml_collections.ConfigDict:
   return config
 
 
-def random_split(number: int, side: int) -> input_pipeline.Split:
+def random_split(number: int, side: int) -> galaxies.Split:
   """Makes a split of `number` images of `side` pixels, all noise."""
   rng = np.random.default_rng(0)
-  return input_pipeline.Split(
+  return galaxies.Split(
     objid=np.arange(number),
     images=rng.integers(0, 256, (number, side, side, 3), np.uint8),
     targets=rng.normal(9, 0.2, (number, 1)).astype(np.float32),
@@ -52,7 +51,7 @@ def random_split(number: int, side: int) -> input_pipeline.Split:
 
 
 def place(
-  split: input_pipeline.Split,
+  split: galaxies.Split,
   config: ml_collections.ConfigDict,
   mesh: jax.sharding.Mesh,
 ) -> placement.Placement:
@@ -97,10 +96,10 @@ class Training:
       number = max(256, 2 * config.train.batch_size)
       data = place(random_split(number, config.data.crop), config, mesh)
     self.data = data
-    phases = schedules.make_phases(config.optim, STEPS_PER_EPOCH)
+    phases = optimizers.make_phases(config.optim, STEPS_PER_EPOCH)
     self.phase = next(each for each in phases if each.name == phase)
     self._mesh = mesh
-    self._model = networks.from_config(config.model, 1)
+    self._model = network.from_config(config.model, 1)
     if state is None:
       state = train_state.create(
         self._model, config, self.phase, jnp.full(1, 9.0)
@@ -182,7 +181,7 @@ def make_eval_step(
   config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh
 ) -> Callable:
   """Makes the step of the config's network."""
-  model = networks.from_config(config.model, 1)
+  model = network.from_config(config.model, 1)
   return evaluate.make_eval_step(model, augment.make_frame(config.data), mesh)
 
 

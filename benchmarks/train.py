@@ -36,7 +36,7 @@ import jax
 from benchmarks import bench as benches
 from benchmarks import sections
 from benchmarks import steps
-from galmet_jax import sharding
+from galmet_jax.devices import sharding
 
 _SECTIONS = {
   "steps": sections.time_steps,

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn import ensemble
 import threadpoolctl
 
-from galmet_jax import input_pipeline
+from galmet_jax.data import galaxies
 
 # Radii of the rings in units of the half image; R90 lies at 0.4.
 _RINGS = (0.0, 0.06, 0.12, 0.19, 0.28, 0.4, 0.6, 1.0)
@@ -24,8 +24,8 @@ _MIN_IN_BIN = 20
 
 
 def predict_all(
-  train: input_pipeline.Split,
-  split: input_pipeline.Split,
+  train: galaxies.Split,
+  split: galaxies.Split,
   targets: Sequence[str],
   seed: int,
 ) -> dict[str, np.ndarray]:
@@ -53,15 +53,13 @@ def predict_all(
   return predicted
 
 
-def predict_mean(
-  train: input_pipeline.Split, split: input_pipeline.Split
-) -> np.ndarray:
+def predict_mean(train: galaxies.Split, split: galaxies.Split) -> np.ndarray:
   """Predicts the training mean, the floor of any model: `[N, T]`."""
   return np.broadcast_to(np.nanmean(train.targets, 0), split.targets.shape)
 
 
 def predict_random_forest(
-  train: input_pipeline.Split, split: input_pipeline.Split, seed: int
+  train: galaxies.Split, split: galaxies.Split, seed: int
 ) -> np.ndarray:
   """Predicts by a random forest (Acquaviva 2016): 40 trees, leaves of 8.
 
@@ -96,7 +94,7 @@ def predict_random_forest(
 
 
 def predict_gradient_boosting(
-  train: input_pipeline.Split, split: input_pipeline.Split, seed: int
+  train: galaxies.Split, split: galaxies.Split, seed: int
 ) -> np.ndarray:
   """Predicts by gradient-boosted trees, on the features of the forest.
 
@@ -135,8 +133,8 @@ def predict_gradient_boosting(
 
 def _predict_each(
   fit: Callable[[np.ndarray, np.ndarray], Any],
-  train: input_pipeline.Split,
-  split: input_pipeline.Split,
+  train: galaxies.Split,
+  split: galaxies.Split,
 ) -> np.ndarray:
   """Fits and predicts one target after another, each where it is known."""
   features_of = _photometry if has_photometry(train) else ring_colours
@@ -150,8 +148,8 @@ def _predict_each(
 
 
 def predict_mass_metallicity(
-  train: input_pipeline.Split,
-  split: input_pipeline.Split,
+  train: galaxies.Split,
+  split: galaxies.Split,
   targets: Sequence[str],
 ) -> np.ndarray:
   """Predicts O/H from the catalogue's stellar mass alone.
@@ -243,18 +241,18 @@ def _is_mass(mass: np.ndarray) -> np.ndarray:
   return np.isfinite(mass) & (mass > 0)
 
 
-def has_photometry(split: input_pipeline.Split) -> bool:
+def has_photometry(split: galaxies.Split) -> bool:
   """Tells whether there are magnitudes, or trees look at ring colours."""
   return all(name in split.columns for name in _MAGNITUDES)
 
 
-def _photometry(split: input_pipeline.Split) -> np.ndarray:
+def _photometry(split: galaxies.Split) -> np.ndarray:
   """Magnitudes and colours, `[N, 5]`."""
   g, r, i = (split.columns[name] for name in _MAGNITUDES)
   return np.stack([g, r, i, g - r, r - i], axis=1)
 
 
-def ring_colours(split: input_pipeline.Split) -> np.ndarray:
+def ring_colours(split: galaxies.Split) -> np.ndarray:
   """Brightness and colour in rings about the centre, `[N, 3 × rings]`.
 
   The mean of R + G + B in each ring that has pixels, and R − G and G − B

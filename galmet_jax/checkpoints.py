@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from galmet_jax import processes
-from galmet_jax import sharding
 from galmet_jax import train_state
+from galmet_jax.devices import processes
+from galmet_jax.devices import sharding
 
 
 class Checkpoints:

@@ -16,9 +16,9 @@ import pandas as pd
 from galmet_jax import errors
 from galmet_jax import metrics
 from galmet_jax import plots
-from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import train
+from galmet_jax.devices import processes
 
 
 def train_and_evaluate(

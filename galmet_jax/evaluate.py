@@ -9,19 +9,19 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from galmet_jax import augment
-from galmet_jax import input_pipeline
-from galmet_jax import networks
-from galmet_jax import placement
-from galmet_jax import processes
-from galmet_jax import sharding
-from galmet_jax import xla_cpu
+from galmet_jax.data import augment
+from galmet_jax.data import batches
+from galmet_jax.data import placement
+from galmet_jax.devices import processes
+from galmet_jax.devices import sharding
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import network
 
 _IN_FLIGHT = 2
 
 
 def make_eval_step(
-  model: networks.Network, frame: augment.Frame, mesh: jax.sharding.Mesh
+  model: network.Network, frame: augment.Frame, mesh: jax.sharding.Mesh
 ) -> Callable:
   """Makes the jitted step: (variables, images, views) -> predictions.
 
@@ -44,7 +44,7 @@ def make_eval_step(
     eval_step,
     in_shardings=(everywhere, dealt, dealt),
     out_shardings=everywhere,
-    compiler_options=xla_cpu.compiler_options(mesh),
+    compiler_options=xla.compiler_options(mesh),
   )
 
 
@@ -73,9 +73,7 @@ def predict(
   key = jax.random.key(config.seed)
   views = augment.tta_views(tta, split.objid, key, config.augment)
   views = [jax.tree.map(np.asarray, view) for view in views]
-  batches = input_pipeline.evaluation_batches(
-    len(split), config.eval.batch_size
-  )
+  order = batches.evaluation_batches(len(split), config.eval.batch_size)
   starts = range(0, len(split), config.eval.batch_size)
   shape = (len(views), len(split), split.targets.shape[1])
   predictions = np.empty(shape, np.float32)
@@ -94,7 +92,7 @@ def predict(
     bar.update(count)
 
   with bar:
-    for start, (indices, count) in zip(starts, batches, strict=True):
+    for start, (indices, count) in zip(starts, order, strict=True):
       images = data.images(indices)
       for v, view in enumerate(views):
         rows = jax.tree.map(lambda x, i=indices: x[i], view)

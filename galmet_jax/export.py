@@ -5,9 +5,9 @@ import pathlib
 import ml_collections
 
 from galmet_jax import errors
-from galmet_jax import pretrained
-from galmet_jax import processes
 from galmet_jax import run
+from galmet_jax.devices import processes
+from galmet_jax.models import pretrained
 
 
 def export(

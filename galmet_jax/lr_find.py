@@ -9,10 +9,10 @@ import numpy as np
 import tqdm
 
 from galmet_jax import checkpoints
+from galmet_jax import optimizers
 from galmet_jax import plots
-from galmet_jax import processes
 from galmet_jax import run
-from galmet_jax import schedules
+from galmet_jax.devices import processes
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
 _NUM_STEPS = 100
@@ -106,8 +106,8 @@ def suggest(rates: np.ndarray, smoothed: list[float]) -> float:
 
 
 def _range_test(
-  last: schedules.Phase, config: ml_collections.ConfigDict
-) -> schedules.Phase:
+  last: optimizers.Phase, config: ml_collections.ConfigDict
+) -> optimizers.Phase:
   """Makes a phase of rising rates out of the recipe's last phase."""
   peaks = {group: config[last.name].rates[group] for group in last.rates}
   fastest = max(peaks.values())
@@ -116,7 +116,7 @@ def _range_test(
     growth = (_HIGHEST / _LOWEST) ** (1 / (_NUM_STEPS - 1))
     return lambda step: ratio * _LOWEST * growth**step
 
-  return schedules.Phase(
+  return optimizers.Phase(
     name=last.name,
     start=0,
     end=_NUM_STEPS,

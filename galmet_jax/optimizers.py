@@ -5,7 +5,9 @@ left out of what the optimiser sees, so that neither their gradients nor their
 momenta exist.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -57,8 +59,103 @@ def split(
   return trained, rest
 
 
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A stretch of training with one optimiser state.
+
+  Attributes:
+    name: its name in the config.
+    start: first step, counted from the start of training.
+    end: first step after it.
+    frozen: names of the layer groups that are not trained.
+    rates: layer group -> learning rate as a function of the step within the
+      phase, for the groups that are trained.
+    momentum: a number, or a function of the step within the phase.
+  """
+
+  name: str
+  start: int
+  end: int
+  frozen: tuple[str, ...]
+  rates: Mapping[str, Callable]
+  momentum: float | Callable
+
+
+def make_phases(
+  config: ml_collections.ConfigDict, steps_per_epoch: int
+) -> tuple[Phase, ...]:
+  """Lays the phases of a recipe end to end.
+
+  Args:
+    config: the `optim` block. `config.phases` names further blocks of it, in
+      order; each has `schedule` ('constant' with `epochs`, 'sgdr' with
+      `cycles`, `cycle_len` in epochs, `cycle_mult` and `slow_start`, or
+      'one_cycle' with `epochs` and what the function of this name reads),
+      `frozen` (layer groups) and `rates` (peak rate of every layer group).
+    steps_per_epoch: steps in an epoch.
+
+  Returns:
+    The phases, in order.
+
+  Raises:
+    ConfigError: for a schedule or layer group that does not exist.
+  """
+  phases = []
+  start = 0
+  for name in config.phases:
+    block = config[name]
+    unknown = {*block.frozen, *block.rates} - set(config.groups)
+    if unknown or set(block.rates) != set(config.groups):
+      raise errors.ConfigError(
+        f"optim.{name} speaks of the layer groups "
+        f"{sorted({*block.frozen, *block.rates})}; expected a rate for each "
+        f"of {sorted(config.groups)}."
+      )
+    momentum: float | Callable = config.momentum
+    trained = [group for group in config.groups if group not in block.frozen]
+    if block.schedule == "constant":
+      steps = block.epochs * steps_per_epoch
+      rates = {
+        group: optax.constant_schedule(block.rates[group]) for group in trained
+      }
+    elif block.schedule == "sgdr":
+      cycles = [
+        block.cycle_len * block.cycle_mult**i * steps_per_epoch
+        for i in range(block.cycles)
+      ]
+      steps = sum(cycles)
+      rates = {
+        group: schedules.sgdr(block.rates[group], cycles, block.slow_start)
+        for group in trained
+      }
+    elif block.schedule == "one_cycle":
+      steps = block.epochs * steps_per_epoch
+      momentum = schedules.one_cycle_momentum(steps, block)
+      rates = {
+        group: schedules.one_cycle(block.rates[group], steps, block)
+        for group in trained
+      }
+    else:
+      raise errors.ConfigError(
+        f"optim.{name}.schedule is {block.schedule!r}; expected constant, "
+        "sgdr or one_cycle."
+      )
+    frozen = tuple(block.frozen)
+    phases.append(Phase(name, start, start + steps, frozen, rates, momentum))
+    start += steps
+  return tuple(phases)
+
+
+def phase_at(phases: tuple[Phase, ...], step: int) -> Phase:
+  """Returns the phase that runs `step`; the last one at the end of it all."""
+  for phase in phases:
+    if step < phase.end:
+      return phase
+  return phases[-1]
+
+
 def make_optimizer(
-  config: ml_collections.ConfigDict, phase: schedules.Phase
+  config: ml_collections.ConfigDict, phase: Phase
 ) -> optax.GradientTransformation:
   """Makes the optimiser of one phase, with a rate per layer group.
 

@@ -14,12 +14,12 @@ import pandas as pd
 from galmet_jax import baselines
 from galmet_jax import checkpoints
 from galmet_jax import evaluate
-from galmet_jax import input_pipeline
-from galmet_jax import logging
+from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
-from galmet_jax import processes
 from galmet_jax import run
+from galmet_jax.data import galaxies
+from galmet_jax.devices import processes
 
 
 def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _write(
   }
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
-  rows = logging.read(this.workdir)
+  rows = metric_writer.read(this.workdir)
   if rows:
     plots.training_curves(
       this.workdir / "figures" / "training_curves.png", rows, this.groups
@@ -149,7 +149,7 @@ def _finished(
 def _write_predictions(
   this: run.Run,
   name: str,
-  split: input_pipeline.Split,
+  split: galaxies.Split,
   predicted: np.ndarray,
   scatter: np.ndarray,
 ) -> None:
@@ -163,7 +163,7 @@ def _write_predictions(
 
 
 def _figures_of_merit(
-  this: run.Run, name: str, split: input_pipeline.Split, predicted: np.ndarray
+  this: run.Run, name: str, split: galaxies.Split, predicted: np.ndarray
 ) -> dict[str, Any]:
   config = this.config
   others: dict[str, np.ndarray] = {}
@@ -193,7 +193,7 @@ def _figures_of_merit(
 def _draw(
   this: run.Run,
   name: str,
-  split: input_pipeline.Split,
+  split: galaxies.Split,
   predicted: np.ndarray,
   values: dict[str, Any],
 ) -> None:

@@ -12,24 +12,24 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from galmet_jax import augment
-from galmet_jax import caches
 from galmet_jax import checkpoints
 from galmet_jax import errors
 from galmet_jax import evaluate
-from galmet_jax import input_pipeline
-from galmet_jax import models
-from galmet_jax import networks
 from galmet_jax import optimizers
-from galmet_jax import placement
-from galmet_jax import pretrained
-from galmet_jax import processes
-from galmet_jax import same_run
-from galmet_jax import schedules
-from galmet_jax import sharding
-from galmet_jax import splits
 from galmet_jax import train_state
 from galmet_jax import train_step
+from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import augment
+from galmet_jax.data import batches
+from galmet_jax.data import galaxies
+from galmet_jax.data import placement
+from galmet_jax.data import splits
+from galmet_jax.devices import compilation
+from galmet_jax.devices import processes
+from galmet_jax.devices import sharding
+from galmet_jax.models import network
+from galmet_jax.models import pretrained
+from galmet_jax.models import resnet
 from tfds_sdss import build
 
 # Samples that are built when they are missing: one is rendered here, the
@@ -51,27 +51,25 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
     ConfigError: if the workdir belongs to another config, for a batch that the
       devices cannot share, an unknown block, schedule or layer group, or if the
       config or the data differ between processes.
-    tfds_sdss.catalog.DataError: for data that cannot be used.
+    tfds_sdss.DataError: for data that cannot be used.
     FileNotFoundError: for a data set that is not there; says how to get it.
   """
   mesh = sharding.make_mesh()
   for name in ("train.batch_size", "eval.batch_size"):
     block, field = name.split(".")
     sharding.check_batch_size(name, config[block][field], mesh)
-  optimizers.group_of_module(config.optim.groups, models.MODULES)
+  optimizers.group_of_module(config.optim.groups, resnet.MODULES)
   frame = augment.make_frame(config.data)
   reported = augment.make_frame(config.data, config.eval.bands)
   started = time.perf_counter()
-  cache = caches.directory(config.cache_dir)
-  caches.keep_compiled(cache)
+  cache = compilation.directory(config.cache_dir)
+  compilation.keep_compiled(cache)
   data = load(config, cache)
   data_seconds = time.perf_counter() - started
-  steps_per_epoch = input_pipeline.steps_per_epoch(
+  steps_per_epoch = batches.steps_per_epoch(
     len(data["train"]), config.train.batch_size
   )
-  model = networks.from_config(
-    config.model, len(config.data.targets), mesh.size
-  )
+  model = network.from_config(config.model, len(config.data.targets), mesh.size)
   validation_step = evaluate.make_eval_step(model, frame, mesh)
   this = Run(
     config=config,
@@ -80,7 +78,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
     splits=data,
     data_seconds=data_seconds,
     steps_per_epoch=steps_per_epoch,
-    phases=schedules.make_phases(config.optim, steps_per_epoch),
+    phases=optimizers.make_phases(config.optim, steps_per_epoch),
     model=model,
     data=placement.make(data, config, mesh),
     validation_step=validation_step,
@@ -91,28 +89,28 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
       else evaluate.make_eval_step(model, reported, mesh)
     ),
   )
-  same_run.check_in_all_processes(config, data)
-  processes.on_first(lambda: same_run.check(config, workdir))
+  workdir_lib.check_in_all_processes(config, data)
+  processes.on_first(lambda: workdir_lib.check(config, workdir))
   return this
 
 
 def load(
   config: ml_collections.ConfigDict, cache: pathlib.Path | None
-) -> dict[str, input_pipeline.Split]:
+) -> dict[str, galaxies.Split]:
   """Reads the data set, and deals it as the config says.
 
   Args:
     config: the whole config.
-    cache: of decoded images, see `caches.directory`.
+    cache: of decoded images, see `compilation.directory`.
 
   Returns:
     train, validation and test.
 
   Raises:
-    ConfigError, tfds_sdss.catalog.DataError, FileNotFoundError: as `prepare`.
+    ConfigError, tfds_sdss.DataError, FileNotFoundError: as `prepare`.
   """
   data = processes.first_then_others(
-    lambda: input_pipeline.load(_find_data(config.data), config.data, cache)
+    lambda: galaxies.load(_find_data(config.data), config.data, cache)
   )
   return splits.arrange(data, config.data, config.seed)
 
@@ -150,11 +148,11 @@ class Run:
   config: ml_collections.ConfigDict
   workdir: pathlib.Path
   mesh: jax.sharding.Mesh
-  splits: Mapping[str, input_pipeline.Split]
+  splits: Mapping[str, galaxies.Split]
   data_seconds: float
   steps_per_epoch: int
-  phases: tuple[schedules.Phase, ...]
-  model: networks.Network
+  phases: tuple[optimizers.Phase, ...]
+  model: network.Network
   data: Mapping[str, placement.Placement]
   validation_step: Callable
   eval_step: Callable
@@ -168,7 +166,7 @@ class Run:
   def groups(self) -> tuple[str, ...]:
     """Layer groups from stem to head; a ConfigDict is in alphabetical order."""
     group_of = optimizers.group_of_module(
-      self.config.optim.groups, models.MODULES
+      self.config.optim.groups, resnet.MODULES
     )
     return tuple(dict.fromkeys(group_of.values()))
 
@@ -220,7 +218,7 @@ class Run:
   def abstract_state(self, step: int) -> train_state.TrainState:
     """Returns shapes, dtypes and shardings of the state after `step` steps."""
     # At a border between phases the optimiser is still that of the first.
-    phase = schedules.phase_at(self.phases, max(step - 1, 0))
+    phase = optimizers.phase_at(self.phases, max(step - 1, 0))
     means = jnp.zeros(len(self.config.data.targets))
     abstract = jax.eval_shape(
       lambda: train_state.create(self.model, self.config, phase, means)
@@ -232,14 +230,14 @@ class Run:
     )
 
   def start_phase(
-    self, state: train_state.TrainState, phase: schedules.Phase
+    self, state: train_state.TrainState, phase: optimizers.Phase
   ) -> train_state.TrainState:
     """Gives the state the optimiser of a phase."""
     state = train_state.start_phase(state, self.config.optim, phase)
     return sharding.replicate(jax.device_get(state), self.mesh)
 
   def compile_train_step(
-    self, state: train_state.TrainState, phase: schedules.Phase
+    self, state: train_state.TrainState, phase: optimizers.Phase
   ) -> Callable:
     """Compiles the training step of a phase."""
     return train_step.compile_train_step(

@@ -12,13 +12,13 @@ import numpy as np
 
 from galmet_jax import checkpoints
 from galmet_jax import evaluate
-from galmet_jax import logging
+from galmet_jax import metric_writer
 from galmet_jax import metrics
-from galmet_jax import processes
+from galmet_jax import optimizers
 from galmet_jax import report
 from galmet_jax import run
-from galmet_jax import schedules
 from galmet_jax import train_state
+from galmet_jax.devices import processes
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -56,7 +56,9 @@ def train_and_evaluate(
   if first_step:
     print(f"Going on from step {first_step} of {this.num_steps}.", flush=True)
   timing = {"data_s": this.data_seconds, "compile_s": 0.0, "train_s": 0.0}
-  with contextlib.closing(logging.MetricWriter(workdir, first_step)) as writer:
+  with contextlib.closing(
+    metric_writer.MetricWriter(workdir, first_step)
+  ) as writer:
     for phase in this.phases:
       if int(state.step) < phase.end:
         state = _train_phase(this, state, phase, writer, latest, best, timing)
@@ -69,8 +71,8 @@ def train_and_evaluate(
 def _train_phase(
   this: run.Run,
   state: train_state.TrainState,
-  phase: schedules.Phase,
-  writer: logging.MetricWriter,
+  phase: optimizers.Phase,
+  writer: metric_writer.MetricWriter,
   latest: checkpoints.Checkpoints,
   best: checkpoints.Checkpoints,
   timing: dict[str, float],
@@ -90,7 +92,9 @@ def _train_phase(
     flush=True,
   )
   pending = []
-  with logging.ProgressBar(step, this.num_steps, this.views_per_step) as bar:
+  with metric_writer.ProgressBar(
+    step, this.num_steps, this.views_per_step
+  ) as bar:
     while step < phase.end:
       state, values = train_step(state, *this.data["train"].batch(step))
       step += 1
@@ -118,8 +122,8 @@ def _train_phase(
 
 def _record(
   rows: list[tuple[int, dict[str, np.ndarray]]],
-  phase: schedules.Phase,
-  writer: logging.MetricWriter,
+  phase: optimizers.Phase,
+  writer: metric_writer.MetricWriter,
   latest: checkpoints.Checkpoints,
 ) -> list[float]:
   """Checks and records the metrics of some steps; returns their losses."""
@@ -144,7 +148,7 @@ def _validate(
   this: run.Run,
   state: train_state.TrainState,
   epoch: int,
-  writer: logging.MetricWriter,
+  writer: metric_writer.MetricWriter,
   best: checkpoints.Checkpoints,
 ) -> float:
   """Evaluates the validation split on plain views; keeps the best epoch.
@@ -163,7 +167,7 @@ def _validate(
   rmse = float(np.sqrt(np.nanmean(error**2)))
   before = [
     row["validation/rmse"]
-    for row in logging.read(this.workdir)
+    for row in metric_writer.read(this.workdir)
     if "validation/rmse" in row
   ]
   record = {}

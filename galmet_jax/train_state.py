@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from galmet_jax import augment
-from galmet_jax import networks
 from galmet_jax import optimizers
-from galmet_jax import schedules
+from galmet_jax.data import augment
+from galmet_jax.models import network
 
 
 @struct.dataclass
@@ -40,9 +39,9 @@ class TrainState:
 
 
 def create(
-  model: networks.Network,
+  model: network.Network,
   config: ml_collections.ConfigDict,
-  phase: schedules.Phase,
+  phase: optimizers.Phase,
   label_means: jax.Array,
 ) -> TrainState:
   """Makes the state of a fresh network.
@@ -81,7 +80,7 @@ def create(
 def start_phase(
   state: TrainState,
   config: ml_collections.ConfigDict,
-  phase: schedules.Phase,
+  phase: optimizers.Phase,
 ) -> TrainState:
   """Gives the state a new optimiser, as each fit() call of the recipe does."""
   tx = optimizers.make_optimizer(config, phase)

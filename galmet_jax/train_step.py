@@ -9,15 +9,14 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from galmet_jax import augment
 from galmet_jax import errors
-from galmet_jax import networks
 from galmet_jax import optimizers
-from galmet_jax import placement
-from galmet_jax import schedules
-from galmet_jax import sharding
 from galmet_jax import train_state
-from galmet_jax import xla_cpu
+from galmet_jax.data import augment
+from galmet_jax.data import placement
+from galmet_jax.devices import sharding
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import network
 
 
 def loss_value(
@@ -57,9 +56,9 @@ def train_step(
   state: train_state.TrainState,
   *batch: jax.Array,
   select: Callable,
-  model: networks.Network,
+  model: network.Network,
   tx: optax.GradientTransformation,
-  phase: schedules.Phase,
+  phase: optimizers.Phase,
   config: ml_collections.ConfigDict,
 ) -> tuple[train_state.TrainState, dict[str, jax.Array]]:
   """Makes one update from a batch of training examples.
@@ -135,6 +134,6 @@ def compile_train_step(
     functools.partial(train_step, select=data.select, **static),
     out_shardings=sharding.replicated(mesh),
     donate_argnums=0,
-    compiler_options=xla_cpu.compiler_options(mesh),
+    compiler_options=xla.compiler_options(mesh),
   )
   return step.lower(state, *data.batch(int(state.step))).compile()

@@ -5,16 +5,16 @@ Nothing here looks at the test split's labels but the counts and the ranges.
 
 import pathlib
 
-import fetching
 import pytest
-import stand_in
 
+from benchmarks import resemblance
 from galmet_jax import train
 from tests import shrunk
+from tests.tfds_sdss.fetch import fetching
+from tests.tfds_sdss.fetch import stand_in
 from tfds_sdss import build
-from tfds_sdss import cutouts
-from tfds_sdss import resemblance
 from tfds_sdss import verify
+from tfds_sdss.fetch import cutouts
 
 
 @pytest.fixture(scope="module")

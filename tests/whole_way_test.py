@@ -3,19 +3,19 @@
 import json
 
 import pandas as pd
-import stand_in
-import stand_in_faults as faults
-import zenodo_files
 
 from configs import resnet34
 from configs import zenodo as zenodo_config
-from galmet_jax import input_pipeline
 from galmet_jax import train
+from galmet_jax.data import galaxies
 from tests import shrunk
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_faults as faults
+from tests.tfds_sdss.fetch import zenodo_files
 from tfds_sdss import __main__ as cli
 from tfds_sdss import build
-from tfds_sdss import mock
-from tfds_sdss import zenodo
+from tfds_sdss.fetch import zenodo
+from tfds_sdss.mock import render
 
 NUM_GALAXIES = 500
 
@@ -23,7 +23,7 @@ NUM_GALAXIES = 500
 def mock_sky():
   """Returns a catalogue of mock galaxies and their images by objid."""
   frame = stand_in.frame_of(NUM_GALAXIES)
-  examples = list(mock.generate(NUM_GALAXIES, seed=3, processes=1))
+  examples = list(render.generate(NUM_GALAXIES, seed=3, processes=1))
   for name in set(frame.columns) & set(examples[0]) - {"objid"}:
     values = [example[name] for example in examples]
     frame[name] = pd.Series(values).astype(frame[name].dtype)
@@ -46,7 +46,7 @@ def test_zenodo_and_its_config(tmp_path):
   assert cli.main(["verify", *sample]) == 0
   config = zenodo_config.get_config()
   builder = build.load(config.data.name, str(data_dir))
-  splits = input_pipeline.load(builder, config.data)
+  splits = galaxies.load(builder, config.data)
   assert sum(len(split) for split in splits.values()) == 60
   assert splits["train"].images.shape[1:] == (160, 160, 3)
 

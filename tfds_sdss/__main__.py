@@ -1,4 +1,4 @@
-"""Command line: python -m tfds_sdss fetch | build | verify | resemblance."""
+"""Command line: python -m tfds_sdss fetch | build | verify."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 
 from tfds_sdss import beam
 from tfds_sdss import build
-from tfds_sdss import catalog
-from tfds_sdss import cutouts
-from tfds_sdss import fetch_request
 from tfds_sdss import staging
 from tfds_sdss import verify
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import cutouts
+from tfds_sdss.fetch import request
 
 _EXAMPLES = """\
 examples:
@@ -55,26 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     if name == "build":
       _add_build(command)
-  summary = "compare the mock galaxies with real ones"
-  command = commands.add_parser(
-    "resemblance", help=summary, description=summary
-  )
-  for flag, text in (
-    ("--real", "folder of the real galaxies, laid out as convnet-demo"),
-    ("--out", "folder for the figure and the table"),
-  ):
-    command.add_argument(flag, required=True, type=pathlib.Path, help=text)
   return parser
 
 
 def _add_fetch(commands) -> None:
   summary = "fetch a sample into a staging folder, or what is left of it"
   command = commands.add_parser("fetch", help=summary, description=summary)
-  defaults = {
-    f.name: f.default for f in dataclasses.fields(fetch_request.Request)
-  }
+  defaults = {f.name: f.default for f in dataclasses.fields(request.Request)}
   add = command.add_argument
-  add("--source", required=True, choices=fetch_request.SOURCES)
+  add("--source", required=True, choices=request.SOURCES)
   add("--out", required=True, type=pathlib.Path, help="the staging folder")
   add("--contact", help="your e-mail address, for the service's operators")
   add("--base_url", help="the service's address, if it has moved")
@@ -146,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return _run(args)
   except (
-    catalog.DataError,
+    DataError,
     build.UnknownConfigError,
     beam.BeamError,
     OSError,
@@ -164,11 +153,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
   if args.command == "fetch":
     # Here, as below, since the other commands need nothing of what it imports.
-    from tfds_sdss import fetch
+    from tfds_sdss.fetch import fetch
 
     options = vars(args)
     del options["command"]
-    outcome = fetch.fetch(fetch_request.Request(**options))
+    outcome = fetch.fetch(request.Request(**options))
     print(outcome)
     if outcome.is_success:
       return 0
@@ -190,14 +179,9 @@ def _run(args: argparse.Namespace) -> int:
       file_format=args.file_format,
     )
     return 0
-  if args.command == "verify":
-    report = verify.verify(args.sample, args.data_dir)
-    print(report)
-    return 1 if report.problems else 0
-  from tfds_sdss import resemblance
-
-  print(resemblance.compare(args.real, args.out).to_string())
-  return 0
+  report = verify.verify(args.sample, args.data_dir)
+  print(report)
+  return 1 if report.problems else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import logging
 import pathlib
 from typing import Any
 
-from tfds_sdss import catalog
+from tfds_sdss.errors import DataError
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run(
   results.unlink()
   for _, _, refusal in found:
     if refusal:
-      raise catalog.DataError(refusal)
+      raise DataError(refusal)
   return [result for _, result, _ in found]
 
 
@@ -96,7 +96,7 @@ def _numbered(
   number, task = numbered
   try:
     return number, function(task), ""
-  except catalog.DataError as error:
+  except DataError as error:
     return number, None, str(error)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import pathlib
 import re
@@ -11,27 +10,17 @@ import zipfile
 
 import pandas as pd
 
+from tfds_sdss.errors import DataError
+from tfds_sdss.errors import LabelError
+
 # 12 + log(O/H) in dex. SDSS's oh_p50 spans 7.85 to 9.47; what lies outside
 # this range is a mistake of units or a marker, not a galaxy.
 LABEL_RANGE = (7.0, 10.0)
 # SDSS writes -9999 where the MPA-JHU pipeline has no value.
 MISSING = -9990.0
 
-# Parts of 130, as 90,000 / 20,000 / 20,000 in Wu & Boada (2019).
-SPLIT_PARTS = {"train": 90, "validation": 20, "test": 20}
-# Parts for cross-validation.
-NUM_FOLDS = 10
-
 _INT64_MAX = 2**63 - 1
 _COLUMNS = ("objID", "oh_p50")
-
-
-class DataError(ValueError):
-  """A catalogue, an image or a label is not what it has to be."""
-
-
-class LabelError(DataError):
-  """A metallicity is missing or impossible."""
 
 
 def parse_objid(text: str) -> int:
@@ -157,34 +146,3 @@ def _parse_label(objid: int, text: str) -> float:
       f"objID {objid}: oh_p50 must be a number, found {text!r}. Correct the "
       "row or remove it."
     ) from None
-
-
-def hash_fraction(objid: int, salt: str) -> float:
-  """Returns a fixed pseudo-random fraction of an objID, in [0, 1).
-
-  It is the first 53 bits of BLAKE2b over `salt:objid` in decimal ASCII: the
-  same on every machine and in every subset, whatever the rows' order.
-
-  Args:
-    objid: SDSS objID.
-    salt: names the use; fractions of two salts are independent.
-  """
-  text = f"{salt}:{objid}".encode("ascii")
-  digest = hashlib.blake2b(text, digest_size=8).digest()
-  # A float holds 53 bits: all 64 could round up to exactly 1.
-  return (int.from_bytes(digest, "big") >> 11) / 2**53
-
-
-def split_of(objid: int) -> str:
-  """Returns `train`, `validation` or `test`, in the ratio 90:20:20."""
-  parts = hash_fraction(objid, "split") * sum(SPLIT_PARTS.values())
-  if parts < SPLIT_PARTS["train"]:
-    return "train"
-  if parts < SPLIT_PARTS["train"] + SPLIT_PARTS["validation"]:
-    return "validation"
-  return "test"
-
-
-def fold_of(objid: int) -> int:
-  """Returns one of `NUM_FOLDS` equal parts, independent of the split."""
-  return int(hash_fraction(objid, "fold") * NUM_FOLDS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import simplejpeg
 
-from tfds_sdss import catalog
+from tfds_sdss.errors import DataError
 
 SIZE = 128
 # A 128 x 128 JPEG from SDSS has 2 to 8 kB; nothing near this limit is one.
@@ -17,7 +17,7 @@ _END_OF_IMAGE = b"\xff\xd9"
 _THREE_COLOURS = ("YCbCr", "RGB")  # how a JPEG stores what decodes to RGB
 
 
-class ImageError(catalog.DataError):
+class ImageError(DataError):
   """A file is not a complete RGB JPEG of the expected size."""
 
 

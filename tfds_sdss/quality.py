@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfds_sdss import catalog
 from tfds_sdss import columns
-from tfds_sdss import staged
+from tfds_sdss import splits
+from tfds_sdss.sample import CATALOG
+from tfds_sdss.sample import Sample
 
 REPORT = "quality.md"
 FIGURE = "quality.png"
@@ -38,7 +39,7 @@ _PANELS = (
 _log = logging.getLogger(__name__)
 
 
-def write(folder: pathlib.Path, sample: staged.Sample) -> None:
+def write(folder: pathlib.Path, sample: Sample) -> None:
   """Writes the report and its figure, and logs a summary.
 
   Args:
@@ -50,7 +51,7 @@ def write(folder: pathlib.Path, sample: staged.Sample) -> None:
   _log.info("%s", summary(sample))
 
 
-def summary(sample: staged.Sample) -> str:
+def summary(sample: Sample) -> str:
   """Returns the report in two lines."""
   frame = sample.frame
   lost = sample.lost.total()
@@ -94,13 +95,13 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
   return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def report(sample: staged.Sample) -> str:
+def report(sample: Sample) -> str:
   """Returns the whole report as Markdown."""
   frame = sample.frame
   in_group = frame.groupby("sky_group").size()
   black = frame["black_fraction"].dropna()
   divided = pd.crosstab(frame["split"], frame["fold"]).reindex(
-    list(catalog.SPLIT_PARTS), fill_value=0
+    list(splits.SPLIT_PARTS), fill_value=0
   )
   divided.insert(0, "all", divided.sum(axis=1))
   classes = ""
@@ -150,7 +151,7 @@ twice. Each such group is within one split and one fold.
 
 ## Labels and photometry
 
-Units are in the metadata of {staged.CATALOG}.
+Units are in the metadata of {CATALOG}.
 
 {_table(statistics(frame), "column")}
 {classes}
@@ -158,7 +159,7 @@ Units are in the metadata of {staged.CATALOG}.
 
 {int((black > BLACK).sum())} images have more than {BLACK:.0%} of exactly black
 pixels: they lie at the edge of the survey or on a gap in it. They are in the
-set; `black_fraction` in {staged.CATALOG} tells which. By quantile:
+set; `black_fraction` in {CATALOG} tells which. By quantile:
 
 {_table(quantiles, "quantile")}
 
@@ -166,7 +167,7 @@ set; `black_fraction` in {staged.CATALOG} tells which. By quantile:
 """
 
 
-def plot(path: pathlib.Path, sample: staged.Sample) -> None:
+def plot(path: pathlib.Path, sample: Sample) -> None:
   """Draws histograms of the columns that the sample has.
 
   Args:

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from tfds_sdss import catalog
+from tfds_sdss.errors import DataError
 
 # Records read at a time: 2 to 8 MB.
 BATCH = 1000
@@ -28,7 +28,7 @@ BATCH = 1000
 Layout = Mapping[str, str]
 
 
-class RecordError(catalog.DataError):
+class RecordError(DataError):
   """Examples cannot be read from their files."""
 
 

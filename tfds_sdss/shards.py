@@ -26,6 +26,8 @@ from tfds_sdss import beam
 from tfds_sdss import catalog
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import splits
+from tfds_sdss.errors import DataError
 
 # Examples per shard, at most: some 40 MB, which a task holds in memory.
 MAX_EXAMPLES = 10_000
@@ -144,7 +146,7 @@ def sort_key(objid: int) -> tuple[float, int]:
   A hash, so that any part of a split is a random sample of it, and so that
   the order of the catalogue's rows does not matter.
   """
-  return catalog.hash_fraction(objid, "order"), objid
+  return splits.hash_fraction(objid, "order"), objid
 
 
 def write(
@@ -173,7 +175,7 @@ def write(
     }
   empty = [name for name, source in splits.items() if not len(source)]
   if empty:
-    raise catalog.DataError(
+    raise DataError(
       f"expected at least one galaxy in each split, found none in "
       f"{', '.join(empty)}. Build from more galaxies."
     )

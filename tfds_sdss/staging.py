@@ -26,8 +26,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfds_sdss import catalog
 from tfds_sdss import columns
+from tfds_sdss.errors import DataError
 
 # Part of the galaxies that may lack an image. The paper's authors lost 18 %
 # without a word of it.
@@ -36,7 +36,7 @@ MAX_LOSS = 0.02
 _SYNC_SECONDS = 1.0
 
 
-class StagingError(catalog.DataError):
+class StagingError(DataError):
   """A staging folder is absent, incomplete, in use, or of another request."""
 
 

@@ -19,8 +19,10 @@ from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import sample
 from tfds_sdss import shards
-from tfds_sdss import staged
+from tfds_sdss import splits
+from tfds_sdss.errors import DataError
 
 _NUM_SHOWN = 20  # problems printed in full
 # The first version whose shards have a list of digests.
@@ -90,7 +92,7 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
   problems = _check_checksums(builder)
   rows = {}
   galaxies: dict[str, list[_Galaxy]] = {}
-  for split in catalog.SPLIT_PARTS:
+  for split in splits.SPLIT_PARTS:
     if split not in builder.info.splits:
       problems.append(f"{split}: the split is absent")
       continue
@@ -99,10 +101,10 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
     labels = [galaxy.oh_p50 for galaxy in galaxies[split]]
     rows[split] = _statistics(builder.info.splits[split].num_examples, labels)
   problems += _check_repeated(galaxies)
-  if (pathlib.Path(builder.data_dir) / staged.CATALOG).exists():
+  if (pathlib.Path(builder.data_dir) / sample.CATALOG).exists():
     problems += _check_catalog(builder, galaxies)
   elif "specobjid" in builder.info.features:
-    problems.append(f"{staged.CATALOG} is absent")
+    problems.append(f"{sample.CATALOG} is absent")
   table = pd.DataFrame.from_dict(rows, orient="index")
   return Report(builder.info.full_name, table, problems)
 
@@ -188,7 +190,7 @@ def _read(
           images.check(objid, image, size)
         except records.RecordError as error:
           problems.append(f"{split}: a record cannot be read: {error}")
-        except catalog.DataError as error:
+        except DataError as error:
           problems.append(f"{split}: {error}")
       bar.update(len(batch.records) + len(batch.faults))
 
@@ -218,7 +220,7 @@ def _check_catalog(
   builder: tfds.core.DatasetBuilder, galaxies: dict[str, list[_Galaxy]]
 ) -> list[str]:
   """Compares the shards with catalog.parquet, and looks for leakage in it."""
-  path = pathlib.Path(builder.data_dir) / staged.CATALOG
+  path = pathlib.Path(builder.data_dir) / sample.CATALOG
   names = [*_Galaxy._fields, "sky_group", "split", "fold"]
   try:
     frame = pd.read_parquet(path, columns=names)
@@ -231,7 +233,7 @@ def _check_catalog(
     if straddling:
       problems.append(
         f"{path.name}: galaxies within 2 arcsec of each other are in different "
-        f"{name}s: sky_group {staged.some(straddling)}"
+        f"{name}s: sky_group {sample.some(straddling)}"
       )
   for split, of_split in galaxies.items():
     listed = frame.loc[frame["split"] == split, list(_Galaxy._fields)]
@@ -254,7 +256,7 @@ def _check_catalog(
     ):
       objids = both.loc[mask, "objid"].tolist()
       if objids:
-        problems.append(f"{split}: objID {staged.some(objids)} {what}")
+        problems.append(f"{split}: objID {sample.some(objids)} {what}")
   return problems
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import input_pipeline
 from galmet_jax import metrics
-from galmet_jax import relations
 from galmet_jax import report
+from galmet_jax.data import galaxies
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import galaxy_figures
 from galmet_jax.paper import published
+from galmet_jax.paper import relations
 from galmet_jax.paper import sweeps
 
 _MASS = "lgm_tot_p50"
@@ -25,7 +25,7 @@ _MASS = "lgm_tot_p50"
 def write(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  galaxies: Mapping[str, input_pipeline.Split],
+  galaxies: Mapping[str, galaxies.Split],
   configs: Mapping[str, ml_collections.ConfigDict],
   predicted: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def _reference(
   config: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
   name: str,
-  test: input_pipeline.Split,
+  test: galaxies.Split,
 ) -> published.Reference:
   """Returns the paper's entry, with what is special about ours."""
   side = sweeps.lone_change(config, configs, name).get("data.resolution")
@@ -123,7 +123,7 @@ def _diagnose(
   }
 
 
-def _noise(test: input_pipeline.Split) -> list[str]:
+def _noise(test: galaxies.Split) -> list[str]:
   """The floor of every RMSE, where the truth is known."""
   if "oh_true" not in test.columns:
     return []
@@ -163,7 +163,7 @@ def _from_runs(
 
 
 def _about_tremonti(
-  test: input_pipeline.Split, predicted: Mapping[str, np.ndarray]
+  test: galaxies.Split, predicted: Mapping[str, np.ndarray]
 ) -> list[str]:
   """How closely abundances follow the mass-metallicity relation."""
   mass = test.columns.get(_MASS)
@@ -212,7 +212,7 @@ def _information(found: Mapping[str, Any]) -> list[str]:
 def _draw(
   config: ml_collections.ConfigDict,
   figures: pathlib.Path,
-  test: input_pipeline.Split,
+  test: galaxies.Split,
   predicted: Mapping[str, np.ndarray],
 ) -> None:
   """Draws what shows single galaxies."""

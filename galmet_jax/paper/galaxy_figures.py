@@ -15,7 +15,7 @@ from matplotlib import ticker
 import numpy as np
 
 from galmet_jax import figure_style
-from galmet_jax import relations
+from galmet_jax.paper import relations
 
 _MASS = r"log($M_{\ast}$ / $M_{\odot}$)"
 # The paper counts the galaxies above this 12 + log(O/H).

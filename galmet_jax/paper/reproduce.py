@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import caches
 from galmet_jax import ensemble
 from galmet_jax import errors
-from galmet_jax import input_pipeline
-from galmet_jax import processes
 from galmet_jax import report
 from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.data import galaxies
+from galmet_jax.devices import compilation
+from galmet_jax.devices import processes
 from galmet_jax.paper import comparison
 
 
@@ -54,7 +54,7 @@ def reproduce(
   for name in configs:
     print(f"== {name}", flush=True)
     _train(name, config, configs, workdir / "runs")
-  cache = caches.directory(config.cache_dir)
+  cache = compilation.directory(config.cache_dir)
   galaxies = run.load(single, cache)
 
   def write() -> pd.DataFrame:
@@ -132,7 +132,7 @@ def _training(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def _predictions(
   config: ml_collections.ConfigDict,
-  galaxies: dict[str, input_pipeline.Split],
+  galaxies: dict[str, galaxies.Split],
   configs: dict[str, ml_collections.ConfigDict],
   runs: pathlib.Path,
 ) -> dict[str, np.ndarray]:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import input_pipeline
 from galmet_jax import metrics
 from galmet_jax import report
-from galmet_jax import same_run
-from galmet_jax import splits
+from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import galaxies
+from galmet_jax.data import splits
 from galmet_jax.paper import published
 from galmet_jax.paper import run_figures
 
@@ -37,7 +37,7 @@ def lone_change(
   if name not in configs:
     return {}
   ours, common = (
-    same_run.flat(json.loads(fields.to_json()))
+    workdir_lib.flat(json.loads(fields.to_json()))
     for fields in (configs[name], config)
   )
   changed = {
@@ -98,7 +98,7 @@ def draw_learning_curve(
   figures: pathlib.Path,
   config: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
-  galaxies: Mapping[str, input_pipeline.Split],
+  galaxies: Mapping[str, galaxies.Split],
   rows: pd.DataFrame,
   title: str,
 ) -> None:
@@ -144,7 +144,7 @@ def draw_learning_curve(
 
 def _forest(
   config: ml_collections.ConfigDict,
-  galaxies: Mapping[str, input_pipeline.Split],
+  galaxies: Mapping[str, galaxies.Split],
   size: int,
 ) -> list[float]:
   """Returns RMSE and interval of a forest that learns from `size` galaxies."""

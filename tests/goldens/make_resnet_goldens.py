@@ -13,7 +13,7 @@ import torch
 from torch import nn
 import torchvision
 
-from tests import torchvision_names
+from tests.galmet_jax.models import torchvision_names
 
 
 class ConcatPool(nn.Module):

@@ -2,14 +2,14 @@
 
 import pathlib
 
-import fake_layout
-import fake_staging
 import pytest
 
+from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss import fake_staging
 from tfds_sdss import build
-from tfds_sdss import catalog
 from tfds_sdss import shards
 from tfds_sdss import verify
+from tfds_sdss.errors import DataError
 
 TWO_WORKERS = "direct_num_workers=2,direct_running_mode=multi_processing"
 
@@ -52,7 +52,7 @@ def test_bad_data_is_one_plain_error(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(30))
   objid = fake_staging.OBJID
   folder.image_path(objid).unlink()
-  with pytest.raises(catalog.DataError, match=f"{objid} are gone or not"):
+  with pytest.raises(DataError, match=f"{objid} are gone or not"):
     build.build(
       "dr17",
       str(tmp_path / "data"),

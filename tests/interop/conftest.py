@@ -13,8 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import fake_staging
-
+from tests.tfds_sdss import fake_staging
 from tfds_sdss import quality
 
 

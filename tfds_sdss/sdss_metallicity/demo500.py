@@ -19,6 +19,8 @@ import tqdm
 
 from tfds_sdss import catalog
 from tfds_sdss import images
+from tfds_sdss import splits
+from tfds_sdss.errors import DataError
 
 COMMIT = "3469bbceb7d38b531ad16779d71f9f50627f76b6"
 ARCHIVE_URL = f"https://github.com/jwuphysics/convnet-demo/archive/{COMMIT}.zip"
@@ -44,7 +46,7 @@ class Upstream(NamedTuple):
   sha256: str
 
 
-class HashError(catalog.DataError):
+class HashError(DataError):
   """A file differs from the one that upstream published."""
 
 
@@ -69,7 +71,7 @@ def open_archive(path: pathlib.Path) -> zipfile.Path:
   """
   top = list(zipfile.Path(path).iterdir())
   if len(top) != 1 or not top[0].is_dir():
-    raise catalog.DataError(
+    raise DataError(
       f"{path}: expected one folder at the top of the archive, found "
       f"{_some(sorted(entry.name for entry in top))}. Build again to fetch it "
       "anew."
@@ -102,17 +104,17 @@ def read(
   test = _read_catalog(root, "test", listed, complete)
   both = sorted(set(train.objid) & set(test.objid))
   if both:
-    raise catalog.DataError(
+    raise DataError(
       f"{root}: objID {_some(both)} in both catalogs/train.csv and "
       "catalogs/test.csv. Keep each galaxy in one of them."
     )
-  splits: dict[str, list[dict]] = {"train": [], "validation": []}
+  examples: dict[str, list[dict]] = {"train": [], "validation": []}
   for example in _read_images(root, "train", train, listed):
-    fraction = catalog.hash_fraction(example["objid"], "validation")
+    fraction = splits.hash_fraction(example["objid"], "validation")
     split = "validation" if fraction < VALIDATION_FRACTION else "train"
-    splits[split].append(example)
-  splits["test"] = _read_images(root, "test", test, listed)
-  return splits
+    examples[split].append(example)
+  examples["test"] = _read_images(root, "test", test, listed)
+  return examples
 
 
 def _read_catalog(
@@ -155,7 +157,7 @@ def _read_images(
   present = {entry.name for entry in entries}
   absent = [objid for objid in frame.objid if f"{objid}.jpg" not in present]
   if absent:
-    raise catalog.DataError(
+    raise DataError(
       f"{folder}: expected one OBJID.jpg for each row of catalogs/{name}.csv, "
       f"found none for objID {_some(absent)}. Fetch these images, or remove "
       "the rows."
@@ -179,14 +181,14 @@ def _read_images(
 def _read_file(root: Root, path: str) -> bytes:
   """Reads a small file; the limit stops a zip bomb."""
   if not (root / path).is_file():
-    raise catalog.DataError(
+    raise DataError(
       f"{root}: expected a file {path}, found none. The folder must hold "
       "catalogs/{train,test}.csv, train/OBJID.jpg and test/OBJID.jpg."
     )
   with (root / path).open("rb") as file:
     data = file.read(images.MAX_BYTES + 1)
   if len(data) > images.MAX_BYTES:
-    raise catalog.DataError(
+    raise DataError(
       f"{root}: {path} has more than the {images.MAX_BYTES} bytes allowed. "
       "Delete it and fetch it again."
     )

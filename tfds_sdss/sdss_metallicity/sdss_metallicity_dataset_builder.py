@@ -12,13 +12,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from tfds_sdss import catalog
 from tfds_sdss import columns
 from tfds_sdss import images
 from tfds_sdss import quality
+from tfds_sdss import sample as sample_lib
 from tfds_sdss import shards
-from tfds_sdss import staged
+from tfds_sdss import splits
 from tfds_sdss import staging
+from tfds_sdss.errors import DataError
 from tfds_sdss.sdss_metallicity import demo500
 
 _log = logging.getLogger(__name__)
@@ -132,9 +133,9 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
       features[name] = tfds.features.Scalar(dtype, doc=doc)
     if config.name == "mock":
       # Here, since only this sample needs GalSim.
-      from tfds_sdss import mock
+      from tfds_sdss.mock import render
 
-      for name, description in mock.FEATURES.items():
+      for name, description in render.FEATURES.items():
         features[name] = tfds.features.Scalar(np.float32, doc=description)
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(features),
@@ -152,14 +153,14 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
   def _examples(self, dl_manager) -> dict[str, shards.InMemory]:
     """Returns the examples of a small sample in the order of storage."""
     if self.builder_config.name == "mock":
-      splits = self._simulate()
+      examples_of = self._simulate()
     else:
-      splits = _read_demo500(dl_manager)
-    _check_unique(splits)
+      examples_of = _read_demo500(dl_manager)
+    _check_unique(examples_of)
     sources = {}
-    for split, examples in splits.items():
+    for split, examples in examples_of.items():
       rows = [
-        {**example, "fold": catalog.fold_of(example["objid"])}
+        {**example, "fold": splits.fold_of(example["objid"])}
         for example in examples
       ]
       rows.sort(key=lambda row: shards.sort_key(row["objid"]))
@@ -171,38 +172,38 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     config = self.builder_config
     root = _manual_dir(dl_manager)
     if root is None:
-      raise catalog.DataError(
+      raise DataError(
         f"expected the staging folder of {config.name}, found none. Fetch it: "
         f"python -m tfds_sdss fetch --source={config.name} --out=STAGING, then "
         f"python -m tfds_sdss build sdss_metallicity/{config.name} "
         "--staging=STAGING"
       )
-    sample = staged.read(
+    sample = sample_lib.read(
       root, config.name, config.columns, config.image_size, self._max_loss
     ).first(download_config.max_examples_per_split)
     # The shards' tasks read it, and it stays for whoever wants the exact
     # values.
-    path = pathlib.Path(self.data_dir) / staged.CATALOG
+    path = pathlib.Path(self.data_dir) / sample_lib.CATALOG
     staging.write_parquet(path, sample.frame)
-    shards.write(self, staged.sources(sample, path, root), download_config)
+    shards.write(self, sample_lib.sources(sample, path, root), download_config)
     quality.write(path.parent, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:
     """Renders all mock galaxies once, for the three splits share a stream."""
-    from tfds_sdss import mock
+    from tfds_sdss.mock import render
 
-    splits: dict[str, list[dict]] = {name: [] for name in catalog.SPLIT_PARTS}
+    examples: dict[str, list[dict]] = {name: [] for name in splits.SPLIT_PARTS}
     total = self.builder_config.num_examples
     _log.info("simulating %d galaxies on all cores: about a minute", total)
     for example in tqdm.tqdm(
-      mock.generate(total, seed=0),
+      render.generate(total, seed=0),
       total=total,
       desc="Simulating galaxies",
       unit=" galaxies",
       disable=None,
     ):
-      splits[catalog.split_of(example["objid"])].append(example)
-    return splits
+      examples[splits.split_of(example["objid"])].append(example)
+    return examples
 
 
 def _manual_dir(dl_manager) -> pathlib.Path | None:
@@ -241,7 +242,7 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
     ) from error
   try:
     return demo500.read(demo500.open_archive(archive), hashes, complete=True)
-  except (zipfile.BadZipFile, zlib.error, catalog.DataError) as error:
+  except (zipfile.BadZipFile, zlib.error, DataError) as error:
     # TFDS would take the bad file from its cache for ever, and its note of the
     # bad file's digest would forbid another one.
     for path in (archive, archive.with_name(f"{archive.name}.INFO")):
@@ -261,7 +262,7 @@ def _check_unique(splits: dict[str, list[dict]]) -> None:
     for example in examples:
       objid = example["objid"]
       if objid in split_of:
-        raise catalog.DataError(
+        raise DataError(
           f"objID {objid} comes twice: in {split_of[objid]} and in {split}. "
           "Keep one of them in the catalogue."
         )

@@ -1,0 +1,1 @@
+"""Galaxies from the TFDS data set to the batches of a step."""

@@ -1,0 +1,144 @@
+"""Which galaxies train: held-out folds, smaller samples, and controls.
+
+The test split keeps its galaxies whatever is asked for here.
+"""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from galmet_jax import errors
+from galmet_jax.data import galaxies
+
+_FOLDS = 10  # that the data set deals its galaxies to
+CONTROLS = ("none", "shuffled_labels", "shuffled_pixels", "blank_images")
+
+
+def arrange(
+  splits: dict[str, galaxies.Split],
+  config: ml_collections.ConfigDict,
+  seed: int,
+) -> dict[str, galaxies.Split]:
+  """Deals the galaxies as the config says.
+
+  Args:
+    splits: train, validation and test, as the data set has them.
+    config: the `data` block: `fold` and `num_folds`, `num_train`, `control`.
+    seed: of what is drawn.
+
+  Returns:
+    The splits, by the same names.
+
+  Raises:
+    ConfigError: for a fold, a number or a control that cannot be.
+  """
+  splits = dict(splits)
+  if config.fold is not None:
+    splits |= hold_out(splits, config.fold, config.num_folds)
+  if config.num_train is not None:
+    splits["train"] = _part(splits["train"], config.num_train, seed)
+  return _control(splits, config.control, seed)
+
+
+def hold_out(
+  splits: dict[str, galaxies.Split], fold: int, num_folds: int
+) -> dict[str, galaxies.Split]:
+  """Joins training and validation and deals them again: k-fold.
+
+  The data set's ten folds keep galaxies that are close on the sky together, so
+  that no galaxy has a neighbour on the other side.
+
+  Args:
+    splits: train and validation.
+    fold: the one that becomes the validation split, from 0.
+    num_folds: how many there are: 2, 5 or 10.
+
+  Returns:
+    The new train and validation.
+
+  Raises:
+    ConfigError: unless num_folds divides the ten, and has the fold.
+  """
+  if num_folds < 2 or _FOLDS % num_folds or not 0 <= fold < num_folds:
+    raise errors.ConfigError(
+      f"data.fold is {fold} of data.num_folds={num_folds}; expected 2, 5 or 10 "
+      "folds, counted from 0."
+    )
+  pool = _join(splits["train"], splits["validation"])
+  if "fold" not in pool.columns:
+    raise errors.ConfigError(
+      "the data set has no column fold; expected version 2.0.0 or later. "
+      "Build it again: python -m tfds_sdss build"
+    )
+  held = pool.columns["fold"].astype(int) % num_folds == fold
+  return {
+    "train": take(pool, np.flatnonzero(~held)),
+    "validation": take(pool, np.flatnonzero(held)),
+  }
+
+
+def take(split: galaxies.Split, index: np.ndarray) -> galaxies.Split:
+  """Returns the galaxies at `index`, int `[n]`, of a split."""
+  return galaxies.Split(
+    split.objid[index],
+    split.images[index],
+    split.targets[index],
+    {name: values[index] for name, values in split.columns.items()},
+  )
+
+
+def _join(one: galaxies.Split, other: galaxies.Split) -> galaxies.Split:
+  joined = galaxies.Split(
+    np.concatenate([one.objid, other.objid]),
+    np.concatenate([one.images, other.images]),
+    np.concatenate([one.targets, other.targets]),
+    {
+      name: np.concatenate([values, other.columns[name]])
+      for name, values in one.columns.items()
+    },
+  )
+  return take(joined, np.argsort(joined.objid))
+
+
+def _part(train: galaxies.Split, number: int, seed: int) -> galaxies.Split:
+  if not 0 < number <= len(train):
+    raise errors.ConfigError(
+      f"data.num_train is {number}; expected 1 to {len(train)}, which is what "
+      "there is."
+    )
+  order = np.random.default_rng(seed).permutation(len(train))
+  return take(train, np.sort(order[:number]))
+
+
+def _control(
+  splits: dict[str, galaxies.Split], control: str, seed: int
+) -> dict[str, galaxies.Split]:
+  """Takes away what a network must not do without."""
+  rng = np.random.default_rng(seed)
+  if control == "shuffled_labels":
+    train = splits["train"]
+    targets = train.targets[rng.permutation(len(train))]
+    return {**splits, "train": dataclasses.replace(train, targets=targets)}
+  if control == "shuffled_pixels":
+    return {
+      name: dataclasses.replace(split, images=_shuffle(split.images, rng))
+      for name, split in splits.items()
+    }
+  if control == "blank_images":
+    return {
+      name: dataclasses.replace(split, images=np.zeros_like(split.images))
+      for name, split in splits.items()
+    }
+  if control != "none":
+    raise errors.ConfigError(
+      f"data.control is {control!r}; expected one of {CONTROLS}."
+    )
+  return splits
+
+
+def _shuffle(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Puts each image's pixels, with their colours, in another order."""
+  flat = images.reshape(len(images), -1, images.shape[-1])
+  shuffled = [image[rng.permutation(len(image))] for image in flat]
+  return np.stack(shuffled).reshape(images.shape)

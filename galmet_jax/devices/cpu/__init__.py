@@ -1,0 +1,1 @@
+"""Workarounds for XLA's CPU backend; no other backend uses them."""

@@ -1,0 +1,119 @@
+"""Where a run's numbers go: JSON lines, TensorBoard, and the progress bar.
+
+metrics.jsonl is the record: everything else (figures, the best epoch so far)
+is derived from it, and a resumed run continues it at the restored step.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+from galmet_jax.devices import processes
+
+FILE = "metrics.jsonl"
+
+
+class MetricWriter:
+  """Appends to metrics.jsonl and to TensorBoard's event files.
+
+  Of several processes only the first one's numbers go there.
+  """
+
+  def __init__(self, workdir: pathlib.Path, step: int):
+    """Opens the record at `step`, forgetting what was written after it.
+
+    Args:
+      workdir: the run's directory.
+      step: the step from which training goes on.
+    """
+    first = processes.is_first()
+    path = _cut_back(workdir, step) if first else os.devnull
+    self._file = open(path, "a")  # noqa: SIM115 (closed in close)
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=first
+    )
+
+  def write(self, step: int, values: Mapping[str, float | int]) -> None:
+    """Records named numbers of a step."""
+    row = {"step": step, **values}
+    self._file.write(json.dumps(row) + "\n")
+    for name, value in values.items():
+      self._events.add_scalar(name, value, step)
+
+  def flush(self) -> None:
+    """Hands over to the system what was written so far."""
+    self._file.flush()
+    self._events.flush()
+
+  def close(self) -> None:
+    """Closes both."""
+    self._file.close()
+    self._events.close()
+
+
+def _cut_back(workdir: pathlib.Path, step: int) -> pathlib.Path:
+  """Takes the rows after `step` out of metrics.jsonl; returns its path."""
+  path = workdir / FILE
+  kept = [row for row in read(workdir) if row["step"] <= step]
+  # A whole new file in place of the old one: a kill leaves one of the two.
+  partial = path.with_suffix(".partial")
+  partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+  os.replace(partial, path)
+  return path
+
+
+def read(workdir: pathlib.Path) -> list[dict]:
+  """Reads metrics.jsonl; a last line cut short by a kill is left out."""
+  path = workdir / FILE
+  if not path.exists():
+    return []
+  rows = []
+  for line in path.read_text().splitlines():
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return rows
+
+
+class ProgressBar:
+  """One line on the terminal: epoch, step, loss, images per second, ETA."""
+
+  def __init__(self, step: int, total: int, images_per_step: int):
+    """Starts the bar at `step` of `total`."""
+    self._images_per_step = images_per_step
+    self._bar = tqdm.tqdm(
+      total=total,
+      initial=step,
+      unit="step",
+      dynamic_ncols=True,
+      mininterval=1,
+      disable=not processes.is_first(),
+      bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}"
+      "{postfix}]",
+    )
+
+  def update(self, epoch: int, losses: list[float]) -> None:
+    """Moves on by as many steps as there are losses."""
+    self._bar.set_description(f"epoch {epoch}", refresh=False)
+    self._bar.update(len(losses))
+    rate = self._bar.format_dict["rate"] or 0.0
+    self._bar.set_postfix_str(
+      f"loss {np.mean(losses):.4f}, {rate * self._images_per_step:.1f} images/s"
+    )
+
+  def say(self, text: str) -> None:
+    """Prints a line above the bar."""
+    self._bar.write(text)
+
+  def __enter__(self) -> "ProgressBar":
+    return self
+
+  def __exit__(self, *error) -> None:
+    """Leaves the bar as it stands."""
+    self._bar.close()

@@ -1,0 +1,1 @@
+"""Networks: one ResNet from parts, its layers, pretrained weights."""

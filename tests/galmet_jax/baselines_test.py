@@ -1,0 +1,295 @@
+"""Baselines on galaxies whose colours are made to tell their labels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn import ensemble
+
+from galmet_jax import baselines
+from galmet_jax.data import galaxies
+
+SIZE = 32
+# In units of the half image; the rings of a disc are whole.
+DISC = 0.4
+RINGS_IN_DISC = 5
+
+
+def radius():
+  offset = (np.arange(SIZE) + 0.5) / (SIZE / 2) - 1
+  return np.sqrt(offset[:, None] ** 2 + offset[None] ** 2)
+
+
+def painted(disc, outskirts):
+  """Paints one image: a disc of one colour and another around it."""
+  inside = (radius() < DISC)[..., None]
+  return np.where(inside, np.uint8(disc), np.uint8(outskirts))
+
+
+def split_of(images, targets, columns=None):
+  images = np.asarray(images, np.uint8)
+  targets = np.asarray(targets, np.float32).reshape(len(images), -1)
+  objid = np.arange(len(images), dtype=np.int64)
+  return galaxies.Split(objid, images, targets, columns or {})
+
+
+def coloured(n, seed):
+  """Makes galaxies whose disc is the redder the higher the label."""
+  rng = np.random.default_rng(seed)
+  label = rng.normal(8.9, 0.2, n)
+  red = np.clip(120 + 200 * (label - 8.9) + rng.normal(0, 5, n), 0, 255)
+  images = [painted((r, 100, 80), (20, 20, 20)) for r in red]
+  return split_of(images, label)
+
+
+def measured(n, seed, targets=1):
+  """Makes galaxies whose magnitudes tell the label; images are noise."""
+  rng = np.random.default_rng(seed)
+  label = rng.normal(8.9, 0.2, n)
+  r = rng.uniform(15, 17.7, n)
+  columns = {
+    "modelMag_g": r + 0.5 + label - 8.9 + rng.normal(0, 0.02, n),
+    "modelMag_r": r,
+    "modelMag_i": r - 0.3,
+    "z": rng.uniform(0.02, 0.2, n),
+  }
+  columns = {name: np.float32(values) for name, values in columns.items()}
+  images = rng.integers(0, 256, (n, SIZE, SIZE, 3))
+  stacked = np.stack([label * (i + 1) for i in range(targets)], axis=1)
+  return split_of(images, stacked, columns)
+
+
+def colours(split):
+  g, r, i = (split.columns[f"modelMag_{band}"] for band in "gri")
+  return np.stack([g, r, i, g - r, r - i], axis=1)
+
+
+def with_columns(split, **columns):
+  return dataclasses.replace(split, columns={**split.columns, **columns})
+
+
+def take(split, index):
+  columns = {name: values[index] for name, values in split.columns.items()}
+  return galaxies.Split(
+    split.objid[index], split.images[index], split.targets[index], columns
+  )
+
+
+def rmse(predicted, split):
+  return np.sqrt(np.mean((predicted - split.targets) ** 2, axis=0))
+
+
+def test_mean_is_that_of_training():
+  train = split_of(np.zeros((3, 4, 4, 3)), [[8, 9], [9, 10], [9.4, 12]])
+  split = split_of(np.zeros((2, 4, 4, 3)), [[1, 1], [1, 1]])
+  found = baselines.predict_mean(train, split)
+  np.testing.assert_allclose(found, [[8.8, 31 / 3]] * 2, rtol=1e-6)
+
+
+def test_mean_leaves_missing_labels_out():
+  train = split_of(np.zeros((3, 4, 4, 3)), [[8, np.nan], [9, 10], [9.4, 12]])
+  found = baselines.predict_mean(train, train)
+  np.testing.assert_allclose(found, [[8.8, 11]] * 3, rtol=1e-6)
+
+
+def test_ring_colours_of_a_painted_disc():
+  images = [painted((90, 60, 30), (10, 40, 80)), painted((9, 9, 9), (0, 0, 0))]
+  found = baselines.ring_colours(split_of(images, [0, 0]))
+  rings = found.shape[1] // 3
+  first, second = found.reshape(2, 3, rings)
+  inside = np.arange(rings) < RINGS_IN_DISC
+  # Brightness (and one count, against empty rings), R - G and G - B.
+  np.testing.assert_allclose(first[0], np.where(inside, 181, 131), rtol=1e-5)
+  np.testing.assert_allclose(
+    first[1], np.where(inside, 30 / 181, -30 / 131), rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    first[2], np.where(inside, 30 / 181, -40 / 131), rtol=1e-4
+  )
+  np.testing.assert_allclose(second[0], np.where(inside, 28, 1), rtol=1e-5)
+  np.testing.assert_allclose(second[1:], 0, atol=1e-7)
+
+
+def test_ring_colours_leave_out_the_corners_alone():
+  images = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3))
+  before = baselines.ring_colours(split_of(images, [0]))
+  images[:, radius() >= 1] = 255
+  np.testing.assert_array_equal(
+    baselines.ring_colours(split_of(images, [0])), before
+  )
+  images[0, 1, SIZE // 2] += 1
+  after = baselines.ring_colours(split_of(images, [0]))
+  # The outermost ring's brightness and colours.
+  assert np.sum(after != before) == 3
+
+
+def test_forest_on_ring_colours_beats_the_mean():
+  train, test = coloured(80, 0), coloured(40, 1)
+  found = baselines.predict_random_forest(train, test, seed=0)
+  assert found.shape == (40, 1)
+  floor = rmse(baselines.predict_mean(train, test), test)
+  assert rmse(found, test) < 0.4 * floor
+
+
+def test_forest_on_magnitudes_beats_the_mean_and_sees_no_image():
+  train, test = measured(300, 0), measured(60, 1)
+  found = baselines.predict_random_forest(train, test, seed=0)
+  floor = rmse(baselines.predict_mean(train, test), test)
+  assert rmse(found, test) < 0.5 * floor
+  black = [
+    dataclasses.replace(split, images=np.zeros_like(split.images))
+    for split in (train, test)
+  ]
+  again = baselines.predict_random_forest(*black, seed=0)
+  np.testing.assert_array_equal(again, found)
+
+
+def test_one_magnitude_short_it_looks_at_the_images():
+  train, test = (
+    dataclasses.replace(
+      split,
+      columns={
+        "modelMag_g": split.targets[:, 0],
+        "modelMag_r": np.zeros(len(split), np.float32),
+      },
+    )
+    for split in (coloured(60, 0), coloured(20, 1))
+  )
+  found = baselines.predict_random_forest(train, test, seed=0)
+  train, test = (
+    dataclasses.replace(split, columns={}) for split in (train, test)
+  )
+  np.testing.assert_array_equal(
+    found, baselines.predict_random_forest(train, test, seed=0)
+  )
+
+
+@pytest.mark.parametrize("sample", [coloured, measured])
+def test_forest_is_the_published_one(sample):
+  train, test = sample(60, 0), sample(20, 1)
+  features = baselines.ring_colours
+  settings = {"n_estimators": 400, "min_samples_leaf": 2, "max_features": 1 / 3}
+  if sample is measured:
+    features = colours
+    settings = {"n_estimators": 40, "min_samples_leaf": 8}
+  forest = ensemble.RandomForestRegressor(**settings, random_state=3, n_jobs=1)
+  forest.fit(features(train), train.targets[:, 0])
+  np.testing.assert_array_equal(
+    baselines.predict_random_forest(train, test, seed=3)[:, 0],
+    forest.predict(features(test)),
+  )
+
+
+def test_forest_is_a_function_of_the_seed():
+  train, test = measured(100, 0), measured(20, 1)
+  one, two, other = (
+    baselines.predict_random_forest(train, test, seed) for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(one, two)
+  assert (one != other).any()
+
+
+def test_forest_of_two_targets():
+  train, test = measured(200, 0, targets=2), measured(50, 1, targets=2)
+  found = baselines.predict_random_forest(train, test, seed=0)
+  assert found.shape == (50, 2)
+  floor = rmse(baselines.predict_mean(train, test), test)
+  assert (rmse(found, test) < 0.6 * floor).all()
+
+
+TREES = [baselines.predict_random_forest, baselines.predict_gradient_boosting]
+
+
+@pytest.mark.parametrize("predict", TREES)
+def test_a_target_is_learnt_where_it_is_known_and_alone(predict):
+  train, test = measured(120, 0, targets=2), measured(30, 1, targets=2)
+  train.targets[::3, 1] = np.nan
+  test.targets[0, 1] = np.nan
+  found = predict(train, test, seed=0)
+  assert found.shape == (30, 2)
+  known = np.arange(120) % 3 != 0
+  for column, part in ((0, train), (1, take(train, known))):
+    alone = dataclasses.replace(part, targets=part.targets[:, [column]])
+    expected = predict(
+      alone, dataclasses.replace(test, targets=test.targets[:, [column]]), 0
+    )
+    np.testing.assert_array_equal(found[:, [column]], expected)
+
+
+@pytest.mark.parametrize("sample", [coloured, measured])
+def test_boosting_beats_the_mean(sample):
+  train, test = sample(200, 0), sample(60, 1)
+  found = baselines.predict_gradient_boosting(train, test, seed=0)
+  assert found.shape == (60, 1)
+  floor = rmse(baselines.predict_mean(train, test), test)
+  assert rmse(found, test) < 0.5 * floor
+
+
+def test_boosting_is_the_same_for_any_seed_or_order():
+  train, test = measured(200, 0), measured(30, 1)
+  found = baselines.predict_gradient_boosting(train, test, seed=0)
+  np.testing.assert_array_equal(
+    baselines.predict_gradient_boosting(train, test, seed=1), found
+  )
+  order = np.random.default_rng(0).permutation(200)
+  np.testing.assert_allclose(
+    baselines.predict_gradient_boosting(take(train, order), test, 0),
+    found,
+    rtol=1e-6,
+  )
+
+
+def test_boosting_takes_a_hundred_steps():
+  step = np.float32(np.arange(100) < 50)
+  magnitudes = dict.fromkeys((f"modelMag_{band}" for band in "gri"), step)
+  split = split_of(np.zeros((100, 1, 1, 3)), step, magnitudes)
+  found = baselines.predict_gradient_boosting(split, split, seed=0)
+  # From the mean, each of 100 trees takes a twentieth of what is left.
+  np.testing.assert_allclose(
+    np.unique(found.round(6)), [0.5 * 0.95**100, 1 - 0.5 * 0.95**100], atol=2e-6
+  )
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_small_images_have_fewer_rings(size):
+  image = np.full((30, size, size, 3), 7, np.uint8)
+  split = split_of(image, np.arange(30))
+  found = baselines.ring_colours(split)
+  np.testing.assert_allclose(found[:, : found.shape[1] // 3], 22, rtol=1e-5)
+  for predict in TREES:
+    np.testing.assert_allclose(predict(split, split, 0).std(), 0, atol=1e-9)
+
+
+def test_all_baselines_in_the_order_of_tables():
+  train, test = measured(60, 0, targets=2), measured(20, 1, targets=2)
+  names = ["training_mean", "random_forest", "gradient_boosting"]
+  targets = ("oh_p50", "sfr_tot_p50")
+  found = baselines.predict_all(train, test, targets, seed=2)
+  assert list(found) == names
+  for name, expected in (
+    ("training_mean", baselines.predict_mean(train, test)),
+    ("random_forest", baselines.predict_random_forest(train, test, 2)),
+    ("gradient_boosting", baselines.predict_gradient_boosting(train, test, 2)),
+  ):
+    np.testing.assert_array_equal(found[name], expected)
+  train, test = (
+    with_columns(split, lgm_tot_p50=split.columns["modelMag_r"])
+    for split in (train, test)
+  )
+  found = baselines.predict_all(train, test, targets, seed=2)
+  assert list(found) == [*names, "mass_metallicity"]
+  np.testing.assert_array_equal(
+    found["mass_metallicity"],
+    baselines.predict_mass_metallicity(train, test, targets),
+  )
+  assert list(baselines.predict_all(train, test, ("z", "d4000"), 2)) == names
+  unknown = with_columns(train, lgm_tot_p50=np.full(60, np.nan, np.float32))
+  assert list(baselines.predict_all(unknown, test, targets, 2)) == names
+
+
+@pytest.mark.parametrize("size", [96, 128])
+def test_every_ring_of_a_real_size_has_pixels(size):
+  image = np.full((1, size, size, 3), 7, np.uint8)
+  found = baselines.ring_colours(split_of(image, [0]))
+  total = found[0, : found.shape[1] // 3]
+  np.testing.assert_array_equal(total, 22)

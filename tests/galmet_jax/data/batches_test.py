@@ -1,0 +1,94 @@
+"""In which order the examples come."""
+
+import numpy as np
+import pytest
+
+from galmet_jax.data import batches
+from tfds_sdss.errors import DataError
+
+
+def epoch_of(seed, epoch, num_examples=23, batch_size=5):
+  steps = num_examples // batch_size
+  return [
+    batches.batch_indices(seed, epoch * steps + i, num_examples, batch_size)
+    for i in range(steps)
+  ]
+
+
+def test_an_epoch_shows_no_example_twice():
+  for epoch in range(3):
+    batches = epoch_of(0, epoch)
+    assert all(b.shape == (5,) and b.dtype == np.int32 for b in batches)
+    seen = np.concatenate(batches)
+    # The remainder of three is dropped.
+    assert len(seen) == len(set(seen.tolist())) == 20
+    assert seen.min() >= 0
+    assert seen.max() < 23
+
+
+def test_whole_epoch_is_a_permutation():
+  seen = np.concatenate(epoch_of(0, 0, num_examples=20))
+  np.testing.assert_array_equal(np.sort(seen), np.arange(20))
+  assert (seen != np.arange(20)).any()
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+  orders = {
+    tuple(np.concatenate(epoch_of(seed, epoch)).tolist())
+    for _ in range(2)
+    for seed in (0, 1)
+    for epoch in range(4)
+  }
+  assert len(orders) == 8
+
+
+def test_dropped_remainder_differs_between_epochs():
+  dropped = {
+    frozenset(range(23)) - {*np.concatenate(epoch_of(0, epoch)).tolist()}
+    for epoch in range(5)
+  }
+  assert len(dropped) > 1
+  assert all(len(rest) == 3 for rest in dropped)
+
+
+def test_steps_per_epoch():
+  assert batches.steps_per_epoch(23, 5) == 4
+  assert batches.steps_per_epoch(5, 5) == 1
+  with pytest.raises(
+    DataError,
+    match=r"has 4 examples; .*train.batch_size=5. Lower --config",
+  ):
+    batches.steps_per_epoch(4, 5)
+
+
+@pytest.mark.parametrize("num_examples", [1, 4, 7, 8])
+def test_evaluation_batches_have_each_example_once(num_examples):
+  order = batches.evaluation_batches(num_examples, 4)
+  assert len(order) == -(-num_examples // 4)
+  assert all(indices.shape == (4,) for indices, _ in order)
+  counted = np.concatenate([indices[:count] for indices, count in order])
+  np.testing.assert_array_equal(counted, np.arange(num_examples))
+  assert max(indices.max() for indices, _ in order) < num_examples
+
+
+def test_order_is_made_once_an_epoch(monkeypatch):
+  made = []
+  rng = np.random.default_rng
+
+  def count(seed):
+    made.append(seed)
+    return rng(seed)
+
+  monkeypatch.setattr(np.random, "default_rng", count)
+  batches = []
+  for step in (*range(8), 4):
+    batch = batches.batch_indices(7_654_321, step, 21, 5)
+    batches.append(batch.copy())
+    batch[:] = 0  # its owner's, who may write to it
+  np.testing.assert_array_equal(batches.pop(), batches[4])
+  assert made == [(7_654_321, 0), (7_654_321, 1)]
+  for epoch in range(2):
+    order = rng((7_654_321, epoch)).permutation(21)[:20]
+    np.testing.assert_array_equal(
+      np.concatenate(batches[4 * epoch : 4 * epoch + 4]), order
+    )

@@ -1,0 +1,163 @@
+"""Starts two processes over loopback; as a program, what one of them checks."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[3]
+TIMEOUT = 240
+
+
+def start(*command):
+  """Starts two Python programs that know of each other, two devices each."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  return [
+    subprocess.Popen(
+      [
+        *(sys.executable, *command),
+        f"--coordinator=127.0.0.1:{port}",
+        "--num_processes=2",
+        f"--process_id={process}",
+      ],
+      cwd=ROOT,
+      env={
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(ROOT),
+        # The second start finds all programs of the first.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for process in range(2)
+  ]
+
+
+def finish(children):
+  """Waits for both; returns their exit statuses, stdouts and stderrs."""
+  try:
+    outputs = [child.communicate(timeout=TIMEOUT) for child in children]
+  finally:
+    kill(children)
+  return [
+    (child.returncode, *output)
+    for child, output in zip(children, outputs, strict=True)
+  ]
+
+
+def kill(children):
+  for child in children:
+    child.kill()
+  for child in children:
+    child.communicate()
+
+
+def check_places(mesh):
+  values = np.arange(24, dtype=np.float32).reshape(8, 3)
+  first = 4 * jax.process_index()
+  assert sharding.local_rows(8, mesh) == slice(first, first + 4)
+  for dealt in (
+    sharding.deal(values, mesh),
+    sharding.deal_local(values[first : first + 4], 8, mesh),
+  ):
+    assert dealt.shape == (8, 3)
+    assert len(dealt.addressable_shards) == 2
+    for i, shard in enumerate(dealt.addressable_shards):
+      rows = slice(first + 2 * i, first + 2 * i + 2)
+      np.testing.assert_array_equal(shard.data, values[rows])
+  everywhere = sharding.replicate({"x": values, "n": np.int32(3)}, mesh)
+  np.testing.assert_array_equal(jax.device_get(everywhere["x"]), values)
+  assert int(everywhere["n"]) == 3
+
+
+def check_agreement():
+  index = jax.process_index()
+  assert processes.agreed(index + 7) == 7
+  order = []
+  processes.on_first(lambda: order.append("first"))
+  assert order == ["first"][index:]
+  assert processes.first_then_others(lambda: index) == index
+  with pytest.raises(ZeroDivisionError if index == 0 else errors.ConfigError):
+    processes.on_first(lambda: 1 // 0)
+  processes.check_alike("this", b"the same")
+  with pytest.raises(
+    errors.ConfigError, match=r"that: expected the same in all 2.* another in 1"
+  ):
+    processes.check_alike("that", bytes([index]))
+  tree = {"a": np.array([-0.0, np.nan, 1e-45], np.float32), "b": np.int32(-5)}
+  like = jax.tree.map(np.zeros_like, tree)
+  found = processes.of_first(tree if index == 0 else None, like)
+  for name, leaf in tree.items():
+    assert found[name].dtype == leaf.dtype
+    assert found[name].tobytes() == leaf.tobytes()
+
+
+def check_checkpoints(folder, mesh):
+  """Process 1 has a disk of its own, and nothing on it."""
+  folder = folder / str(jax.process_index())
+
+  def state(step):
+    return sharding.replicate(
+      train_state.TrainState(
+        step=np.int32(step),
+        params=np.arange(5000, dtype=np.float32) * step,
+        batch_stats=np.full(3, -0.0, np.float32),
+        opt_state=(),
+      ),
+      mesh,
+    )
+
+  def abstract(step):
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      state(step),
+    )
+
+  def restored():
+    return checkpoints.Checkpoints(folder, keep=3).restore(abstract)
+
+  assert restored() is None
+  store = checkpoints.Checkpoints(folder, keep=3)
+  for step in (1, 2, 3):
+    store.save(state(step))
+  store.forget_after(2)
+  for path in (folder / "2" / "state").glob("**/d/*"):
+    path.write_bytes(path.read_bytes()[:50])
+  found = restored()
+  assert checkpoints.digests(found) == checkpoints.digests(state(1))
+  assert found.params.sharding == sharding.replicated(mesh)
+  names = {path.name for path in folder.glob("*")}
+  assert names == ({"1", "2.corrupt"} if processes.is_first() else set())
+
+
+if __name__ == "__main__":
+  from absl import flags
+  import jax
+  import numpy as np
+  import pytest
+
+  from galmet_jax import checkpoints
+  from galmet_jax import errors
+  from galmet_jax import train_state
+  from galmet_jax.devices import processes
+  from galmet_jax.devices import sharding
+
+  flags.DEFINE_string("coordinator", None, "")
+  flags.DEFINE_integer("num_processes", None, "")
+  flags.DEFINE_integer("process_id", None, "")
+  given = flags.FLAGS
+  folder = pathlib.Path(given(sys.argv)[1])
+  processes.join(
+    False, given.coordinator, given.num_processes, given.process_id
+  )
+  with processes.together():
+    check_agreement()
+    check_places(sharding.make_mesh())
+    check_checkpoints(folder, sharding.make_mesh())
+    print("checked")

@@ -1,0 +1,48 @@
+"""The network that a config describes."""
+
+import jax.numpy as jnp
+import pytest
+
+from configs import resnet34
+from galmet_jax import errors
+from galmet_jax.models import network
+from galmet_jax.models import resnet
+
+
+def test_config_describes_the_network():
+  config = resnet34.get_config().model
+  model = network.from_config(config, 3)
+  assert model == resnet.ResNet(
+    stage_sizes=(3, 4, 6, 3),
+    block=resnet.BasicBlock,
+    width=64,
+    head_width=512,
+    dropout_rates=(0.25, 0.5),
+    num_targets=3,
+    dtype=jnp.dtype("bfloat16"),
+  )
+  config.block = "bottleneck"
+  assert network.from_config(config, 1).block is resnet.BottleneckBlock
+
+
+def test_statistics_of_each_device():
+  config = resnet34.get_config().model
+  assert network.from_config(config, 1, shards=4).sync_batch_norm
+  config.batch_norm = "per_device"
+  model = network.from_config(config, 1, shards=4)
+  assert (model.shards, model.sync_batch_norm) == (4, False)
+
+
+@pytest.mark.parametrize(
+  ("field", "message"),
+  [
+    ("network", "'other'; expected resnet or xresnet"),
+    ("block", "'other'; expected one of"),
+    ("batch_norm", "'other'; expected global or per_device"),
+  ],
+)
+def test_unknown_parts_are_named(field, message):
+  config = resnet34.get_config().model
+  config[field] = "other"
+  with pytest.raises(errors.ConfigError, match=message):
+    network.from_config(config, 1)

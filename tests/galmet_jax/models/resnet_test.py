@@ -1,0 +1,287 @@
+"""What the network computes: against numpy, frozen, in training."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import resnet34
+from galmet_jax import optimizers
+from galmet_jax import train_state
+from galmet_jax.models import layers
+from galmet_jax.models import network
+from galmet_jax.models import resnet
+from tests.galmet_jax.models import small_networks
+
+NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def small_network():
+  """A tiny network without dropout and a batch: (model, variables, x)."""
+  model = small_networks.tiny(dropout_rates=(0.0, 0.0))
+  return model, small_networks.drawn(model), small_networks.images(4, 32, 32)
+
+
+@pytest.mark.parametrize(("block", "size"), [("basic", 45), ("bottleneck", 32)])
+def test_forward_pass_is_that_of_numpy(block, size):
+  model = small_networks.tiny(
+    stage_sizes=(1, 2), block=resnet.BLOCKS[block], num_targets=2
+  )
+  x = small_networks.images(3, size, size)
+  variables = small_networks.drawn(model)
+  found = small_networks.run(model, variables, x, train=False)
+  with jax.numpy_rank_promotion("allow"):
+    expected = small_networks.NumpyResNet(variables)(x)
+  assert np.std(expected) > 0.1
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def modules_of(captured):
+  outputs = captured["intermediates"]
+  return {name: outputs[name]["__call__"][0] for name in outputs}
+
+
+def capture(module, method):
+  return method == "__call__" and module.name in resnet.MODULES
+
+
+def test_frozen_modules_stay_in_evaluation_mode(small_network):
+  model, variables, x = small_network
+  frozen = ("stem", "stage1")
+  _, plain = small_networks.run(
+    model,
+    variables,
+    x,
+    train=False,
+    capture_intermediates=capture,
+    mutable=["intermediates"],
+  )
+  _, updates = small_networks.run(
+    model,
+    variables,
+    x,
+    train=True,
+    frozen=frozen,
+    capture_intermediates=capture,
+    mutable=["intermediates", "batch_stats"],
+  )
+  before, after = modules_of(plain), modules_of(updates)
+  for name in ("stem", "stage1", "stage2", "head"):
+    pairs = list(
+      zip(
+        jax.tree.leaves(variables["batch_stats"][name]),
+        jax.tree.leaves(updates["batch_stats"][name]),
+        strict=True,
+      )
+    )
+    if name in frozen:
+      assert all((old == new).all() for old, new in pairs)
+      np.testing.assert_allclose(after[name], before[name], rtol=1e-6)
+    else:
+      assert all((old != new).all() for old, new in pairs)
+      assert np.abs(after[name] - before[name]).max() > 0.1
+
+
+def test_frozen_head_keeps_its_statistics(small_network):
+  model, variables, x = small_network
+  _, updates = small_networks.run(
+    model,
+    variables,
+    x,
+    train=True,
+    frozen=("head",),
+    mutable=["batch_stats"],
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    variables["batch_stats"]["head"],
+    updates["batch_stats"]["head"],
+  )
+
+
+def test_running_statistics_move_by_a_tenth(small_network):
+  model, variables, x = small_network
+  _, updates = small_networks.run(
+    model,
+    variables,
+    x,
+    train=True,
+    capture_intermediates=lambda module, _: module.name == "dense1",
+    mutable=["intermediates", "batch_stats"],
+  )
+  kernel = variables["params"]["stem"]["conv"]["kernel"]
+  maps = small_networks.NumpyResNet.convolve(
+    np.asarray(x, np.float64), kernel, 2
+  )
+  dense = updates["intermediates"]["head"]["dense1"]["__call__"][0]
+  # Four values a channel: their unbiased variance would be a third larger.
+  vectors = np.maximum(np.asarray(dense, np.float64), 0)
+  for path, values in ((("stem", "bn"), maps), (("head", "bn2"), vectors)):
+    old, new = (
+      tree["batch_stats"][path[0]][path[1]] for tree in (variables, updates)
+    )
+    batch = values.reshape(-1, values.shape[-1])
+    for name, moment in (
+      ("mean", batch.mean(0)),
+      ("var", batch.var(0, ddof=0)),
+    ):
+      expected = 0.9 * np.asarray(old[name]) + 0.1 * moment
+      np.testing.assert_allclose(new[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
+  x = small_networks.images(4, 32, 32)
+  dropping, keeping = (
+    small_networks.tiny(),
+    small_networks.tiny(dropout_rates=(0.0, 0.0)),
+  )
+  variables = small_networks.drawn(dropping)
+  np.testing.assert_array_equal(
+    small_networks.run(dropping, variables, x, train=False),
+    small_networks.run(keeping, variables, x, train=False),
+  )
+
+  @jax.jit
+  def train(key):
+    return dropping.apply(
+      variables,
+      x,
+      train=True,
+      frozen=("stem", "stage1", "stage2"),
+      rngs={"dropout": key},
+      mutable=["batch_stats"],
+    )[0]
+
+  one, two, again = (
+    train(jax.random.key(seed, impl="rbg")) for seed in (0, 1, 0)
+  )
+  assert np.abs(one - two).min() > 1e-3
+  np.testing.assert_array_equal(one, again)
+
+
+def test_dropout_rates():
+  head = resnet.Head(1, 256, (0.25, 0.5), NORM, jnp.float32)
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 2, 2, 128)))
+  variables = head.init(jax.random.key(0), x, train=False)
+  _, captured = head.apply(
+    variables,
+    x,
+    train=True,
+    rngs={"dropout": jax.random.key(1, impl="rbg")},
+    capture_intermediates=True,
+    mutable=["intermediates", "batch_stats"],
+  )
+  outputs = captured["intermediates"]
+  for i, rate in enumerate((0.25, 0.5)):
+    found = np.asarray(outputs[f"Dropout_{i}"]["__call__"][0])
+    dropped = found == 0
+    assert dropped.mean() == pytest.approx(rate, abs=0.02)
+    if i == 0:
+      before = np.asarray(outputs["bn1"]["__call__"][0])
+      np.testing.assert_allclose(
+        found[~dropped], before[~dropped] / (1 - rate), rtol=1e-6
+      )
+
+
+def test_concat_pool_is_the_maximum_then_the_mean():
+  x = np.random.default_rng(0).normal(size=(5, 3, 3, 4)).astype(np.float32)
+  head = resnet.Head(1, 8, (0.0, 0.0), NORM, jnp.float32)
+  variables = head.init(jax.random.key(0), x, train=False)
+  _, captured = head.apply(
+    variables,
+    x,
+    train=False,
+    capture_intermediates=lambda module, _: module.name == "bn1",
+    mutable=["intermediates"],
+  )
+  found = captured["intermediates"]["bn1"]["__call__"][0]
+  expected = np.concatenate([x.max((1, 2)), x.mean((1, 2))], 1)
+  np.testing.assert_allclose(
+    found, expected / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_bfloat16_computes_coarsely_and_keeps_float32(small_network):
+  model, variables, x = small_network
+  coarse = model.clone(dtype=jnp.bfloat16)
+  fresh = jax.tree.leaves(small_networks.abstract_variables(coarse))
+  assert {leaf.dtype.name for leaf in fresh} == {"float32"}
+  expected = small_networks.run(model, variables, x, train=False)
+  found, captured = small_networks.run(
+    coarse,
+    variables,
+    x,
+    train=False,
+    capture_intermediates=capture,
+    mutable=["intermediates"],
+  )
+  outputs = modules_of(captured)
+  assert outputs["stem"].dtype == outputs["stage2"].dtype == jnp.bfloat16
+  assert found.dtype == jnp.float32
+  assert 0 < np.abs(found - expected).max() < 0.05 * np.std(expected)
+  _, updates = jax.eval_shape(
+    functools.partial(coarse.apply, train=True, mutable=["batch_stats"]),
+    variables,
+    x,
+  )
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {"float32"}
+
+
+def test_initial_weights_are_kaiming_normal():
+  def init(module, shape):
+    x = jnp.zeros(shape)
+    return jax.jit(functools.partial(module.init, train=False))(
+      jax.random.key(0), x
+    )["params"]
+
+  def check(kernel, std):
+    z = np.asarray(kernel).ravel() / std
+    assert np.std(z) == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
+    assert np.mean(z) == pytest.approx(0, abs=4 / np.sqrt(z.size))
+    # Whole normals, not cut at two standard deviations as Flax's default.
+    assert np.mean(np.abs(z) > 2.5) == pytest.approx(0.0124, abs=0.005)
+
+  stem = init(resnet.Stem(64, NORM), (1, 32, 32, 3))
+  # Fan-out: output channels times the kernel's area.
+  check(stem["conv"]["kernel"], np.sqrt(2 / (64 * 49)))
+  assert (stem["bn"]["scale"] == 1).all()
+  head = init(
+    resnet.Head(20, 256, (0.25, 0.5), NORM, jnp.float32), (1, 2, 2, 64)
+  )
+  # Fan-in: 64 maxima and 64 means.
+  check(head["dense1"]["kernel"], np.sqrt(2 / 128))
+  check(head["dense2"]["kernel"], np.sqrt(2 / 256))
+  for name in ("dense1", "dense2"):
+    assert not head[name]["bias"].any()
+
+
+def test_first_predictions_are_the_label_means():
+  # Without stages, whose weights take long to draw.
+  config = resnet34.get_config()
+  config.model.stage_sizes = ()
+  config.model.width = 8
+  config.model.head_width = 16
+  config.model.dtype = "float32"
+  config.model.start_at_mean = True
+  config.data.targets = ("oh_p50", "lgm_tot_p50")
+  config.data.crop = 32
+  config.optim.groups = {"early": ("stem",), "head": ("head",)}
+  config.optim.phases = ("only",)
+  config.optim.only = {
+    "schedule": "constant",
+    "epochs": 1,
+    "frozen": (),
+    "rates": {"early": 0.1, "head": 0.1},
+  }
+  model = network.from_config(config.model, 2)
+  phase = optimizers.make_phases(config.optim, 3)[0]
+  means = np.float32([8.9065, 10.056])
+  state = train_state.create(model, config, phase, means)
+  found = small_networks.run(
+    model, state.variables, small_networks.images(4, 32, 32), train=False
+  )
+  np.testing.assert_array_equal(found, np.tile(means, (4, 1)))
+  assert int(state.step) == 0

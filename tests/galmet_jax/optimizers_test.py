@@ -1,0 +1,230 @@
+"""Layer groups, and the update rules against numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import resnet34
+from galmet_jax import optimizers
+from galmet_jax import train_state
+from galmet_jax.models import resnet
+
+SHAPES = {
+  "stem": {"conv": {"kernel": (3, 2)}},
+  "stage1": {"bn": {"scale": (2,), "bias": (2,)}},
+  "stage2": {"kernel": (4,)},
+  "head": {"dense": {"kernel": (2, 3), "bias": (3,)}},
+}
+GROUPS = {"early": ("stem", "stage1"), "late": ("stage2",), "head": ("head",)}
+
+
+def draw(rng):
+  return jax.tree.map(
+    lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+    SHAPES,
+    is_leaf=lambda x: isinstance(x, tuple),
+  )
+
+
+def config_of(optimizer, weight_decay):
+  config = resnet34.get_config().optim
+  config.optimizer = optimizer
+  config.weight_decay = weight_decay
+  config.groups = GROUPS
+  return config
+
+
+# Rates that change from step to step.
+RATES = {
+  "early": lambda step: 0.01 * (1 + step),
+  "late": lambda step: 0.1 / (1 + step),
+  "head": lambda step: 0.5 + 0.25 * step,
+}
+
+
+def phase_of(frozen=(), momentum=0.9):
+  rates = {group: RATES[group] for group in GROUPS if group not in frozen}
+  return optimizers.Phase("p", 0, 9, frozen, rates, momentum)
+
+
+def updated(config, gradients, params, momentum=0.9):
+  """Takes the gradients' steps with the optimiser; returns the parameters."""
+  tx = optimizers.make_optimizer(config, phase_of(momentum=momentum))
+  state = tx.init(params)
+  update = jax.jit(tx.update)
+  for gradient in gradients:
+    updates, state = update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def compare(found, gradients, params, rule):
+  """Checks every leaf against `rule` (leaf, gradients, rate) in float64."""
+  for group, modules in GROUPS.items():
+    for module in modules:
+      leaves = [
+        [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+        for tree in (
+          params[module],
+          found[module],
+          *(gradient[module] for gradient in gradients),
+        )
+      ]
+      for start, end, *steps in zip(*leaves, strict=True):
+        expected = rule(start, steps, RATES[group])
+        np.testing.assert_allclose(end, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.fixture
+def sample():
+  rng = np.random.default_rng(0)
+  return draw(rng), [draw(rng) for _ in range(3)]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_sgd_is_torchs(sample, decay):
+  params, gradients = sample
+
+  def torch_sgd(p, steps, rate):
+    velocity = 0
+    for t, gradient in enumerate(steps):
+      velocity = 0.9 * velocity + (gradient + decay * p)
+      p = p - rate(t) * velocity
+    return p
+
+  found = updated(config_of("sgd", decay), gradients, params)
+  compare(found, gradients, params, torch_sgd)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adamw(sample, decay):
+  params, gradients = sample
+
+  def adamw(p, steps, rate):
+    mean, square = 0, 0
+    for t, gradient in enumerate(steps):
+      mean = 0.9 * mean + 0.1 * gradient
+      square = 0.999 * square + 0.001 * gradient**2
+      unbiased = mean / (1 - 0.9 ** (t + 1))
+      scale = np.sqrt(square / (1 - 0.999 ** (t + 1))) + 1e-8
+      p = p - rate(t) * (unbiased / scale + decay * p)
+    return p
+
+  found = updated(config_of("adamw", decay), gradients, params)
+  compare(found, gradients, params, adamw)
+
+
+def falling(step):
+  return 0.95 - 0.1 * step / 3
+
+
+@pytest.mark.parametrize("momentum", [lambda step: 0.95, falling])
+def test_sgd_with_a_schedule_of_its_momentum(sample, momentum):
+  params, gradients = sample
+
+  def torch_sgd(p, steps, rate):
+    velocity = 0
+    for t, gradient in enumerate(steps):
+      velocity = momentum(t) * velocity + (gradient + 0.1 * p)
+      p = p - rate(t) * velocity
+    return p
+
+  found = updated(config_of("sgd", 0.1), gradients, params, momentum)
+  compare(found, gradients, params, torch_sgd)
+
+
+@pytest.mark.parametrize("momentum", [lambda step: 0.95, falling])
+def test_ranger_is_radam_with_lookahead(momentum):
+  rng = np.random.default_rng(1)
+  params, gradients = draw(rng), [draw(rng) for _ in range(15)]
+  rectified = []
+
+  def ranger(p, steps, rate):
+    mean, square, slow = 0, 0, p
+    longest = 2 / (1 - 0.99) - 1
+    for t, gradient in enumerate(steps):
+      k, decay = t + 1, momentum(t)
+      mean = decay * mean + (1 - decay) * gradient
+      square = 0.99 * square + 0.01 * gradient**2
+      move = mean / (1 - decay**k)
+      length = longest - 2 * k * 0.99**k / (1 - 0.99**k)
+      rectified.append(length > 5)
+      if length > 5:
+        scale = (length - 4) * (length - 2) * longest
+        scale /= (longest - 4) * (longest - 2) * length
+        deviation = np.sqrt(square / (1 - 0.99**k)) + 1e-6
+        move = np.sqrt(scale) * move / deviation
+      p = p - rate(t) * (move + 0.01 * p)
+      if k % 6 == 0:
+        p = slow = slow + 0.5 * (p - slow)
+    return p
+
+  # Rates that rise would let float32's rounding grow without bound.
+  with pytest.MonkeyPatch.context() as patch:
+    for group, rate in (("early", 0.01), ("late", 0.02), ("head", 0.1)):
+      patch.setitem(RATES, group, lambda step, r=rate: r / (1 + step))
+    found = updated(config_of("ranger", 0.01), gradients, params, momentum)
+    compare(found, gradients, params, ranger)
+  assert set(rectified) == {True, False}
+
+
+def test_unknown_optimizer():
+  with pytest.raises(ValueError, match="'adam'; expected sgd, adamw or ranger"):
+    optimizers.make_optimizer(config_of("adam", 0.0), phase_of())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_frozen_groups_have_no_optimiser_state(sample, optimizer):
+  params, _ = sample
+  config = config_of(optimizer, 0.1)
+  state = train_state.TrainState(jnp.zeros((), int), params, {}, None)
+  state = train_state.start_phase(state, config, phase_of(("early", "late")))
+  shapes = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
+  moments = sorted(shape for shape in shapes if shape)
+  each = 1 if optimizer == "sgd" else 2
+  assert moments == sorted([(2, 3), (3,)] * each)
+  whole = train_state.start_phase(state, config, phase_of())
+  leaves = [x for x in jax.tree.leaves(whole.opt_state) if x.ndim]
+  assert len(leaves) == each * len(jax.tree.leaves(params))
+  assert not any(leaf.any() for leaf in leaves)
+
+
+def test_split_parts_the_modules(sample):
+  params, _ = sample
+  trained, frozen = optimizers.split(params, GROUPS, ("early",))
+  assert set(trained) == {"stage2", "head"}
+  assert set(frozen) == {"stem", "stage1"}
+  assert frozen["stem"] is params["stem"]
+  assert optimizers.split(params, GROUPS, ())[1] == {}
+
+
+def test_groups_of_the_config_cover_the_network():
+  groups = resnet34.get_config().optim.groups
+  assert optimizers.group_of_module(groups, resnet.MODULES) == {
+    "stem": "early",
+    "stage1": "early",
+    "stage2": "early",
+    "stage3": "late",
+    "stage4": "late",
+    "head": "head",
+  }
+
+
+@pytest.mark.parametrize(
+  "groups",
+  [
+    {"early": ("stem", "stage1"), "head": ("head",)},
+    {**GROUPS, "late": ("stage2", "stem")},
+    {**GROUPS, "more": ()},
+    {**GROUPS, "late": ("stage2", "stage9")},
+    {**GROUPS, "late": ("stage9",)},
+  ],
+  ids=["missing", "doubled", "empty", "unknown", "misspelt"],
+)
+def test_groups_that_do_not_cover(groups):
+  with pytest.raises(ValueError, match="in exactly one group") as error:
+    optimizers.group_of_module(groups, tuple(SHAPES))
+  assert str(groups) in str(error.value)
+  assert "stage2" in str(error.value)

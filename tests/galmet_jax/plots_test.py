@@ -1,0 +1,241 @@
+import os
+import subprocess
+import sys
+
+from matplotlib import collections
+from matplotlib import image
+from matplotlib import patches
+import numpy as np
+import pytest
+
+from galmet_jax import metrics
+from galmet_jax import plots
+from tests.galmet_jax import drawing
+
+GROUPS = ("early", "late", "head")
+OBJID = 1237648720693755918
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  return drawing.watch(monkeypatch)
+
+
+def check(path, drawn, size):
+  return drawing.check(path, drawn, size, dpi=150)
+
+
+def sample(n):
+  rng = np.random.default_rng(n)
+  true = 9.2 - rng.gamma(2.2, 0.135, n)
+  predicted = true + rng.normal(0, 0.085, n)
+  return true.astype(np.float32), predicted.astype(np.float32)
+
+
+def training(steps_per_epoch, epochs):
+  """Rows of metrics.jsonl: one epoch of the head, then of all groups."""
+  rows = []
+  for step in range(1, epochs * steps_per_epoch + 1):
+    rate = 0.1 * (1 + np.cos(np.pi * step / (epochs * steps_per_epoch + 1)))
+    row = {"step": step, "train/loss": 0.1 + 1 / step, "train/grad_norm": 1.0}
+    for i, group in enumerate(GROUPS):
+      if group == "head" or step > steps_per_epoch:
+        row[f"lr/{group}"] = rate / 10 ** (2 - i)
+    rows.append(row)
+    if step % steps_per_epoch == 0:
+      epoch = step // steps_per_epoch
+      rows.append({"step": step, "epoch": epoch, "validation/rmse": 0.12})
+  return rows
+
+
+def lines(panel):
+  return {line.get_label(): line for line in panel.get_lines()}
+
+
+@pytest.mark.parametrize("n", [3, 80, 3000])
+def test_predicted_against_true(tmp_path, drawn, n):
+  true, predicted = sample(n)
+  values = metrics.with_intervals(true, predicted, 50, 0)
+  path = tmp_path / "figure.png"
+  plots.predicted_against_true(
+    path, true, predicted, values, "Test split", "12 + log(O/H)"
+  )
+  fig, texts = check(path, drawn, (6.3, 6.4))
+  (summary,) = [line for line in texts if line.startswith("RMSE")]
+  low, high = values["rmse_ci68"]
+  for part in (
+    f"RMSE {values['rmse']:.4f} dex",
+    f"{low:.4f}–{high:.4f}",
+    f"NMAD {values['nmad']:.4f} dex",
+    f"R² {values['r2']:.3f}",
+    f"n = {n:,}",
+  ):
+    assert part in summary
+  assert {
+    "Test split",
+    "True 12 + log(O/H)",
+    "Predicted 12 + log(O/H)",
+  } < set(texts)
+
+  main, _, top, right = fig.axes
+  box = main.get_window_extent()
+  assert box.width == pytest.approx(box.height, rel=0.005)
+  assert main.get_xlim() == main.get_ylim() == top.get_xlim()
+  assert right.get_ylim() == main.get_ylim()
+  (diagonal,) = main.get_lines()
+  np.testing.assert_array_equal(*diagonal.get_data())
+  if n < 500:
+    (points,) = main.collections
+    np.testing.assert_allclose(points.get_offsets(), np.c_[true, predicted])
+  else:
+    (mesh,) = main.collections
+    assert isinstance(mesh, collections.QuadMesh)
+    assert mesh.get_array().sum() == n
+
+  (above,) = top.findobj(patches.StepPatch)
+  beside, again = right.findobj(patches.StepPatch)
+  for steps, expected in ((above, true), (beside, predicted), (again, true)):
+    counts, edges, _ = steps.get_data()
+    np.testing.assert_array_equal(edges, above.get_data().edges)
+    np.testing.assert_array_equal(counts, np.histogram(expected, edges)[0])
+    assert counts.sum() == n
+
+
+def test_joint_histogram():
+  true, predicted = sample(5000)
+  edges, counts = plots.joint_histogram(true, predicted)
+  assert np.ptp(np.diff(edges)) < 1e-12
+  expected = np.zeros_like(counts)
+  for one, other in zip(true, predicted, strict=True):
+    row, column = np.searchsorted(edges, [one, other], side="right") - 1
+    expected[row, column] += 1
+  np.testing.assert_array_equal(counts, expected)
+
+
+def test_joint_histogram_of_one_value():
+  edges, counts = plots.joint_histogram(np.full(4, 8.9), np.full(4, 8.9))
+  assert edges[0] < 8.9 < edges[-1]
+  assert counts.max() == counts.sum() == 4
+
+
+def test_series_leaves_gaps():
+  rows = [
+    {"step": 1, "train/loss": 0.5, "lr/head": 0.1},
+    {"step": 2, "train/loss": 0.4, "lr/head": 0.2, "lr/early": 0.01},
+    {"step": 2, "epoch": 1, "validation/rmse": 0.3},
+    {"step": 3, "train/loss": 0.2, "lr/early": 0.02},
+  ]
+  names = ["train/loss", "lr/early", "lr/head"]
+  steps, columns = plots.series(rows, names)
+  np.testing.assert_array_equal(steps, [1, 2, 3])
+  gap = np.nan
+  np.testing.assert_array_equal(
+    columns, [[0.5, 0.4, 0.2], [gap, 0.01, 0.02], [0.1, 0.2, gap]]
+  )
+  ends, rmse = plots.series(rows, ["validation/rmse"])
+  np.testing.assert_array_equal(ends, [2])
+  np.testing.assert_array_equal(rmse, [[0.3]])
+
+
+def test_training_curves(tmp_path, drawn):
+  path = tmp_path / "curves.png"
+  rows = training(steps_per_epoch=50, epochs=3)
+  plots.training_curves(path, rows, GROUPS)
+  fig, texts = check(path, drawn, (7.4, 5.8))
+  assert {*GROUPS, "Step", "Learning rate", "loss"} < set(texts)
+  upper, lower = fig.axes
+  assert upper.get_yscale() == lower.get_yscale() == "log"
+  step = np.arange(1, 151)
+  loss = 0.1 + 1 / step
+  curves = lines(upper)
+  np.testing.assert_array_equal(curves["loss"].get_xdata(), step)
+  np.testing.assert_allclose(curves["loss"].get_ydata(), loss)
+  np.testing.assert_allclose(
+    curves["mean over 3 steps"].get_ydata(),
+    [loss[max(0, i - 1) : i + 2].mean() for i in range(150)],
+  )
+  points = curves["validation RMSE (dex)"]
+  np.testing.assert_array_equal(points.get_xdata(), [50, 100, 150])
+  np.testing.assert_array_equal(points.get_ydata(), [0.12] * 3)
+  for group, rate in lines(lower).items():
+    frozen = np.isnan(rate.get_ydata())
+    trained_from = 1 if group == "head" else 51
+    np.testing.assert_array_equal(frozen, step < trained_from)
+
+
+def test_training_curves_of_two_steps(tmp_path, drawn):
+  path = tmp_path / "curves.png"
+  plots.training_curves(path, training(10, 1)[:2], GROUPS)
+  fig, _ = check(path, drawn, (7.4, 5.8))
+  upper, lower = fig.axes
+  assert set(lines(upper)) == {"loss"}
+  assert lines(lower)["head"].get_marker() == "."
+
+
+def test_training_curves_show_a_rate_of_zero(tmp_path, drawn):
+  rows = [
+    {"step": 1, "train/loss": 0.5, "lr/head": 0.1},
+    {"step": 2, "train/loss": 0.4, "lr/head": 0.0},
+  ]
+  path = tmp_path / "curves.png"
+  plots.training_curves(path, rows, ["head"])
+  fig, _ = check(path, drawn, (7.4, 5.8))
+  lower = fig.axes[1]
+  assert lower.get_yscale() == "linear"
+  assert lower.get_ylim()[0] < 0 < 0.1 < lower.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+  ("n", "shown", "size"),
+  [(1, 1, (4.7, 2.5)), (8, 8, (9.2, 4.5)), (30, 24, (9.2, 8.5))],
+)
+def test_examples(tmp_path, drawn, n, shown, size):
+  rng = np.random.default_rng(n)
+  images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+  true, predicted = sample(n)
+  objid = OBJID + np.arange(n)
+  path = tmp_path / "examples.png"
+  plots.examples(path, images, true, predicted, objid, "Galaxies")
+  fig, texts = check(path, drawn, size)
+  found = fig.findobj(image.AxesImage)
+  assert len(found) == shown
+  for i, one in enumerate(found):
+    np.testing.assert_array_equal(one.get_array(), images[i])
+  for i in range(shown):
+    assert str(objid[i]) in texts
+    assert f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}" in texts
+
+
+def test_lr_find_that_diverged(tmp_path, drawn):
+  rates = np.geomspace(1e-5, 1, 60)
+  smoothed = 0.1 + 0.4 / (1 + rates / 1e-3) + rates**2
+  losses = smoothed * np.random.default_rng(0).uniform(0.9, 1.1, 60)
+  losses[-1] = np.nan
+  path = tmp_path / "lr_find.png"
+  plots.lr_find(path, rates, losses, smoothed, 0.025)
+  fig, texts = check(path, drawn, (6.6, 4.2))
+  assert {"suggested: 0.025", "Learning rate", "Loss"} < set(texts)
+  (panel,) = fig.axes
+  assert panel.get_xscale() == panel.get_yscale() == "log"
+  curves = lines(panel)
+  np.testing.assert_array_equal(curves["loss"].get_ydata(), losses)
+  np.testing.assert_array_equal(curves["smoothed"].get_ydata(), smoothed)
+  mark = curves["suggested: 0.025"]
+  np.testing.assert_array_equal(mark.get_xdata(), [0.025, 0.025])
+
+
+def test_draws_without_pyplot_and_display(tmp_path):
+  program = (
+    "import pathlib, sys\n"
+    "import numpy as np\n"
+    "from galmet_jax import plots\n"
+    "x = np.array([0.1, 0.2])\n"
+    "plots.lr_find(pathlib.Path(sys.argv[1]), x, x, x, 0.1)\n"
+    'sys.exit("matplotlib.pyplot" in sys.modules)\n'
+  )
+  path = tmp_path / "figure.png"
+  environment = {**os.environ, "MPLBACKEND": "TkAgg", "DISPLAY": ""}
+  subprocess.run(
+    [sys.executable, "-c", program, str(path)], check=True, env=environment
+  )
+  assert path.stat().st_size > 5000

@@ -1,0 +1,276 @@
+"""One update: its loss, what it leaves alone, and where it runs."""
+
+import dataclasses
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import resnet34
+from galmet_jax import optimizers
+from galmet_jax import train_state
+from galmet_jax import train_step
+from galmet_jax.data import augment
+from galmet_jax.data import placement
+from galmet_jax.devices import sharding
+from galmet_jax.models import network
+from tests.galmet_jax.models import small_networks
+
+SIZE, NUM_EXAMPLES, BATCH = 32, 24, 8
+FROZEN = ("stem", "stage1")
+
+
+def config_of(
+  views_per_image=1, dropout_rates=(0.25, 0.5), batch_norm="global"
+):
+  config = resnet34.get_config("as_intended")
+  config.model.stage_sizes = (1,)
+  config.model.width = 8
+  config.model.head_width = 16
+  config.model.dropout_rates = dropout_rates
+  config.model.batch_norm = batch_norm
+  config.model.dtype = "float32"
+  config.data.crop = SIZE
+  config.optim.groups = {
+    "early": ("stem",),
+    "late": ("stage1",),
+    "head": ("head",),
+  }
+  config.optim.weight_decay = 0.0
+  config.train.batch_size = BATCH
+  config.train.views_per_image = views_per_image
+  return config
+
+
+def phase_of(config, name):
+  phases = optimizers.make_phases(config.optim, 3)
+  return next(phase for phase in phases if phase.name == name)
+
+
+@pytest.fixture(scope="module")
+def start():
+  """Fresh parameters and statistics: numpy arrays by module."""
+  model = network.from_config(config_of().model, 1)
+  x = jnp.zeros((1, SIZE, SIZE, 3))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+  rng = np.random.default_rng(0)
+  flat = {
+    path: np.float32(
+      rng.uniform(0.5, 1.5, leaf.shape)
+      if path[-1] in ("scale", "var")
+      else rng.normal(0, 0.1, leaf.shape)
+    )
+    for path, leaf in traverse_util.flatten_dict(shapes).items()
+  }
+  return traverse_util.unflatten_dict(flat)
+
+
+class Step:
+  """The compiled step of a phase, on some devices, with its own data."""
+
+  def __init__(self, start, phase, num_devices=1, **changes):
+    self.config = config_of(**changes)
+    self.phase = phase_of(self.config, phase)
+    self.mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    rng = np.random.default_rng(1)
+    split = small_networks.split(rng, NUM_EXAMPLES, SIZE)
+    self.data = placement.OnDevice(split, self.mesh, seed=0, batch_size=BATCH)
+    self.start = start
+    self.compiled = train_step.compile_train_step(
+      self.state(),
+      self.data,
+      self.mesh,
+      model=network.from_config(self.config.model, 1, num_devices),
+      tx=optimizers.make_optimizer(self.config.optim, self.phase),
+      phase=self.phase,
+      config=self.config,
+    )
+
+  def state(self, step=0):
+    params = jax.tree.map(jnp.array, self.start["params"])
+    stats = jax.tree.map(jnp.array, self.start["batch_stats"])
+    state = train_state.TrainState(jnp.int32(step), params, stats, None)
+    state = train_state.start_phase(state, self.config.optim, self.phase)
+    return sharding.replicate(state, self.mesh)
+
+  def __call__(self, state, indices):
+    indices = sharding.deal(np.asarray(indices, np.int32), self.mesh)
+    return self.compiled(state, *self.data.arrays, indices)
+
+  @property
+  def flops(self):
+    return self.compiled.cost_analysis()["flops"]
+
+
+INDICES = np.random.default_rng(2).permutation(NUM_EXAMPLES)[:BATCH]
+
+
+@pytest.fixture(scope="module")
+def unfrozen(start):
+  return Step(start, "all_constant")
+
+
+@pytest.fixture(scope="module")
+def frozen(start):
+  return Step(start, "head_only")
+
+
+def same(one, other):
+  """Tells for each leaf whether all bits are the same."""
+  return jax.tree.leaves(
+    jax.tree.map(lambda x, y: np.array_equal(x, y), one, other)
+  )
+
+
+def test_unfrozen_step_moves_everything(unfrozen, start):
+  state, values = unfrozen(unfrozen.state(), INDICES)
+  assert int(state.step) == 1
+  assert set(values) == {"loss", "grad_norm"}
+  assert not any(same(state.batch_stats, start["batch_stats"]))
+  changes = jax.tree.map(
+    lambda x, y: np.abs(x - y).max(), state.params, start["params"]
+  )
+  assert min(jax.tree.leaves(changes)) > 0
+
+
+def test_first_update_is_the_gradient_times_the_groups_rate(unfrozen, start):
+  state, values = unfrozen(unfrozen.state(), INDICES)
+  total = 0
+  for group, rate in (("early", 1e-3), ("late", 1e-2), ("head", 1e-1)):
+    for module in unfrozen.config.optim.groups[group]:
+      gradient = jax.tree.map(
+        lambda old, new, rate=rate: (np.float64(old) - new) / rate,
+        start["params"][module],
+        state.params[module],
+      )
+      total += sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient))
+  assert float(values["grad_norm"]) == pytest.approx(np.sqrt(total), rel=1e-3)
+
+
+def test_same_step_has_the_same_bits_and_another_step_other_ones(unfrozen):
+  first, again, later = (
+    unfrozen(unfrozen.state(step), INDICES) for step in (0, 0, 1)
+  )
+  assert all(same(first, again))
+  # Other views and other dropout.
+  assert float(later[1]["loss"]) != float(first[1]["loss"])
+
+
+def test_some_steps_on_one_batch_lower_its_loss(unfrozen):
+  state, losses = unfrozen.state(), []
+  for _ in range(25):
+    state, values = unfrozen(state, INDICES)
+    losses.append(float(values["loss"]))
+  assert int(state.step) == 25
+  assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_epochs_compile_nothing(unfrozen, compilations):
+  state = unfrozen.state()
+  state, _ = unfrozen.compiled(state, *unfrozen.data.batch(0))
+  compilations.clear()
+  # Three steps an epoch.
+  for step in range(1, 7):
+    state, values = unfrozen.compiled(state, *unfrozen.data.batch(step))
+  assert np.isfinite(values["loss"])
+  assert int(state.step) == 7
+  assert compilations == []
+
+
+def test_state_is_donated(unfrozen):
+  state = unfrozen.state()
+  unfrozen(state, INDICES)
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+  assert not any(array.is_deleted() for array in unfrozen.data.arrays)
+
+
+def test_frozen_step_leaves_the_frozen_modules_alone(frozen, start):
+  state = frozen.state()
+  for _ in range(2):
+    state, _ = frozen(state, INDICES)
+  for module in FROZEN:
+    for tree, before in (
+      (state.params, start["params"]),
+      (state.batch_stats, start["batch_stats"]),
+    ):
+      assert all(same(tree[module], before[module]))
+  assert not any(same(state.params["head"], start["params"]["head"]))
+  assert not any(same(state.batch_stats["head"], start["batch_stats"]["head"]))
+
+
+def test_frozen_step_has_no_backward_pass_of_the_backbone(frozen, unfrozen):
+  # Stem, two in the block, none in its shortcut; the gradient of each kernel,
+  # and of each input but the stem's.
+  assert frozen.compiled.as_text().count(" convolution(") == 3
+  assert unfrozen.compiled.as_text().count(" convolution(") == 3 + 3 + 2
+
+
+def test_views_per_image_multiply_the_batch(start, monkeypatch):
+  numbers = []
+
+  def plain(key, n, config):
+    numbers.append(n)
+    return augment.plain_views(n)
+
+  monkeypatch.setattr(augment, "random_views", plain)
+  one, five = (
+    Step(start, "head_only", views_per_image=n, dropout_rates=(0.0, 0.0))
+    for n in (1, 5)
+  )
+  assert numbers == [BATCH, 5 * BATCH]
+  assert five.flops == pytest.approx(5 * one.flops, rel=0.1)
+  # Each image five times with its own label: all means stay as they are.
+  for a, b in zip(
+    jax.tree.leaves(one(one.state(), INDICES)),
+    jax.tree.leaves(five(five.state(), INDICES)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def spread(start):
+  return Step(start, "all_constant", num_devices=4)
+
+
+def test_statistics_of_each_device_save_its_waiting(spread, start):
+  alone = Step(start, "all_constant", num_devices=4, batch_norm="per_device")
+  in_step, apart = (
+    step.compiled.as_text().count(" all-reduce(") for step in (spread, alone)
+  )
+  # Five BatchNorms, one sum each way; gradients are summed either way.
+  assert in_step - apart >= 2 * 5 - 2
+  assert apart >= 1
+  losses = [
+    float(step(step.state(), INDICES)[1]["loss"]) for step in (spread, alone)
+  ]
+  assert losses[0] != losses[1]
+
+
+def test_one_device_and_four_agree(unfrozen, spread):
+  one, values = unfrozen(unfrozen.state(), INDICES)
+  four, same_values = spread(spread.state(), INDICES)
+  for name in values:
+    assert float(same_values[name]) == pytest.approx(
+      float(values[name]), rel=1e-4
+    )
+  for field in ("params", "batch_stats", "opt_state"):
+    for a, b in zip(
+      jax.tree.leaves(getattr(one, field)),
+      jax.tree.leaves(getattr(four, field)),
+      strict=True,
+    ):
+      assert len(b.devices()) == 4
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+def test_new_phase_starts_a_new_optimiser(unfrozen):
+  state, _ = unfrozen(unfrozen.state(), INDICES)
+  assert any(leaf.any() for leaf in jax.tree.leaves(state.opt_state))
+  fresh = train_state.start_phase(state, unfrozen.config.optim, unfrozen.phase)
+  assert not any(leaf.any() for leaf in jax.tree.leaves(fresh.opt_state))
+  assert dataclasses.replace(fresh, opt_state=None) == dataclasses.replace(
+    state, opt_state=None
+  )

@@ -1,0 +1,278 @@
+"""The real config, shrunk, from end to end."""
+
+import json
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from galmet_jax import checkpoints
+from galmet_jax import errors
+from galmet_jax import export
+from galmet_jax import lr_find
+from galmet_jax import metric_writer
+from galmet_jax import metrics
+from galmet_jax import report
+from galmet_jax import run
+from galmet_jax import train
+from galmet_jax.data import galaxies
+from tests import shrunk
+
+
+@pytest.fixture(scope="module")
+def finished(mock_data_dir, tmp_path_factory):
+  """A run that went through: (config, workdir, summary)."""
+  config = shrunk.config(mock_data_dir)
+  workdir = tmp_path_factory.mktemp("finished")
+  return config, workdir, train.train_and_evaluate(config, workdir)
+
+
+def latest_digests(workdir):
+  folder = workdir / "checkpoints" / "latest"
+  step = max(int(path.name) for path in folder.iterdir())
+  return json.loads((folder / str(step) / "digests" / "metadata").read_text())
+
+
+def test_writes_all_that_it_promises(finished):
+  _, workdir, summary = finished
+  assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  assert json.loads((workdir / "summary.json").read_text()) == summary
+  assert list((workdir / "tensorboard").glob("events*"))
+  for split in ("validation", "test"):
+    table = pd.read_csv(workdir / f"predictions_{split}.csv")
+    assert list(table.columns) == [
+      "objid",
+      "oh_p50_true",
+      "oh_p50_pred",
+      "oh_p50_tta_std",
+    ]
+    assert len(table) == summary[split]["n"] > 10
+    assert table.objid.is_unique
+    assert (table.oh_p50_tta_std > 0).all()
+  figures = {path.name for path in (workdir / "figures").iterdir()}
+  assert figures == {
+    "training_curves.png",
+    "predicted_against_true_validation.png",
+    "predicted_against_true_test.png",
+    "examples_validation.png",
+    "examples_test.png",
+    "worst_outliers_validation.png",
+    "worst_outliers_test.png",
+  }
+
+
+def test_summary_follows_from_the_predictions(finished):
+  _, workdir, summary = finished
+  table = pd.read_csv(workdir / "predictions_test.csv")
+  expected = metrics.compute(table.oh_p50_true, table.oh_p50_pred)
+  block = summary["test"]
+  for name in metrics.NAMES:
+    # The table holds float32 near 9, to 1e-6.
+    np.testing.assert_allclose(
+      block[name], expected[name], rtol=1e-4, atol=1e-5
+    )
+    low, high = block[f"{name}_ci68"]
+    # So few galaxies may hold no outlier in any draw.
+    assert low <= high if name == "outlier_fraction" else low < high
+  true = table.oh_p50_true
+  floor = block["rmse_training_mean"]
+  assert np.std(true) <= floor < 2 * np.std(true)
+  assert 0 < block["rmse_random_forest"] < floor
+  assert summary["timing"]["train_images_per_s"] > 0
+  assert summary["timing"]["compile_s"] > 0
+
+
+def test_record_has_every_step_and_epoch(finished):
+  config, workdir, _ = finished
+  rows = metric_writer.read(workdir)
+  this = run.prepare(config, workdir)
+  steps = [row for row in rows if "train/loss" in row]
+  epochs = [row for row in rows if "validation/rmse" in row]
+  assert [row["step"] for row in steps] == list(range(1, this.num_steps + 1))
+  assert [row["epoch"] for row in epochs] == [1, 2, 3]
+  assert epochs[-1]["step"] == this.num_steps
+  phase = this.phases[0]
+  for row in steps:
+    expected = float(phase.rates["head"](row["step"] - 1))
+    assert row["lr/head"] == pytest.approx(expected)
+
+
+def test_starts_at_the_mean_and_learns(finished):
+  _, workdir, summary = finished
+  losses = [
+    row["train/loss"] for row in metric_writer.read(workdir) if "lr/head" in row
+  ]
+  # The first loss is that of the constant prediction.
+  assert losses[0] == pytest.approx(
+    summary["test"]["rmse_training_mean"], rel=0.5
+  )
+  assert np.mean(losses[-5:]) < losses[0]
+
+
+def test_started_again_it_trains_no_more(finished):
+  config, workdir, summary = finished
+  before = latest_digests(workdir)
+  again = train.train_and_evaluate(config, workdir)
+  assert latest_digests(workdir) == before
+  assert again["test"] == summary["test"]
+  assert again["timing"]["train_s"] == 0
+
+
+def test_evaluate_again_gives_the_same(finished):
+  config, workdir, summary = finished
+  assert report.evaluate_only(config, workdir)["test"] == summary["test"]
+  # Neither of these changes what was trained.
+  config = shrunk.config(
+    config.data.data_dir, eval__checkpoint="best", train__log_every_steps=1
+  )
+  best = report.evaluate_only(config, workdir)
+  epochs = [
+    row for row in metric_writer.read(workdir) if "validation/rmse" in row
+  ]
+  least = min(epochs, key=lambda row: row["validation/rmse"])
+  assert best["checkpoint"] == {
+    "which": "best",
+    "step": least["step"],
+    "trained_steps": epochs[-1]["step"],
+    "of_steps": epochs[-1]["step"],
+  }
+
+
+def test_exported_weights_start_another_run(finished, tmp_path):
+  config, workdir, _ = finished
+  path = export.export(config, workdir)
+  trained = run.prepare(config, workdir).trained_state()
+  other = shrunk.config(config.data.data_dir, model__pretrained=str(path))
+  state = run.prepare(other, tmp_path).initial_state()
+  for module in ("stem", "stage1", "stage4"):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      (state.params[module], state.batch_stats[module]),
+      (trained.params[module], trained.batch_stats[module]),
+    )
+  # The head is fresh: the constant prediction of the mean.
+  assert not np.asarray(state.params["head"]["dense2"]["kernel"]).any()
+  assert np.asarray(trained.params["head"]["dense2"]["kernel"]).any()
+  wider = shrunk.config(
+    config.data.data_dir, model__pretrained=str(path), model__width=12
+  )
+  with pytest.raises(errors.ConfigError, match="does not fit the network"):
+    run.prepare(wider, tmp_path / "wider").initial_state()
+
+
+def test_only_a_resnet_is_exported(finished):
+  config, workdir, _ = finished
+  other = config.copy_and_resolve_references()
+  other.model.network = "xresnet"
+  with pytest.raises(errors.ConfigError, match="which torchvision does not"):
+    export.export(other, workdir)
+
+
+def test_evaluate_without_checkpoint_says_to_train(mock_data_dir, tmp_path):
+  config = shrunk.config(mock_data_dir)
+  with pytest.raises(errors.NoCheckpointError, match="Train first"):
+    report.evaluate_only(config, tmp_path)
+
+
+def test_lr_find_leaves_the_run_as_it_was(finished):
+  config, workdir, _ = finished
+  before = latest_digests(workdir)
+  record = (workdir / metric_writer.FILE).read_bytes()
+  suggested = lr_find.find(config, workdir)
+  assert latest_digests(workdir) == before
+  assert (workdir / metric_writer.FILE).read_bytes() == record
+  table = pd.read_csv(workdir / "lr_find.csv")
+  assert table.rate.min() == pytest.approx(1e-5)
+  assert 1e-6 <= suggested < 1
+  assert (workdir / "figures" / "lr_find.png").stat().st_size > 1000
+
+
+def test_suggested_rate_is_a_tenth_of_the_best():
+  rates = np.array([1e-3, 1e-2, 1e-1, 1.0])
+  assert lr_find.suggest(rates, [3.0, 2.0, 1.0, 4.0]) == pytest.approx(1e-2)
+
+
+def test_other_config_in_the_same_workdir_is_refused(finished):
+  config, workdir, _ = finished
+  other = shrunk.config(config.data.data_dir, optim__weight_decay=0.5)
+  with pytest.raises(
+    errors.ConfigError, match=r"optim\.weight_decay: there 0\.01, now 0\.5"
+  ):
+    train.train_and_evaluate(other, workdir)
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
+  # The loss overflows float32 some steps after the first checkpoint.
+  rates = {"early": 1e36, "late": 1e36, "head": 1e36}
+  config = shrunk.config(
+    mock_data_dir, train__checkpoint_every_steps=1, optim__optimizer="sgd"
+  )
+  config.optim.phases = ("gentle", "all_sgdr")
+  config.optim.gentle = config.optim.head_only.copy_and_resolve_references()
+  config.optim.gentle.epochs = 1
+  config.optim.gentle.rates = dict.fromkeys(rates, 1e-3)
+  config.optim.gentle.frozen = ()
+  config.optim.all_sgdr.rates = rates
+  config.optim.all_sgdr.slow_start = 0.0
+  with pytest.raises(
+    train.NonFiniteLossError, match=r"at step (\d+) "
+  ) as error:
+    train.train_and_evaluate(config, tmp_path)
+  named = int(str(error.value).split("at step ")[1].split()[0])
+  this = run.prepare(config, tmp_path)
+  latest = checkpoints.Checkpoints(tmp_path / "checkpoints" / "latest", 2)
+  state = latest.restore(this.abstract_state)
+  assert this.phases[0].end <= int(state.step) == named - 1
+  for leaf in jax.tree.leaves(state.params):
+    assert np.isfinite(leaf).all()
+
+
+def test_two_targets_one_of_them_with_gaps(
+  mock_data_dir, tmp_path, monkeypatch
+):
+  whole = galaxies.load
+  monkeypatch.setattr(galaxies, "load", lambda *given: with_gaps(whole(*given)))
+  config = shrunk.config(
+    mock_data_dir,
+    data__targets=("oh_p50", "lgm_tot_p50"),
+    optim__all_sgdr__cycle_len=1,
+    eval__splits=("validation",),
+  )
+  summary = train.train_and_evaluate(config, tmp_path)
+  assert {"validation", "validation/lgm_tot_p50"} <= set(summary)
+  table = pd.read_csv(tmp_path / "predictions_validation.csv")
+  assert table.shape[1] == 1 + 2 * 3
+  assert table.lgm_tot_p50_pred.between(7, 13).all()
+  missing = table.lgm_tot_p50_true.isna()
+  assert 0 < missing.sum() < len(table)
+  block = summary["validation/lgm_tot_p50"]
+  assert block["n"] == len(table) - missing.sum()
+  error = (table.lgm_tot_p50_pred - table.lgm_tot_p50_true)[~missing]
+  expected = np.sqrt(np.mean(error**2))
+  assert block["rmse"] == pytest.approx(expected, rel=1e-4)
+  assert block["rmse_random_forest"] < block["rmse_training_mean"]
+
+
+def with_gaps(splits):
+  for split in splits.values():
+    split.targets[::4, 1] = np.nan
+  return splits
+
+
+def test_frozen_then_unfrozen_phases(mock_data_dir, tmp_path):
+  config = shrunk.config(
+    mock_data_dir,
+    optim__phases=("head_only", "all_constant"),
+    optim__optimizer="sgd",
+    train__views_per_image=5,
+  )
+  config.optim.head_only.epochs = 1
+  small = {"early": 1e-3, "late": 1e-3, "head": 1e-2}
+  config.optim.head_only.rates = small
+  config.optim.all_constant.rates = small
+  train.train_and_evaluate(config, tmp_path)
+  rows = [row for row in metric_writer.read(tmp_path) if "lr/head" in row]
+  border = len(rows) // 2
+  assert all("lr/early" not in row for row in rows[:border])
+  assert all(row["lr/early"] == pytest.approx(1e-3) for row in rows[border:])

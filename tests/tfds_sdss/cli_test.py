@@ -1,0 +1,88 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.tfds_sdss import fake_layout
+from tfds_sdss import __main__ as cli
+from tfds_sdss.sdss_metallicity import demo500
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+
+def test_build_and_verify(tmp_path, monkeypatch, capsys):
+  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+  sample = ["sdss_metallicity/demo500", f"--data_dir={tmp_path / 'data'}"]
+  assert cli.main(["build", *sample, f"--manual_dir={layout}"]) == 0
+  assert "4 test" in capsys.readouterr().err
+  assert cli.main(["verify", *sample]) == 0
+  out = capsys.readouterr().out
+  assert "sdss_metallicity/demo500/2.0.0" in out
+  assert "validation" in out
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["build", "sdss_metallicity/mok"], "Did you mean sdss_metallicity/mock?"),
+    (["build", "sdss_metallicity/zenodo"], "fetch --source=zenodo"),
+    (["build", "demo500", "--manual_dir=nowhere"], "no such folder"),
+    (["build", "dr17", "--staging=nowhere"], "nowhere: expected a staging"),
+    (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
+    (["build", "mock", "--manual_dir=."], "mock, which reads no files"),
+    (["verify", "mock"], "python -m tfds_sdss build sdss_metallicity/mock"),
+  ],
+)
+def test_user_errors(tmp_path, monkeypatch, capsys, argv, message):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main([*argv, "--data_dir=data"]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith("error: ")
+  assert message in err
+  assert not list(tmp_path.glob("data/*/*/*"))
+
+
+def test_bad_data_is_a_user_error(tmp_path, capsys):
+  (tmp_path / "catalogs").mkdir()
+  (tmp_path / "catalogs" / "train.csv").write_text(
+    "objID,oh_p50\n1.23765E+18,8.9\n"
+  )
+  argv = ["build", "demo500", f"--manual_dir={tmp_path}"]
+  assert cli.main([*argv, f"--data_dir={tmp_path / 'data'}"]) == 2
+  last = capsys.readouterr().err.splitlines()[-1]
+  assert last.startswith("error: ")
+  assert "train.csv, row 2" in last
+
+
+def test_no_traceback_from_the_shell(tmp_path):
+  command = [sys.executable, "-m", "tfds_sdss"]
+  run = subprocess.run(
+    [*command, "verify", "mock", f"--data_dir={tmp_path}"],
+    cwd=REPOSITORY,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert run.returncode == 2
+  assert run.stderr.startswith("error: expected sdss_metallicity/mock")
+  assert "Traceback" not in run.stderr
+
+
+def test_interrupt_is_no_traceback(tmp_path, monkeypatch, capsys):
+  def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(demo500, "read", interrupt)
+  (tmp_path / "catalogs").mkdir()
+  argv = ["build", "demo500", f"--manual_dir={tmp_path}"]
+  assert cli.main([*argv, f"--data_dir={tmp_path / 'data'}"]) == 130
+  assert capsys.readouterr().err.endswith("error: interrupted\n")
+  assert not list(tmp_path.glob("data/sdss_metallicity/demo500/*"))
+
+
+def test_help_names_the_samples(capsys):
+  with pytest.raises(SystemExit) as error:
+    cli.main(["build", "--help"])
+  assert error.value.code == 0
+  assert "sdss_metallicity/demo500" in capsys.readouterr().out

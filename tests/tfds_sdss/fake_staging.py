@@ -1,0 +1,86 @@
+"""Writes small staging folders, as `fetch` would leave them."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from tests.tfds_sdss import fake_layout
+from tfds_sdss import columns
+from tfds_sdss import staging
+
+OBJID = fake_layout.OBJID
+
+
+def table(number: int, names=tuple(columns.BY_NAME)) -> pd.DataFrame:
+  """Returns a catalogue; each column's values are made up, but lifelike."""
+  generator = np.random.default_rng(0)
+  values = {}
+  for name in names:
+    column = columns.BY_NAME[name]
+    if name == "objid":
+      drawn = OBJID + np.arange(number)
+    elif name == "specobjid":
+      drawn = 534815957734942720 + np.arange(number)
+    elif name == "bptclass":
+      drawn = generator.integers(-1, 6, number)
+    elif column.unit == "mag":
+      drawn = generator.normal(17, 1, number)
+    elif name.startswith("oh_"):
+      drawn = generator.normal(8.9, 0.1, number)
+    elif name == "ra":
+      drawn = generator.uniform(0, 360, number)
+    else:
+      drawn = generator.lognormal(size=number)
+    values[name] = drawn.astype(column.dtype)
+  frame = pd.DataFrame(values)
+  frame["sky_group"] = frame["objid"]
+  return frame
+
+
+def write(
+  root,
+  frame: pd.DataFrame,
+  source: str = "dr17",
+  size: int = 128,
+  failed=(),
+  absent=(),
+) -> staging.Staging:
+  """Fills a staging folder.
+
+  Args:
+    root: the folder.
+    frame: the catalogue.
+    source: for source.json.
+    size: width and height of the images, pixels.
+    failed: objids whose image the server did not have.
+    absent: objids which the fetch has not come to.
+  """
+  folder = staging.Staging(root)
+  folder.root.mkdir(parents=True)
+  folder.write_source(
+    {
+      "source": source,
+      "image_size": size,
+      "limit": None,
+      "report": {"rows": len(frame) + 2, "dropped": {"same_galaxy": 2}},
+    }
+  )
+  folder.write_catalog(frame)
+  with folder.manifest() as manifest:
+    for objid in frame["objid"].tolist():
+      url = f"http://example.org/{objid}"
+      if objid in failed:
+        entry = staging.Entry(objid, url, "http_404", True, 404)
+      elif objid in absent:
+        continue
+      else:
+        data = fake_layout.jpeg(objid, size)
+        folder.write_image(objid, data)
+        digest = hashlib.sha256(data).hexdigest()
+        black = 0.01 + objid % 10 / 20
+        entry = staging.Entry(
+          objid, url, status=200, sha256=digest, zeros=black
+        )
+      manifest.append(entry)
+  return folder

@@ -1,0 +1,120 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfds_sdss import columns
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import cleaning
+
+FIRST = 1237648704043942146  # beyond 2**53
+ARCSEC = 1 / 3600
+
+
+def rows(*changes: dict) -> pd.DataFrame:
+  """Returns text rows, one per dictionary of changes."""
+  table = []
+  for i, change in enumerate(changes):
+    row = {column.name: "1.5" for column in columns.COLUMNS}
+    row |= {"objid": str(FIRST + i), "specobjid": str(300000 + i)}
+    row |= {"ra": f"{10 + i}", "dec": "1", "oh_p50": "8.9", "bptclass": "1"}
+    table.append(row | change)
+  return pd.DataFrame(table, dtype=str)
+
+
+def test_types_and_order():
+  frame, report = cleaning.clean(rows({"objid": str(FIRST + 5)}, {}))
+  assert frame.objid.tolist() == [FIRST + 1, FIRST + 5]
+  for column in columns.COLUMNS:
+    assert frame[column.name].dtype == column.dtype
+  assert frame.sky_group.tolist() == frame.objid.tolist()
+  assert report["rows"] == 2
+  assert set(report["dropped"].values()) == {0}
+  assert report["missing"] == {}
+  assert report["sky_pairs"] == 0
+
+
+def test_missing_values_are_masked_and_counted():
+  frame, report = cleaning.clean(
+    rows(
+      {"lgm_tot_p50": "-9999", "velDisp": "", "zErr": "1E-05"},
+      {"lgm_tot_p50": "-9999.0", "bptclass": "-9999"},
+      {"sfr_tot_p50": "NaN", "d4000": "inf"},
+    )
+  )
+  assert frame.lgm_tot_p50.isna().tolist() == [True, True, False]
+  assert frame.zErr[0] == np.float32(1e-5)
+  assert frame.bptclass.tolist() == [1, -1, 1]
+  assert report["missing"] == {
+    "lgm_tot_p50": 2,
+    "velDisp": 1,
+    "sfr_tot_p50": 1,
+    "d4000": 1,
+  }
+
+
+@pytest.mark.parametrize(
+  ("change", "rule"),
+  [
+    ({"oh_p50": "-9999"}, "no_oh_p50"),
+    ({"oh_p50": ""}, "no_oh_p50"),
+    ({"oh_p50": "6.9"}, "impossible_oh_p50"),
+    ({"ra": ""}, "no_position"),
+    ({"dec": "91"}, "no_position"),
+    ({"specobjid": "300000"}, "same_spectrum"),
+    ({"objid": str(FIRST)}, "same_galaxy"),
+  ],
+)
+def test_dropped_rows_are_counted(change, rule):
+  frame, report = cleaning.clean(rows({}, change, {}))
+  assert frame.objid.tolist() == [FIRST, FIRST + 2]
+  assert {k: v for k, v in report["dropped"].items() if v} == {rule: 1}
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_two_spectra_the_better_one_is_kept(order):
+  same = {"objid": str(FIRST)}
+  text = rows(
+    same | {"zErr": "2E-05", "specobjid": "3"},
+    same | {"zErr": "1E-05", "specobjid": "5"},
+    same | {"zErr": "1E-05", "specobjid": "4"},
+  )
+  frame, report = cleaning.clean(text.iloc[order])
+  assert frame.specobjid.tolist() == [4]
+  assert report["dropped"]["same_galaxy"] == 2
+
+
+def test_sky_groups_are_chains_within_two_arcsec():
+  near = {"dec": "60"}
+  # At 60 degrees an arcsec of right ascension is half as wide.
+  text = rows(
+    near | {"ra": f"{100 + 2 * 3.0 * ARCSEC:.8f}"},
+    near | {"ra": "100"},
+    near | {"ra": f"{100 + 2 * 1.5 * ARCSEC:.8f}"},
+    near | {"ra": f"{100 + 2 * 5.2 * ARCSEC:.8f}"},
+    # Across the zero of right ascension.
+    {"ra": "359.99999", "dec": "0"},
+    {"ra": "0.00001", "dec": "0"},
+  )
+  frame, report = cleaning.clean(text)
+  groups = (frame.sky_group - FIRST).tolist()
+  assert groups == [0, 0, 0, 3, 4, 4]
+  assert report["sky_pairs"] == 2
+
+
+def test_float_ids_are_refused():
+  with pytest.raises(DataError, match=r"1\.23765E\+18"):
+    cleaning.clean(rows({"objid": "1.23765E+18"}))
+
+
+def test_text_in_a_number_is_refused():
+  with pytest.raises(DataError, match="column z: expected numbers"):
+    cleaning.clean(rows({}, {"z": "n/a?"}))
+
+
+def test_few_columns_are_enough():
+  text = rows({}, {"objid": str(FIRST)})[["oh_p50", "objid"]]
+  frame, report = cleaning.clean(text)
+  assert frame.columns.tolist() == ["objid", "oh_p50", "sky_group"]
+  assert report["dropped"]["same_galaxy"] == 1
+  with pytest.raises(DataError, match="expected the columns objID"):
+    cleaning.clean(text[["objid"]])

@@ -1,0 +1,299 @@
+"""What becomes of a fetch when a service misbehaves: one test per fault."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.tfds_sdss.fetch import fetching
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tests.tfds_sdss.fetch import stand_in_faults as faults
+from tests.tfds_sdss.fetch import stand_in_sample
+from tfds_sdss import staging
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import http_answers
+
+FRAME = stand_in.frame_of(12)
+OBJIDS = sorted(FRAME.objid.tolist())
+VICTIM = OBJIDS[4]
+
+
+@pytest.fixture
+def server():
+  with stand_in.StandIn(FRAME, stand_in.jpeg_of) as running:
+    yield running
+
+
+@pytest.mark.parametrize(
+  "fault",
+  [
+    faults.database_timeout,
+    faults.throttled,
+    faults.html_error,
+    faults.html_unavailable,
+    faults.html_search_form,
+    faults.csv_dropped,
+    faults.csv_cut_mid_row,
+    faults.csv_cut_in_last_field,
+    connections.too_many(1),
+    connections.unavailable(),
+    connections.reset,
+  ],
+)
+@pytest.mark.parametrize("query", ["count", "page"])
+def test_query_survives(tmp_path, server, fault, query):
+  server.sql_faults += [fault] if query == "count" else [None, fault]
+  assert fetching.run(tmp_path, server).images == 12
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+@pytest.mark.parametrize(
+  ("fault", "message"),
+  [
+    (faults.bad_sql, "Invalid column name"),
+    (faults.not_select, "must be a select statement"),
+    (faults.row_limit, "limit is  top"),
+    (faults.html_search_form, "found a page of HTML"),
+    (faults.html_unavailable, "HTTP status 503.*No server is available"),
+    (faults.database_timeout, "imeout"),
+    (connections.too_many(3600), "HTTP status 429"),
+  ],
+)
+def test_query_that_fails_says_why_and_stores_nothing(
+  tmp_path, server, fault, message
+):
+  server.sql_faults += [fault] * 3
+  with pytest.raises(http_answers.FetchError, match=message):
+    fetching.run(tmp_path, server)
+  assert not (tmp_path / "source.json").exists()
+  assert not (tmp_path / "catalog.parquet").exists()
+  # The folder is no obstacle to a better day.
+  server.sql_faults.clear()
+  fetching.run(tmp_path, server)
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def test_wrong_statement_is_not_repeated(tmp_path, server):
+  server.sql_faults += [faults.bad_sql] * 3
+  with pytest.raises(http_answers.FetchError):
+    fetching.run(tmp_path, server)
+  assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("cap", [1, 5, 11])
+def test_silent_row_cap_loses_nothing(tmp_path, server, cap):
+  server.silent_cap = cap
+  fetching.run(tmp_path, server)
+  folder = fetching.check(tmp_path, stand_in.jpeg_of)
+  assert folder.read_catalog().objid.tolist() == OBJIDS
+
+
+def test_rows_lost_at_a_rows_end_come_with_the_next_page(tmp_path, server):
+  server.sql_faults += [None, faults.csv_cut_at_row]
+  assert fetching.run(tmp_path, server).galaxies == 12
+
+
+def test_fewer_rows_than_counted(tmp_path, server):
+  server.sql_faults += [None, faults.csv_cut_at_row, faults.empty_result]
+  with pytest.raises(
+    http_answers.FetchError, match=r"expected 12 rows \(COUNT\), found [1-9]"
+  ):
+    fetching.run(tmp_path, server)
+
+
+def test_no_rows_at_all(tmp_path):
+  with (
+    stand_in.StandIn(FRAME.head(0), stand_in.jpeg_of) as server,
+    pytest.raises(http_answers.FetchError, match="found none"),
+  ):
+    fetching.run(tmp_path, server)
+
+
+def test_awkward_catalogue(tmp_path):
+  frame, names = stand_in_sample.awkward_rows(FRAME)
+  with stand_in.StandIn(frame, stand_in.jpeg_of) as server:
+    outcome = fetching.run(tmp_path, server)
+  folder = fetching.check(tmp_path, stand_in.jpeg_of)
+  found = folder.read_catalog().set_index("objid")
+  assert sorted(found.index) == OBJIDS
+  first = FRAME.set_index("objid").specobjid[names["two_spectra"]]
+  assert found.specobjid[names["two_spectra"]] == first
+  assert np.isnan(found.lgm_tot_p50[names["no_mass"]])
+  assert np.isnan(found.sfr_tot_p50[names["no_sfr"]])
+  assert np.isnan(found.velDisp[names["no_veldisp"]])
+  assert found.zErr[names["small_zerr"]] == np.float32(1e-5)
+  pair = [names["pair_first"], names["pair_second"]]
+  assert found.sky_group[pair].tolist() == [min(pair)] * 2
+  report = folder.read_source()["report"]
+  assert report["dropped"]["same_galaxy"] == 1
+  assert report["dropped"]["same_spectrum"] == 1
+  assert report["sky_pairs"] == 1
+  # Radii that the server would clamp without a word are not asked for.
+  assert outcome.lost == {"no_radius": 3}
+  assert fetching.image_requests(server) == 9
+
+
+def test_float_ids_are_refused(tmp_path, server):
+  server.sql_faults += [None, faults.mangled_ids]
+  with pytest.raises(DataError, match=r"E\+18"):
+    fetching.run(tmp_path, server)
+  assert not (tmp_path / "catalog.parquet").exists()
+
+
+@pytest.mark.parametrize(
+  ("fault", "reason", "status"),
+  [
+    (faults.outside_footprint, "outside_footprint", 404),
+    (faults.outside_footprint_200, "black", 200),
+    (faults.black, "black", 200),
+    (faults.part_black(0.6), "black", 200),
+  ],
+)
+def test_final_failures(tmp_path, server, fault, reason, status):
+  server.image_faults[VICTIM] = [fault]
+  assert fetching.run(tmp_path, server).lost == {reason: 1}
+  entry = fetching.check(tmp_path, stand_in.jpeg_of).read_manifest()[VICTIM]
+  assert (entry.permanent, entry.status) == (True, status)
+  # Asked once, and never again.
+  fetching.run(tmp_path, server)
+  assert fetching.image_requests(server) == 12
+
+
+@pytest.mark.parametrize("fault", [faults.part_black(0.3), faults.progressive])
+def test_unusual_images_are_images(tmp_path, server, fault):
+  server.image_faults[VICTIM] = [fault]
+  assert fetching.run(tmp_path, server).images == 12
+  folder = staging.Staging(tmp_path)
+  entry = folder.read_manifest()[VICTIM]
+  assert folder.has_image(entry)
+  if fault is not faults.progressive:
+    assert entry.zeros == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+  ("fault", "reason"),
+  [
+    (faults.server_error_jpeg, "http_500"),
+    (faults.short_body, "broken_answer"),
+    (faults.short_body_closed, "bad_image"),
+    (faults.no_end_marker, "bad_image"),
+    (faults.html_page, "bad_image"),
+    (faults.no_cutouts, "bad_image"),
+    (faults.empty_body, "bad_image"),
+    (faults.wrong_size(64), "bad_image"),
+    (faults.wrong_size(2048), "bad_image"),
+    (faults.grayscale, "bad_image"),
+    (faults.cmyk, "bad_image"),
+    (faults.png, "bad_image"),
+    (connections.too_many(), "http_429"),
+    (connections.unavailable(), "http_503"),
+    (connections.reset, "broken_answer"),
+  ],
+)
+def test_passing_failures(tmp_path, server, fault, reason):
+  # Once: a second attempt helps, and nothing is to be seen of the first.
+  server.image_faults[VICTIM] = [fault]
+  assert fetching.run(tmp_path / "once", server).images == 12
+  fetching.check(tmp_path / "once", stand_in.jpeg_of)
+  # Always: recorded, nothing saved, and asked for anew by the next run.
+  # (aiohttp on its own repeats a request whose connection was reset.)
+  server.image_faults[VICTIM] = [fault] * 6
+  assert fetching.run(tmp_path / "always", server).lost == {reason: 1}
+  folder = fetching.check(tmp_path / "always", stand_in.jpeg_of)
+  assert not folder.read_manifest()[VICTIM].permanent
+  server.image_faults.clear()
+  assert fetching.run(tmp_path / "always", server).images == 12
+  fetching.check(tmp_path / "always", stand_in.jpeg_of)
+
+
+@pytest.mark.parametrize(
+  "fault",
+  [
+    connections.stall(30),
+    connections.drip(),
+    connections.drip_headers(),
+  ],
+)
+def test_deadlines(tmp_path, server, fault):
+  server.image_faults[VICTIM] = [fault] * 3
+  outcome = fetching.run(tmp_path, server, limits=fetching.IMPATIENT)
+  assert outcome.lost == {"timeout": 1}
+  server.image_faults.clear()
+  assert fetching.run(tmp_path, server).images == 12
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+@pytest.mark.parametrize(
+  "kind", [connections.too_many, connections.unavailable]
+)
+def test_retry_after_is_honoured_by_all(tmp_path, server, kind, as_date):
+  fetching.run(tmp_path, server, limit=1)
+  server.requests.clear()
+  server.image_faults[OBJIDS[3]] = [kind(1, as_date=as_date)]
+  # One connection, so that no request is under way when the server asks.
+  fetching.run(tmp_path, server, connections=1)
+  times = [asked.time for asked in server.requests]
+  # A date has whole seconds: up to one of them may have passed.
+  assert max(np.diff(times)) >= (0.05 if as_date else 0.99)
+  assert fetching.run(tmp_path, server).images == 12
+
+
+def test_too_long_a_wait_is_given_up(tmp_path, server):
+  server.image_faults[VICTIM] = [connections.unavailable(3600)]
+  outcome = fetching.run(tmp_path, server)
+  assert outcome.lost == {"http_503": 1}
+  assert fetching.image_requests(server) == 12
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nobody_listens(tmp_path, scheme):
+  @dataclasses.dataclass
+  class Nobody:
+    base_url: str = connections.closed_port(scheme)
+
+  with pytest.raises(http_answers.FetchError, match="--base_url"):
+    fetching.run(tmp_path, Nobody())
+
+
+def test_unknown_host(tmp_path):
+  @dataclasses.dataclass
+  class Unknown:
+    base_url: str = "http://no-such-host.invalid"
+
+  with pytest.raises(http_answers.FetchError, match="--base_url"):
+    fetching.run(tmp_path, Unknown())
+
+
+@pytest.mark.parametrize("status", [301, 302, 308])
+def test_redirections_are_followed(tmp_path, server, status):
+  server.sql_faults += [connections.redirect(status)]
+  server.image_faults[VICTIM] = [connections.redirect(status)]
+  assert fetching.run(tmp_path, server).images == 12
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def test_redirection_in_a_circle(tmp_path, server):
+  server.image_faults[VICTIM] = [connections.redirect_loop]
+  with pytest.raises(http_answers.FetchError, match="more than 5 redirections"):
+    fetching.run(tmp_path, server)
+
+
+def test_bad_certificate(tmp_path, server):
+  with connections.self_signed_tls() as url:
+    server.sql_faults += [connections.redirect(base_url=url)]
+    with pytest.raises(http_answers.FetchError, match="certificate"):
+      fetching.run(tmp_path, server)
+
+
+def test_mix_of_failures(tmp_path, server):
+  for objid, fault in zip(OBJIDS, faults.permanent(3), strict=False):
+    server.image_faults[objid] = [fault]
+  for objid, fault in zip(OBJIDS[5:], faults.transient(4), strict=False):
+    server.image_faults[objid] = [fault] * 3
+  first = fetching.run(tmp_path, server)
+  assert (first.images, sum(first.lost.values())) == (5, 7)
+  assert not first.is_success
+  second = fetching.run(tmp_path, server)
+  assert second.images == 9
+  fetching.check(tmp_path, stand_in.jpeg_of)

@@ -1,0 +1,155 @@
+"""Fetches that are cut off, and what the next run makes of them."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from tests.tfds_sdss.fetch import fetching
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tfds_sdss import staging
+from tfds_sdss.fetch import fetch
+from tfds_sdss.fetch import http_answers
+
+REPOSITORY = pathlib.Path(__file__).parents[3]
+FRAME = stand_in.frame_of(40)
+OBJIDS = FRAME.objid.tolist()
+
+
+@pytest.fixture
+def server():
+  with stand_in.StandIn(FRAME, stand_in.jpeg_of) as running:
+    yield running
+
+
+SCRIPT = """if True:
+  import sys
+  sys.path[:0] = sys.argv[1:3]
+  import pathlib, resource
+  from tests.tfds_sdss.fetch import fetching
+  if len(sys.argv) > 5:
+    limit = int(sys.argv[5])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+  class server: base_url = sys.argv[4]
+  try:
+    fetching.run(pathlib.Path(sys.argv[3]), server)
+  except OSError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def start(tmp_path, server, *more):
+  command = [sys.executable, "-c", SCRIPT, REPOSITORY, REPOSITORY / "tests"]
+  return subprocess.Popen(
+    [*command, tmp_path, server.base_url, *more],
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_kill_and_go_on(tmp_path, server):
+  server.delay = 0.02
+  for number in (3, 25):
+    process = start(tmp_path, server)
+    while fetching.image_requests(server) < number:
+      assert process.poll() is None
+      time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+  fetching.run(tmp_path, server)
+  fetching.check(tmp_path, stand_in.jpeg_of)
+  assert set(fetching.lines(tmp_path).values()) == {1}
+  # Of each killed run the requests in flight are lost, no more.
+  assert fetching.image_requests(server) <= 40 + 2 * (4 + 1)
+
+
+def test_half_a_manifest_line(tmp_path, server):
+  fetching.run(tmp_path, server)
+  path = tmp_path / "manifest.jsonl"
+  path.write_bytes(path.read_bytes()[:-30])
+  fetching.run(tmp_path, server)
+  fetching.check(tmp_path, stand_in.jpeg_of)
+  assert set(fetching.lines(tmp_path).values()) == {1}
+  assert fetching.image_requests(server) == 41
+
+
+def test_manifest_that_is_none_is_named(tmp_path, server):
+  fetching.run(tmp_path, server)
+  path = tmp_path / "manifest.jsonl"
+  path.write_text("{}\n" + path.read_text())
+  with pytest.raises(staging.StagingError, match="line 1: expected an entry"):
+    fetching.run(tmp_path, server)
+
+
+@pytest.mark.parametrize("place", ["catalogue", "manifest"])
+def test_disk_full(tmp_path, server, place):
+  # A limit on the size of files fails in the same call as a full disk.
+  limit = 4_000
+  if place == "manifest":
+    server.image_faults.update(
+      {objid: [connections.unavailable()] * 3 for objid in OBJIDS}
+    )
+    with pytest.raises(http_answers.FetchError):
+      fetching.run(tmp_path, server)
+    server.image_faults.clear()
+    limit = (tmp_path / "manifest.jsonl").stat().st_size + 1_000
+  process = start(tmp_path, server, str(limit))
+  _, stderr = process.communicate(timeout=30)
+  assert process.returncode == 1
+  assert "File too large" in stderr.splitlines()[-1]
+  assert (place == "catalogue") == (not list(tmp_path.glob("images/*")))
+  fetching.run(tmp_path, server)
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def test_service_that_is_gone_stops_the_run(tmp_path, server):
+  fetching.run(tmp_path, server, limit=2)
+  server.image_faults.update(
+    {objid: [connections.unavailable()] * 9 for objid in OBJIDS}
+  )
+  with pytest.raises(http_answers.FetchError, match="20 galaxies in a row"):
+    fetching.run(tmp_path, server)
+  failed = pd.read_csv(tmp_path / "failed.csv")
+  assert len(failed) >= 20
+  assert set(failed.reason) == {"http_503"}
+  server.image_faults.clear()
+  assert fetching.run(tmp_path, server).images == 40
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_service_that_turns_us_away_loses_no_galaxy_for_good(
+  tmp_path, server, status
+):
+  def away(handler):
+    handler.answer(status, "text/html", b"<html>Not here</html>")
+
+  server.image_faults.update({objid: [away] * 9 for objid in OBJIDS})
+  with pytest.raises(http_answers.FetchError, match=f"{status}.*--base_url"):
+    fetching.run(tmp_path, server)
+  server.image_faults.clear()
+  assert fetching.run(tmp_path, server).images == 40
+
+
+def test_interrupt_keeps_what_is_there(tmp_path, server):
+  calls = []
+
+  def interrupt(handler):
+    calls.append(handler)
+    os.kill(os.getpid(), signal.SIGINT)
+    connections.unavailable()(handler)
+
+  server.image_faults[sorted(OBJIDS)[20]] = [interrupt]
+  with pytest.raises(KeyboardInterrupt):
+    fetch.fetch(fetching.request(tmp_path, server, connections=1))
+  assert calls
+  assert len(fetching.lines(tmp_path)) == 20
+  fetching.run(tmp_path, server, connections=1)
+  assert set(fetching.lines(tmp_path).values()) == {1}

@@ -1,0 +1,71 @@
+"""Fetching from the stand-in: short waits, and what a test asks of a folder."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+
+import pandas as pd
+
+from tfds_sdss import staging
+from tfds_sdss.fetch import fetch
+from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import request
+
+LIMITS = http_client.Limits(
+  attempts=3, backoff=0.01, longest_wait=2.0, throttle=0.05
+)
+# For servers that keep us waiting.
+IMPATIENT = dataclasses.replace(
+  LIMITS, connect=0.5, read=0.3, total=0.6, query_total=0.6, file_total=0.6
+)
+
+
+def request(out: pathlib.Path, server, **changes) -> request.Request:
+  """Returns a request to the stand-in, as fast as it goes."""
+  options = {"source": "dr17", "base_url": server.base_url, "rate": 2000.0}
+  options |= {"limits": LIMITS}
+  return request.Request(out=out, **(options | changes))
+
+
+def run(out: pathlib.Path, server, **changes) -> request.Outcome:
+  """Fetches from the stand-in."""
+  return fetch.fetch(request(out, server, **changes))
+
+
+def check(out: pathlib.Path, images) -> staging.Staging:
+  """Checks that a folder is consistent, and returns it.
+
+  Every galaxy has an entry; an image is there if and only if its entry says
+  so, byte for byte what `images` returns; nothing is left half-written.
+  """
+  folder = staging.Staging(out)
+  frame = folder.read_catalog()
+  entries = folder.read_manifest()
+  assert set(frame.objid) <= set(entries)
+  for objid in frame.objid.tolist():
+    path = folder.image_path(objid)
+    if entries[objid].is_image:
+      assert path.read_bytes() == images(objid)
+      assert folder.has_image(entries[objid])
+    else:
+      assert not path.exists()
+  assert not list(out.rglob("*.part"))
+  failed = pd.read_csv(folder.failed_path, dtype={"objid": "int64"})
+  lost = {e.objid: e.reason for e in entries.values() if not e.is_image}
+  expected = {objid: lost[objid] for objid in frame.objid if objid in lost}
+  assert dict(zip(failed.objid, failed.reason, strict=True)) == expected
+  return folder
+
+
+def lines(out: pathlib.Path) -> collections.Counter:
+  """Returns how many lines the manifest has for each objid."""
+  text = (out / "manifest.jsonl").read_text()
+  return collections.Counter(
+    json.loads(line)["objid"] for line in text.splitlines()
+  )
+
+
+def image_requests(server) -> int:
+  """Returns how many images have been asked for."""
+  return sum("getjpeg" in asked.path for asked in server.requests)

@@ -1,0 +1,208 @@
+"""The archives: Zenodo's record and GitHub's convnet-demo."""
+
+import tarfile
+
+import numpy as np
+import pytest
+
+from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss.fetch import fetching
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tests.tfds_sdss.fetch import zenodo_files
+from tfds_sdss import staging
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import zenodo
+from tfds_sdss.sdss_metallicity import demo500
+
+FRAME = stand_in.frame_of(10)
+OBJIDS = sorted(FRAME.objid.tolist())
+ARCHIVE = f"{stand_in.RECORD}/files/{zenodo.ARCHIVE}/content"
+
+
+def jpeg(objid: int) -> bytes:
+  return stand_in.jpeg_of(objid, 160)
+
+
+def serve(archive: bytes | None = None, csv: bytes | None = None):
+  files = {
+    zenodo.ARCHIVE: archive or zenodo_files.archive(OBJIDS),
+    zenodo.CATALOG: csv or zenodo_files.catalog(FRAME),
+  }
+  return stand_in.StandIn(FRAME, jpeg, zenodo_files=files)
+
+
+def run(tmp_path, server, **changes):
+  return fetching.run(tmp_path, server, source="zenodo", **changes)
+
+
+def downloads(server) -> int:
+  return sum(asked.path == ARCHIVE for asked in server.requests)
+
+
+def test_whole_record(tmp_path):
+  with serve() as server:
+    assert run(tmp_path, server).images == 10
+    folder = fetching.check(tmp_path, jpeg)
+    frame = folder.read_catalog()
+    assert frame.objid.tolist() == OBJIDS
+    assert set(frame.columns) == {
+      *("objid", "oh_p50", "lgm_tot_p50", "h_alpha_flux", "sky_group")
+    }
+    expected = FRAME.set_index("objid").oh_p50.loc[OBJIDS]
+    np.testing.assert_allclose(frame.oh_p50, expected, rtol=1e-6)
+    assert folder.read_source()["image_size"] == 160
+    # The archive may be deleted once its images are there.
+    for path in (tmp_path / "downloads").iterdir():
+      path.unlink()
+    assert run(tmp_path, server).images == 10
+    assert downloads(server) == 1
+
+
+def test_only_plain_images_of_the_catalogue_are_taken(tmp_path):
+  link = tarfile.TarInfo(f"images-sdss/{OBJIDS[0]}.jpg")
+  link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+  members = zenodo_files.images(OBJIDS[1:9])
+  members |= {f"../../{OBJIDS[9]}.jpg": jpeg(OBJIDS[9])}
+  members |= {"/absolute.jpg": b"x", "../evil.jpg": b"x", "README": b"x"}
+  members |= {"images-sdss/5.jpg": jpeg(5)}
+  with serve(zenodo_files.tar(members, [link])) as server:
+    outcome = run(tmp_path / "staging", server)
+  assert outcome.lost == {"not_in_archive": 1}
+  fetching.check(tmp_path / "staging", jpeg)
+  written = {path.name for path in tmp_path.rglob("*.jpg")}
+  assert written == {f"{objid}.jpg" for objid in OBJIDS[1:]}
+
+
+def test_bad_images_are_told(tmp_path):
+  members = zenodo_files.images(OBJIDS)
+  members[f"images-sdss/{OBJIDS[2]}.jpg"] = stand_in.jpeg_of(OBJIDS[2], 128)
+  members[f"images-sdss/{OBJIDS[3]}.jpg"] = b""
+  with serve(zenodo_files.tar(members)) as server:
+    outcome = run(tmp_path, server)
+  assert outcome.lost == {"bad_image": 2}
+  fetching.check(tmp_path, jpeg)
+
+
+def test_damaged_image_comes_out_of_the_archive_again(tmp_path):
+  with serve() as server:
+    run(tmp_path, server)
+    staging.Staging(tmp_path).image_path(OBJIDS[1]).write_bytes(b"")
+    run(tmp_path, server)
+    fetching.check(tmp_path, jpeg)
+    assert downloads(server) == 1
+    assert set(fetching.lines(tmp_path).values()) == {1}
+
+
+def test_download_goes_on_where_it_stopped(tmp_path):
+  with serve() as server:
+    server.file_faults[ARCHIVE] = [connections.short_body]
+    assert run(tmp_path, server).images == 10
+    ranges = [
+      asked.headers.get("Range")
+      for asked in server.requests
+      if asked.path == ARCHIVE
+    ]
+    first, second = ranges
+    assert first is None
+    assert int(second.removeprefix("bytes=").removesuffix("-")) > 0
+
+
+def test_slow_download_fails_and_goes_on_later(tmp_path):
+  with serve() as server:
+    server.file_faults[ARCHIVE] = [connections.stall(30)] * 6
+    with pytest.raises(http_answers.FetchError, match="to go on"):
+      run(tmp_path, server, limits=fetching.IMPATIENT)
+    server.file_faults.clear()
+    assert run(tmp_path, server).images == 10
+
+
+@pytest.mark.parametrize("good_at_last", [True, False])
+def test_another_file_than_the_record_says(tmp_path, good_at_last):
+  def wrong(handler):
+    body = bytearray(handler.normal()[1])
+    body[100] ^= 1
+    handler.answer(200, "application/gzip", bytes(body))
+
+  with serve() as server:
+    server.file_faults[ARCHIVE] = [wrong] * (1 if good_at_last else 2)
+    if good_at_last:
+      assert run(tmp_path, server).images == 10
+    else:
+      with pytest.raises(http_answers.FetchError, match="expected MD5"):
+        run(tmp_path, server)
+      assert not (tmp_path / "downloads" / zenodo.ARCHIVE).exists()
+
+
+def test_archive_that_is_damaged_on_the_server(tmp_path):
+  data = zenodo_files.archive(OBJIDS)
+  with (
+    serve(data[: len(data) // 2]) as server,
+    pytest.raises(http_answers.FetchError, match="is damaged"),
+  ):
+    run(tmp_path, server)
+
+
+@pytest.mark.parametrize(
+  ("body", "message"),
+  [
+    (b"<html>Rate limited</html>", "expected Zenodo's record as JSON"),
+    (b'{"files": []}', "expected the files"),
+    (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected md5"),
+  ],
+)
+def test_record_that_is_none(tmp_path, body, message):
+  def answer(handler):
+    handler.answer(200, "application/json", body)
+
+  with serve() as server:
+    server.file_faults[stand_in.RECORD] = [answer] * 3
+    with pytest.raises(http_answers.FetchError, match=message):
+      run(tmp_path, server)
+
+
+def test_catalogue_of_floats_is_refused(tmp_path):
+  csv = zenodo_files.catalog(FRAME.assign(objid=FRAME.objid.astype(float)))
+  with (
+    serve(csv=csv) as server,
+    pytest.raises(DataError, match="not an integer"),
+  ):
+    run(tmp_path, server)
+
+
+def test_a_trial_of_a_few_galaxies(tmp_path):
+  with serve() as server:
+    assert run(tmp_path, server, limit=4).galaxies == 4
+    assert run(tmp_path, server).galaxies == 10
+    fetching.check(tmp_path, jpeg)
+    assert downloads(server) == 1
+
+
+def test_demo500(tmp_path, monkeypatch):
+  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+  archive = fake_layout.archive(layout)
+  out = tmp_path / "out"
+  with stand_in.StandIn(FRAME, jpeg, archive=archive) as server:
+    outcome = fetching.run(out, server, source="demo500")
+    assert (outcome.galaxies, outcome.loss) == (16, 0)
+    fetching.run(out, server, source="demo500")
+    assert len(server.requests) == 2  # one, and where it was sent
+  for path in layout.glob("*/*"):
+    copy = out / path.relative_to(layout)
+    assert copy.read_bytes() == path.read_bytes()
+  splits = demo500.read(out, demo500.read_hashes(), complete=True)
+  assert len(splits["test"]) == 4
+
+
+def test_demo500_of_another_content_is_refused(tmp_path, monkeypatch):
+  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+  path = next((layout / "train").iterdir())
+  path.write_bytes(fake_layout.jpeg(0))
+  archive = fake_layout.archive(layout)
+  with (
+    stand_in.StandIn(FRAME, jpeg, archive=archive) as server,
+    pytest.raises(http_answers.FetchError, match="expected SHA-256"),
+  ):
+    fetching.run(tmp_path / "out", server, source="demo500")
+  assert not list((tmp_path / "out").glob("downloads/*"))

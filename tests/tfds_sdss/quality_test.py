@@ -1,0 +1,118 @@
+"""The report that lies beside a sample's shards."""
+
+import collections
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from tests.tfds_sdss import fake_staging
+from tfds_sdss import columns
+from tfds_sdss import quality
+from tfds_sdss import sample as sample_lib
+
+OBJID = fake_staging.OBJID
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+  frame = fake_staging.table(40)
+  frame["z"] = np.arange(40, dtype=np.float32)
+  frame.loc[[3, 4], "lgm_tot_p50"] = np.nan
+  frame.loc[5, "sky_group"] = OBJID
+  folder = fake_staging.write(
+    tmp_path_factory.mktemp("quality") / "staging",
+    frame,
+    failed=[OBJID + 37, OBJID + 38],
+    absent=[OBJID + 39],
+  )
+  return sample_lib.read(folder.root, "dr17", tuple(columns.BY_NAME), 128, 0.1)
+
+
+def rows_of(text, title):
+  """Returns the table below a title as lists of cells."""
+  section = text.split(f"## {title}\n\n")[1].split("\n\n")[0]
+  return [line.strip("| ").split(" | ") for line in section.splitlines()]
+
+
+def test_report_counts(sample):
+  text = quality.report(sample)
+  assert "| asked for | 40 |" in text
+  assert "| without an image | 3 |" in text
+  assert "| in the set | 37 |" in text
+  lost = rows_of(text, "Without an image")[2:]
+  assert lost == [["http_404", "2"], ["not_fetched", "1"]]
+  cleaning = rows_of(text, "Cleaning of the catalogue")[2:]
+  assert cleaning == [["rows", "42"], ["dropped: same_galaxy", "2"]]
+  assert "1 positions hold more than one galaxy" in text
+  assert "2 galaxies in all" in text
+
+
+def test_report_splits_and_folds(sample):
+  text = quality.report(sample)
+  header, _, *rows = rows_of(text, "Splits and folds")
+  assert [row[0] for row in rows] == ["train", "validation", "test"]
+  assert sum(int(row[1]) for row in rows) == 37
+  for row in rows:
+    assert int(row[1]) == sum(map(int, row[2:]))
+    for fold, number in zip(header[2:], row[2:], strict=True):
+      found = sample.frame.query(f"split == '{row[0]}' and fold == {fold}")
+      assert len(found) == int(number)
+
+
+def test_statistics_against_numpy(sample):
+  table = quality.statistics(sample.frame)
+  assert "ra" not in table.index
+  assert "fold" not in table.index
+  values = sample.frame["z"].to_numpy()
+  expected = [37, 0, 18, np.std(np.arange(37)), 0, 9, 18, 27, 36]
+  assert sorted(values) == list(range(37))
+  names = "count missing mean sd min|25 %|50 %|75 %|max"
+  names = [*names.split("|")[0].split(), *names.split("|")[1:]]
+  np.testing.assert_allclose(table.loc["z", names].to_numpy(float), expected)
+  assert table.loc["lgm_tot_p50", ["count", "missing"]].tolist() == [35, 2]
+
+
+def test_black_pixels(sample):
+  text = quality.report(sample)
+  black = sample.frame["black_fraction"].to_numpy(np.float64)
+  assert f"{(black > 0.1).sum()} images have more than 10%" in text
+  maximum = f"| 100 % | {black.max():.5g} |"
+  assert maximum in text
+  assert f"{(black > 0.1).sum()} images with more" in quality.summary(sample)
+
+
+def test_files(sample, tmp_path, caplog):
+  with caplog.at_level("INFO"):
+    quality.write(tmp_path, sample)
+  assert (
+    "dr17: 40 galaxies asked for, 3 without an image (7.50%)" in caplog.text
+  )
+  assert (tmp_path / "quality.md").read_text() == quality.report(sample)
+  with Image.open(tmp_path / "quality.png") as image:
+    assert image.size == (1440, 1152)
+    # Something is drawn in each of the seven panels.
+    pixels = np.asarray(image.convert("L"))
+  for panel in range(7):
+    row, column = divmod(panel, 3)
+    part = pixels[
+      384 * row : 384 * (row + 1), 480 * column : 480 * (column + 1)
+    ]
+    assert (part < 200).sum() > 500
+
+
+def test_absent_columns_and_nothing_lost(sample, tmp_path):
+  frame = sample.frame[["objid", "oh_p50", *columns.DERIVED]].assign(
+    black_fraction=np.float32(np.nan), z=np.float32(np.nan)
+  )
+  part = sample_lib.Sample(
+    "zenodo", frame, len(frame), collections.Counter(), {}
+  )
+  text = quality.report(part)
+  assert "## Without an image\n\nNone." in text
+  assert "Nothing is recorded." in text
+  assert "BPT" not in text
+  assert "nan" not in text
+  quality.plot(tmp_path / "figure.png", part)
+  with Image.open(tmp_path / "figure.png") as image:
+    assert image.size == (1440, 384)

@@ -1,0 +1,162 @@
+"""Staging folders which cannot be built, or not as a whole."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss import fake_staging
+from tfds_sdss import beam
+from tfds_sdss import build
+from tfds_sdss import quality
+from tfds_sdss import splits
+from tfds_sdss import staging
+from tfds_sdss.errors import DataError
+
+OBJID = fake_staging.OBJID
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+  """Spares half a second each; quality_test draws one."""
+  monkeypatch.setattr(quality, "plot", lambda path, sample: None)
+
+
+def build_from(folder, tmp_path, name="dr17", **options):
+  return build.build(name, str(tmp_path / "data"), str(folder.root), **options)
+
+
+def nothing_built(tmp_path):
+  return not list((tmp_path / "data").glob("sdss_metallicity/[!.]*/*"))
+
+
+def refused(folder, tmp_path, message, name="dr17", **options):
+  with pytest.raises(DataError, match=message):
+    build_from(folder, tmp_path, name, **options)
+  assert nothing_built(tmp_path)
+
+
+def test_losses_are_limited(tmp_path):
+  folder = fake_staging.write(
+    tmp_path / "staging",
+    fake_staging.table(50),
+    failed=[OBJID + 1, OBJID + 2],
+    absent=[OBJID + 3],
+  )
+  message = (
+    r"3 of 50 galaxies have no image \(2 http_404, 1 not_fetched\), more than "
+    r"the 2.0% .*fetch --source=dr17 --out=\S*staging .*--max_loss"
+  )
+  refused(folder, tmp_path, message)
+  refused(folder, tmp_path, "more than the 5.0%", max_loss=0.05)
+  builder = build_from(folder, tmp_path, max_loss=0.06)
+  assert builder.info.splits.total_num_examples == 47
+
+
+def test_nothing_fetched_is_no_sample(tmp_path):
+  frame = fake_staging.table(3)
+  folder = fake_staging.write(
+    tmp_path / "staging", frame, absent=frame["objid"].tolist()
+  )
+  refused(folder, tmp_path, "3 of 3 galaxies have no image", max_loss=1)
+
+
+def test_too_few_for_all_splits(tmp_path):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(1))
+  refused(folder, tmp_path, "found none in validation, test")
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_images_that_changed_or_went_are_named(tmp_path, number):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(30))
+  train = [
+    OBJID + i for i in range(30) if splits.split_of(OBJID + i) == "train"
+  ]
+  for objid in train[:number]:
+    folder.image_path(objid).write_bytes(fake_layout.jpeg(0))
+  if number == 1:
+    folder.image_path(train[0]).unlink()
+  shown = str(train[0]) if number == 1 else "and 2 more"
+  refused(folder, tmp_path, f"{shown} are gone or not .*Run fetch again")
+
+
+def test_image_that_is_fetched_whole_but_bad(tmp_path):
+  frame = fake_staging.table(30)
+  folder = fake_staging.write(tmp_path / "staging", frame, size=64)
+  folder.write_source({"source": "dr17", "image_size": 128})
+  refused(folder, tmp_path, "found 64 x 64 pixels")
+
+
+def change(folder, **changes):
+  folder.write_catalog(folder.read_catalog().assign(**changes))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"oh_p50": np.float32(np.nan)}, "oh_p50 must be within"),
+    ({"objid": OBJID}, f"objID {OBJID}, .* comes twice"),
+    ({"objid": 1.2e18}, "expected integers in objid, found float64"),
+    ({"bptclass": 1.5}, "expected integers in bptclass, found float64"),
+    ({"sky_group": 0.5}, "expected integers in sky_group"),
+  ],
+)
+def test_bad_catalogues(tmp_path, changes, message):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
+  change(folder, **changes)
+  refused(folder, tmp_path, message, max_loss=1)
+
+
+@pytest.mark.parametrize("name", ["dr17", "zenodo"])
+@pytest.mark.parametrize("column", ["oh_p50", "sky_group"])
+def test_absent_column(tmp_path, name, column):
+  size = 160 if name == "zenodo" else 128
+  folder = fake_staging.write(
+    tmp_path / "staging", fake_staging.table(5), name, size
+  )
+  folder.write_catalog(folder.read_catalog().drop(columns=column))
+  refused(folder, tmp_path, f"expected the columns {column}", name)
+
+
+def test_another_source(tmp_path):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
+  message = "source dr14, found dr17. Build sdss_metallicity/dr17, or fetch"
+  refused(folder, tmp_path, message, "dr14")
+  folder.write_source({"source": "dr17", "image_size": 64})
+  refused(folder, tmp_path, "expected images of 128 pixels, found 64")
+
+
+def test_without_a_staging_folder(tmp_path):
+  commands = "fetch --source=dr14 --out=STAGING.*build .*dr14.* --staging=STAG"
+  with pytest.raises(DataError, match=commands):
+    build.build("dr14", str(tmp_path / "data"))
+  builder = tfds.builder("sdss_metallicity/dr14", data_dir=tmp_path / "data")
+  with pytest.raises(DataError, match=commands):
+    builder.download_and_prepare()
+  folder = staging.Staging(tmp_path / "empty")
+  refused(folder, tmp_path, "python -m tfds_sdss fetch")
+
+
+def test_beam_is_asked_for_by_name(tmp_path):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
+  if importlib.util.find_spec("apache_beam"):
+    pytest.skip("Apache Beam is installed; see tests/interop")
+  for options in ({"beam_runner": "DirectRunner"}, {"beam_options": "a=1"}):
+    with pytest.raises(beam.BeamError, match=r"requirements-beam\.txt"):
+      build_from(folder, tmp_path, **options)
+  assert nothing_built(tmp_path)
+
+
+def test_file_formats(tmp_path):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
+  if not importlib.util.find_spec("tensorflow"):
+    with pytest.raises(build.UnknownConfigError, match="written by TensorFlow"):
+      build_from(folder, tmp_path, file_format="tfrecord")
+    assert nothing_built(tmp_path)
+  build_from(folder, tmp_path, file_format="array_record")
+  with pytest.raises(
+    build.UnknownConfigError, match=r"format riegeli, found array_record"
+  ):
+    build_from(folder, tmp_path, file_format="riegeli")

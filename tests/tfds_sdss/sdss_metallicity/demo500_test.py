@@ -1,0 +1,247 @@
+import http.server
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tests.tfds_sdss import fake_layout
+from tfds_sdss import build
+from tfds_sdss import catalog
+from tfds_sdss.errors import DataError
+from tfds_sdss.sdss_metallicity import demo500
+from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
+
+OBJID = fake_layout.OBJID
+RAW = {"image": tfds.decode.SkipDecoding()}
+
+
+@pytest.fixture
+def layout(tmp_path, monkeypatch):
+  return fake_layout.replace_upstream(tmp_path, monkeypatch)
+
+
+def build_demo(tmp_path, layout):
+  return build.build("demo500", str(tmp_path / "data"), str(layout))
+
+
+def is_built(tmp_path, name="demo500"):
+  try:
+    build.load(name, str(tmp_path / "data"))
+  except build.DatasetNotBuiltError:
+    return False
+  return True
+
+
+def ids(source):
+  return {example["objid"] for example in source}
+
+
+def modified(folder):
+  return {path: os.stat(path).st_mtime_ns for path in folder.iterdir()}
+
+
+def test_demo500_round_trip(tmp_path, layout):
+  builder = build_demo(tmp_path, layout)
+  sources = builder.as_data_source(decoders=RAW)
+  frames = {
+    name: catalog.read_catalog(layout / "catalogs" / f"{name}.csv")
+    for name in ("train", "test")
+  }
+  train, validation = ids(sources["train"]), ids(sources["validation"])
+  assert validation
+  assert not train & validation
+  assert train | validation == set(frames["train"].objid)
+  assert ids(sources["test"]) == set(frames["test"].objid)
+  for split, name in (("train", "train"), ("test", "test")):
+    labels = frames[name].set_index("objid").oh_p50
+    for example in sources[split]:
+      objid = example["objid"]
+      assert example["oh_p50"] == np.float32(labels[objid])
+      file = layout / name / f"{objid}.jpg"
+      assert example["image"] == file.read_bytes()
+  decoded = builder.as_data_source("test")[0]["image"]
+  assert decoded.shape == (128, 128, 3)
+  assert decoded.dtype == np.uint8
+  assert builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
+
+
+def test_split_of_a_galaxy_does_not_depend_on_the_others(
+  tmp_path, layout, caplog
+):
+  full = build_demo(tmp_path, layout).as_data_source(decoders=RAW)
+  path = layout / "catalogs" / "train.csv"
+  path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
+  part = build_demo(tmp_path / "part", layout).as_data_source(decoders=RAW)
+  assert "subset of upstream: catalogs/train.csv has 8 of 12" in caplog.text
+  kept = set(range(OBJID, OBJID + 8))
+  for split in ("train", "validation"):
+    assert ids(part[split]) == ids(full[split]) & kept
+
+
+def test_redivided_catalogue_is_told(tmp_path, layout, caplog):
+  objid = OBJID + 12  # of the test set
+  catalogs = layout / "catalogs"
+  text = (catalogs / "test.csv").read_text().splitlines(keepends=True)
+  (catalogs / "test.csv").write_text("".join([text[0], *text[2:]]))
+  with (catalogs / "train.csv").open("a") as file:
+    file.write(text[1])
+  (layout / "test" / f"{objid}.jpg").rename(layout / "train" / f"{objid}.jpg")
+  build_demo(tmp_path, layout)
+  assert (
+    "train.csv has 13 galaxies, of which upstream has 12 in train, 1 in test"
+  ) in caplog.text
+
+
+def test_building_again_changes_nothing(tmp_path, layout):
+  builder = build_demo(tmp_path, layout)
+  before = modified(builder.data_path)
+  shutil.rmtree(layout / "train")
+  assert build_demo(tmp_path, layout).info.splits["test"].num_examples == 4
+  after = modified(builder.data_path)
+  assert before == after
+
+
+def test_hash_mismatch(tmp_path, layout):
+  path = layout / "train" / f"{OBJID}.jpg"
+  expected = demo500.read_hashes()[path.name].sha256
+  path.write_bytes(fake_layout.jpeg(0))
+  with pytest.raises(
+    demo500.HashError, match=f"{OBJID}.jpg: expected SHA-256 {expected}, found"
+  ):
+    build_demo(tmp_path, layout)
+  assert not is_built(tmp_path)
+
+
+def test_damaged_image_without_a_row_is_found_too(tmp_path, layout):
+  path = layout / "catalogs" / "train.csv"
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text("".join(lines[:-1]))
+  (layout / "train" / f"{OBJID + 11}.jpg").write_bytes(b"")
+  with pytest.raises(demo500.HashError, match=f"{OBJID + 11}.jpg"):
+    build_demo(tmp_path, layout)
+
+
+def test_missing_images_are_named(tmp_path, layout):
+  (layout / "train" / f"{OBJID + 3}.jpg").unlink()
+  (layout / "train" / f"{OBJID + 5}.jpg").unlink()
+  with pytest.raises(DataError, match=f"objID {OBJID + 3}, {OBJID + 5}. Fetch"):
+    build_demo(tmp_path, layout)
+
+
+def test_missing_catalogue_is_named(tmp_path, layout):
+  (layout / "catalogs" / "test.csv").unlink()
+  with pytest.raises(DataError, match=r"file catalogs/test\.csv"):
+    build_demo(tmp_path, layout)
+
+
+def test_galaxy_in_both_catalogues(tmp_path, layout):
+  with (layout / "catalogs" / "test.csv").open("a") as file:
+    file.write(f"{OBJID},8.9\n")
+  with pytest.raises(DataError, match=f"objID {OBJID} in both"):
+    build_demo(tmp_path, layout)
+
+
+def test_image_that_is_none_is_never_stored(tmp_path, layout):
+  path = layout / "train" / f"{OBJID}.jpg"
+  path.write_bytes(b"<html>Service unavailable</html>")
+  fake_layout.write_hashes(layout, demo500.HASHES)
+  with pytest.raises(DataError, match=f"objID {OBJID}.*HTML"):
+    build_demo(tmp_path, layout)
+  assert not is_built(tmp_path)
+
+
+def test_upstream_list_has_500_galaxies():
+  listed = demo500.read_hashes()
+  folders = [upstream.folder for upstream in listed.values()]
+  assert [folders.count(x) for x in ("train", "test", "catalogs")] == [
+    400,
+    100,
+    2,
+  ]
+  galaxies = [name for name in listed if name.endswith(".jpg")]
+  assert all(catalog.parse_objid(name[:-4]) for name in galaxies)
+  assert len({upstream.sha256 for upstream in listed.values()}) == 502
+
+
+@pytest.fixture
+def server(layout, monkeypatch):
+  """Serves server.archive as GitHub does; None is a 404."""
+
+  class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+      self.server.requests.append(self.path)
+      self.send_response(404 if self.server.archive is None else 200)
+      self.send_header("Content-Type", "application/zip")
+      self.end_headers()
+      self.wfile.write(self.server.archive or b"")
+
+    def log_message(self, *args):
+      del args
+
+  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+    thread = threading.Thread(target=served.serve_forever, args=(0.01,))
+    thread.start()
+    served.requests = []
+    served.archive = fake_layout.archive(layout)
+    url = f"http://127.0.0.1:{served.server_port}/archive/3469bbc.zip"
+    monkeypatch.setattr(demo500, "ARCHIVE_URL", url)
+    yield served
+    served.shutdown()
+    thread.join()
+
+
+def test_download(tmp_path, server):
+  builder = build.build("demo500", str(tmp_path / "data"))
+  assert builder.info.splits["test"].num_examples == 4
+  assert builder.info.download_size == len(server.archive)
+  shutil.rmtree(builder.data_path)
+  build.build("demo500", str(tmp_path / "data"))
+  assert len(server.requests) == 1
+
+
+def test_failed_download_tells_the_other_way(tmp_path, server):
+  server.archive = None
+  with pytest.raises(
+    sdss_metallicity_dataset_builder.DownloadFailedError,
+    match=r"HTTP code: 404.*--staging=FOLDER",
+  ):
+    build.build("demo500", str(tmp_path / "data"))
+  assert not is_built(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("damage", "found"),
+  [
+    (lambda data, root: data[: len(data) // 2], "not a zip file"),
+    (lambda data, root: b"<html>Rate limit</html>", "not a zip file"),
+    (lambda data, root: fake_layout.archive(root / "train", "x"), "train.csv"),
+    (
+      lambda data, root: data.replace(b",8.500000", b",8.600000"),
+      "Bad CRC-32",
+    ),
+  ],
+)
+def test_bad_archive_is_not_kept(tmp_path, server, layout, damage, found):
+  good = server.archive
+  server.archive = damage(good, layout)
+  assert server.archive != good
+  with pytest.raises(
+    sdss_metallicity_dataset_builder.DownloadFailedError, match=found
+  ):
+    build.build("demo500", str(tmp_path / "data"))
+  server.archive = good
+  build.build("demo500", str(tmp_path / "data"))
+  assert len(server.requests) == 2
+
+
+def test_archive_must_be_complete(tmp_path, server, layout):
+  path = layout / "catalogs" / "train.csv"
+  path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
+  server.archive = fake_layout.archive(layout)
+  with pytest.raises(
+    sdss_metallicity_dataset_builder.DownloadFailedError, match=r"train\.csv"
+  ):
+    build.build("demo500", str(tmp_path / "data"))

@@ -1,0 +1,9 @@
+"""Errors about data that the user can correct."""
+
+
+class DataError(ValueError):
+  """A catalogue, an image or a label is not what it has to be."""
+
+
+class LabelError(DataError):
+  """A metallicity is missing or impossible."""

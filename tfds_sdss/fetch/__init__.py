@@ -1,0 +1,1 @@
+"""Downloads a sample into a staging folder."""

@@ -1,0 +1,52 @@
+"""The archive of convnet-demo, fetched from GitHub and unpacked."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import yarl
+
+from tfds_sdss import staging
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import http_client
+from tfds_sdss.sdss_metallicity import demo500
+
+BASE_URL = "https://github.com"
+
+
+async def fetch(
+  client: http_client.Client, base_url: str, folder: staging.Staging
+) -> int:
+  """Downloads the archive, checks every file and unpacks it.
+
+  Returns:
+    The number of galaxies.
+
+  Raises:
+    FetchError: if it can't be fetched or isn't upstream's.
+  """
+  path = yarl.URL(demo500.ARCHIVE_URL).path
+  archive = folder.root / "downloads" / yarl.URL(path).name
+  archive.parent.mkdir(parents=True, exist_ok=True)
+  if not archive.exists():
+    try:
+      await client.download(yarl.URL(base_url + path), archive, None)
+    except (http_answers.PermanentError, http_answers.TransientError) as error:
+      raise http_answers.FetchError(str(error)) from error
+  listed = demo500.read_hashes()
+  try:
+    root = demo500.open_archive(archive)
+    splits = demo500.read(root, listed, complete=True)
+    for name, upstream in listed.items():
+      target = folder.root / upstream.folder / name
+      target.parent.mkdir(exist_ok=True)
+      data = (root / upstream.folder / name).read_bytes()
+      staging.write_atomically(target, data)
+  except (zipfile.BadZipFile, zlib.error, DataError) as error:
+    archive.unlink()
+    raise http_answers.FetchError(
+      f"{base_url}{path} is not the archive expected: {error}"
+    ) from error
+  return sum(len(examples) for examples in splits.values())

@@ -1,0 +1,239 @@
+"""Fetch a sample into a staging folder, and go on where an earlier run stopped.
+
+dr17, dr14  SkyServer: the catalogue by SqlSearch, the images by getjpeg
+zenodo      the authors' archive
+demo500     the 500 images of the authors' demonstration
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import logging
+import time
+
+import pandas as pd
+import tqdm
+
+from tfds_sdss import staging
+from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import cleaning
+from tfds_sdss.fetch import cutouts
+from tfds_sdss.fetch import demo_archive
+from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import skyserver
+from tfds_sdss.fetch import zenodo
+from tfds_sdss.fetch.request import Outcome
+from tfds_sdss.fetch.request import Request
+
+_LOG_EVERY = 1_000  # galaxies between two lines where there is no bar
+
+_log = logging.getLogger(__name__)
+
+
+def fetch(request: Request) -> Outcome:
+  """Fetches a sample, or what is left of it.
+
+  Args:
+    request: what and how.
+
+  Raises:
+    StagingError: if another run works in the folder, or if it holds another
+      source.
+    FetchError: if the service cannot be reached, or answers otherwise than it
+      should. The same command goes on later.
+    OSError: if the disk is full or cannot be written.
+  """
+  folder = staging.Staging(request.out)
+  with folder.lock():
+    if folder.source_path.exists():
+      found = folder.read_source()["source"]
+      if found != request.source:
+        raise staging.StagingError(
+          f"{folder.root} holds {found}, expected {request.source}. Give "
+          "another --out."
+        )
+    return asyncio.run(_fetch(request, folder))
+
+
+async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
+  async with http_client.Client(
+    request.rate, request.connections, request.limits, request.contact
+  ) as client:
+    if request.source == "demo500":
+      number = await demo_archive.fetch(client, request.server, folder)
+      folder.write_source({"source": "demo500", "base_url": request.server})
+      return Outcome(number, number, {}, request.max_loss)
+    if request.source == "zenodo":
+      frame = await _fetch_zenodo(request, folder, client)
+    else:
+      frame = await _fetch_skyserver(request, folder, client)
+  return _conclude(request, folder, frame)
+
+
+async def _fetch_skyserver(
+  request: Request,
+  folder: staging.Staging,
+  client: http_client.Client,
+) -> pd.DataFrame:
+  service = skyserver.Service(request.server, request.source)
+  frame = _known_catalog(request, folder)
+  if frame is None:
+    _log.info("asking %s for the catalogue", request.server)
+
+    def tell(done: int, total: int) -> None:
+      _log.info("%d of %d rows", done, total)
+
+    rows, counted = await skyserver.read_sample(
+      client, service, request.limit, tell
+    )
+    frame = _store_catalog(
+      request,
+      folder,
+      rows,
+      {
+        "counted": counted,
+        "image_size": skyserver.SIZE,
+        "query": skyserver.count_sql(),
+      },
+    )
+  known = folder.read_manifest()
+  if known:
+    _log.info("comparing %d images with the manifest", len(known))
+  everything = cutouts.wanted(frame, service, request.field)
+  left = [
+    galaxy
+    for galaxy in everything
+    if not cutouts.is_settled(galaxy, known.get(galaxy.objid), folder)
+  ]
+  _log.info("%d of %d galaxies are left to ask for", len(left), len(frame))
+  if left:
+    try:
+      with _progress(len(frame), len(frame) - len(left)) as on_entry:
+        await cutouts.fetch(client, folder, left, request.connections, on_entry)
+    except BaseException:
+      # Who stops a run may want to see what is lost so far.
+      folder.write_failed(_newest(folder, frame))
+      raise
+  return frame
+
+
+async def _fetch_zenodo(
+  request: Request,
+  folder: staging.Staging,
+  client: http_client.Client,
+) -> pd.DataFrame:
+  files = await zenodo.read_record(client, request.server)
+  downloads = folder.root / "downloads"
+  frame = _known_catalog(request, folder)
+  if frame is None:
+    path = await zenodo.download(client, files[zenodo.CATALOG], downloads)
+    rows = zenodo.read_catalog(path)
+    frame = _store_catalog(
+      request,
+      folder,
+      rows.head(request.limit or len(rows)),
+      {
+        "counted": len(rows),
+        "image_size": zenodo.SIZE,
+        "md5": files[zenodo.CATALOG].md5,
+      },
+    )
+  origin = files[zenodo.ARCHIVE]
+  known = folder.read_manifest()
+  if not all(
+    zenodo.is_settled(known.get(objid), origin, folder) for objid in frame.objid
+  ):
+    _log.info("downloading %s, %.1f GB", origin.name, origin.size / 1e9)
+    archive = await zenodo.download(client, origin, downloads)
+    with _progress(len(frame), 0) as on_entry:
+      zenodo.unpack(archive, origin, set(frame.objid), folder, on_entry)
+  return frame
+
+
+def _known_catalog(
+  request: Request, folder: staging.Staging
+) -> pd.DataFrame | None:
+  """Returns the catalogue of an earlier run, if it is the one asked for."""
+  if not (folder.source_path.exists() and folder.catalog_path.exists()):
+    return None
+  if folder.read_source()["limit"] != request.limit:
+    return None
+  return folder.read_catalog()
+
+
+def _store_catalog(
+  request: Request,
+  folder: staging.Staging,
+  rows: pd.DataFrame,
+  facts: dict,
+) -> pd.DataFrame:
+  frame, report = cleaning.clean(rows)
+  for rule, number in report["dropped"].items():
+    if number:
+      _log.info("%d rows dropped: %s", number, rule)
+  if not len(frame):
+    raise DataError(
+      f"of {report['rows']} rows none is left: {report['dropped']}"
+    )
+  folder.write_catalog(frame)
+  source = {
+    "source": request.source,
+    "base_url": request.server,
+    "limit": request.limit,
+    **facts,
+    "report": report,
+  }
+  folder.write_source(source)
+  return frame
+
+
+@contextlib.contextmanager
+def _progress(
+  total: int, done: int
+) -> Iterator[Callable[[staging.Entry], None]]:
+  """Shows rate, time left and losses by reason: a bar, or lines in a log."""
+  lost: collections.Counter[str] = collections.Counter()
+  begun, first = time.monotonic(), done
+  with tqdm.tqdm(
+    total=total, initial=done, desc="Fetching", unit=" images", disable=None
+  ) as bar:
+
+    def on_entry(entry: staging.Entry) -> None:
+      nonlocal done
+      done += 1
+      if not entry.is_image:
+        lost[entry.reason] += 1
+        bar.set_postfix(lost, refresh=False)
+      bar.update()
+      if bar.disable and done % _LOG_EVERY == 0:
+        rate = (done - first) / (time.monotonic() - begun)
+        _log.info(
+          "%d of %d galaxies, %.1f/s, %.1f hours left, lost: %s",
+          *(done, total, rate, (total - done) / rate / 3600),
+          dict(lost) or "none",
+        )
+
+    yield on_entry
+
+
+def _conclude(
+  request: Request, folder: staging.Staging, frame: pd.DataFrame
+) -> Outcome:
+  """Writes failed.csv and counts."""
+  newest = _newest(folder, frame)
+  folder.write_failed(newest)
+  lost = collections.Counter(e.reason for e in newest if not e.is_image)
+  images = len(newest) - lost.total()
+  return Outcome(len(frame), images, dict(lost), request.max_loss)
+
+
+def _newest(
+  folder: staging.Staging, frame: pd.DataFrame
+) -> list[staging.Entry]:
+  """Returns what the manifest says of the catalogue's galaxies."""
+  entries = folder.read_manifest()
+  return [entries[objid] for objid in frame.objid if objid in entries]

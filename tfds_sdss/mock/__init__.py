@@ -1,0 +1,1 @@
+"""Mock galaxies: a population and its images."""

@@ -1,0 +1,39 @@
+"""Splits and folds: functions of a galaxy's objID alone."""
+
+import hashlib
+
+# Parts of 130, as 90,000 / 20,000 / 20,000 in Wu & Boada (2019).
+SPLIT_PARTS = {"train": 90, "validation": 20, "test": 20}
+# Parts for cross-validation.
+NUM_FOLDS = 10
+
+
+def hash_fraction(objid: int, salt: str) -> float:
+  """Returns a fixed pseudo-random fraction of an objID, in [0, 1).
+
+  It is the first 53 bits of BLAKE2b over `salt:objid` in decimal ASCII: the
+  same on every machine and in every subset, whatever the rows' order.
+
+  Args:
+    objid: SDSS objID.
+    salt: names the use; fractions of two salts are independent.
+  """
+  text = f"{salt}:{objid}".encode("ascii")
+  digest = hashlib.blake2b(text, digest_size=8).digest()
+  # A float holds 53 bits: all 64 could round up to exactly 1.
+  return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def split_of(objid: int) -> str:
+  """Returns `train`, `validation` or `test`, in the ratio 90:20:20."""
+  parts = hash_fraction(objid, "split") * sum(SPLIT_PARTS.values())
+  if parts < SPLIT_PARTS["train"]:
+    return "train"
+  if parts < SPLIT_PARTS["train"] + SPLIT_PARTS["validation"]:
+    return "validation"
+  return "test"
+
+
+def fold_of(objid: int) -> int:
+  """Returns one of `NUM_FOLDS` equal parts, independent of the split."""
+  return int(hash_fraction(objid, "fold") * NUM_FOLDS)

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
       _NUM_PROCESSES.value,
       _PROCESS_ID.value,
     )
-  with processes.together(), _told_in_a_line():
+  with processes.exit_together(), _told_in_a_line():
     _run()
 
 

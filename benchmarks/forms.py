@@ -178,7 +178,7 @@ def blocks(config: ml_collections.ConfigDict) -> Piece:
     [each["batch_stats"] for each in variables],
     {
       "in_use": Form(in_use),
-      "not_written": Form(in_use, patched(xla, "written", lambda x: x)),
+      "not_written": Form(in_use, patched(xla, "materialize", lambda x: x)),
       "recomputed": Form(functools.partial(chain, jax.checkpoint(one))),
     },
   )

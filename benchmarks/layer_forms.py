@@ -40,7 +40,7 @@ def _padded_stem(channels, kernel, x):
   more = channels - x.shape[-1]
   kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, 0)))
   x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more)))
-  return _plain_stem(kernel, xla.written(x))
+  return _plain_stem(kernel, xla.materialize(x))
 
 
 def _space_to_depth_stem(kernel, x):
@@ -58,7 +58,7 @@ def _space_to_depth_stem(kernel, x):
   kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
   kernel = kernel.reshape(4, 4, 4 * channels, -1).astype(x.dtype)
   return lax.conv_general_dilated(
-    xla.written(x),
+    xla.materialize(x),
     kernel,
     (1, 1),
     ((2, 1), (2, 1)),
@@ -172,7 +172,7 @@ def convolution(
     x, kernel = trained
     return layers.convolve(x, kernel.astype(x.dtype), 1)
 
-  direct = forms.patched(winograd, "pays", lambda *_: False)
+  direct = forms.patched(winograd, "is_faster", lambda *_: False)
   return forms.Piece(
     name,
     (x, kernel),

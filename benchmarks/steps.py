@@ -161,7 +161,7 @@ def evaluation(
   side = config.data.crop
   packed = augment.pack(random_split(batch, side).images)
   images, views = jax.device_put(
-    (packed, augment.plain_views(batch)), sharding.along_data(mesh)
+    (packed, augment.plain_views(batch)), sharding.batch_sharding(mesh)
   )
   step = make_eval_step(config, mesh)
   # Its own, for training gives its away.

@@ -89,12 +89,16 @@ class Checkpoints:
       The state, or None if there is no checkpoint.
     """
     restored = processes.on_first(lambda: self._read_newest(template))
-    step = processes.agreed(-1 if restored is None else int(restored.step))
+    step = processes.broadcast_int(
+      -1 if restored is None else int(restored.step)
+    )
     if step < 0:
       return None
     abstract = template(step)
     where = jax.tree.leaves(abstract)[0].sharding
-    return sharding.put(processes.of_first(restored, abstract), where)
+    return sharding.device_put(
+      processes.broadcast_arrays(restored, abstract), where
+    )
 
   def _read_newest(
     self, template: Callable[[int], train_state.TrainState]

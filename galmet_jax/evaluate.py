@@ -39,7 +39,7 @@ def make_eval_step(
     pixels = augment.apply(images, views, frame)
     return model.apply(variables, pixels, train=False)
 
-  everywhere, dealt = sharding.replicated(mesh), sharding.along_data(mesh)
+  everywhere, dealt = sharding.replicated(mesh), sharding.batch_sharding(mesh)
   return jax.jit(
     eval_step,
     in_shardings=(everywhere, dealt, dealt),
@@ -96,7 +96,7 @@ def predict(
       images = data.images(indices)
       for v, view in enumerate(views):
         rows = jax.tree.map(lambda x, i=indices: x[i], view)
-        rows = sharding.deal(rows, data.mesh)
+        rows = sharding.shard_batch(rows, data.mesh)
         output = eval_step(variables, images, rows)
         waiting.append((v, start, count, output))
         # The devices work on a batch while the one before is fetched.

@@ -5,9 +5,9 @@ import pathlib
 import ml_collections
 
 from galmet_jax import errors
-from galmet_jax import run
 from galmet_jax.devices import processes
 from galmet_jax.models import pretrained
+from galmet_jax.run import Run
 
 
 def export(
@@ -31,7 +31,7 @@ def export(
       f"model.network is {config.model.network!r}, which torchvision does not "
       "have; expected resnet."
     )
-  state = run.prepare(config, workdir).trained_state()
+  state = Run.prepare(config, workdir).trained_state()
   path = workdir / "weights.safetensors"
   processes.on_first(lambda: pretrained.save(state.variables, path))
   print(f"Step {int(state.step)} written to {path}.")

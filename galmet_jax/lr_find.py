@@ -11,8 +11,8 @@ import tqdm
 from galmet_jax import checkpoints
 from galmet_jax import optimizers
 from galmet_jax import plots
-from galmet_jax import run
 from galmet_jax.devices import processes
+from galmet_jax.run import Run
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
 _NUM_STEPS = 100
@@ -38,15 +38,15 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     The suggested rate of the fastest group: a tenth of the one at which the
     smoothed loss is least.
   """
-  this = run.prepare(config, workdir)
+  run = Run.prepare(config, workdir)
   latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
-  state = latest.restore(this.abstract_state)
+  state = latest.restore(run.abstract_state)
   if state is None:
-    state = this.initial_state()
+    state = run.initial_state()
   rates = np.geomspace(_LOWEST, _HIGHEST, _NUM_STEPS)
-  phase = _range_test(this.phases[-1], config.optim)
-  state = this.start_phase(state, phase)
-  train_step = this.compile_train_step(state, phase)
+  phase = _range_test(run.phases[-1], config.optim)
+  state = run.start_phase(state, phase)
+  train_step = run.compile_train_step(state, phase)
   losses: list[float] = []
   smoothed: list[float] = []
   average = 0.0
@@ -57,7 +57,7 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     disable=not processes.is_first(),
   ) as bar:
     for i in range(_NUM_STEPS):
-      state, values = train_step(state, *this.data["train"].batch(i))
+      state, values = train_step(state, *run.data["train"].batch(i))
       loss = float(jax.device_get(values["loss"]))
       average = _MEMORY * average + (1 - _MEMORY) * loss
       corrected = average / (1 - _MEMORY ** (i + 1))

@@ -17,18 +17,18 @@ from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
-from galmet_jax import run
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
+from galmet_jax.run import Run
 
 
-def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
+def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
   """Evaluates the splits of `eval.splits` and writes everything about them.
 
   Writes predictions_SPLIT.csv, summary.json and figures/.
 
   Args:
-    this: the run; its workdir holds the checkpoint named by
+    run: the run; its workdir holds the checkpoint named by
       `eval.checkpoint` ('latest' or 'best').
     timing: seconds and rates known so far, by name.
 
@@ -40,14 +40,14 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
   Raises:
     errors.NoCheckpointError: if there is no checkpoint.
   """
-  config = this.config
-  state = this.trained_state()
+  config = run.config
+  state = run.trained_state()
   started = time.perf_counter()
   views = {
     name: evaluate.predict(
-      this.eval_step,
+      run.eval_step,
       state.variables,
-      this.data[name],
+      run.data[name],
       config,
       tta=config.eval.tta,
       progress=f"evaluate {name}",
@@ -62,45 +62,45 @@ def evaluate_run(this: run.Run, timing: dict[str, float]) -> dict[str, Any]:
     "evaluate_images_per_s": images / seconds,
   }
   step = int(state.step)
-  return processes.on_first(lambda: _write(this, step, views, timing)) or {}
+  return processes.on_first(lambda: _write(run, step, views, timing)) or {}
 
 
 def _write(
-  this: run.Run,
+  run: Run,
   step: int,
   views: Mapping[str, np.ndarray],
   timing: dict[str, float],
 ) -> dict[str, Any]:
   """Writes everything about predictions `[V, N, T]` of splits, by name."""
-  config = this.config
+  config = run.config
   summary: dict[str, Any] = {}
   for name, values in views.items():
-    split = this.splits[name]
+    split = run.splits[name]
     predicted = values.mean(0)
     # In float64: eight equal float32 numbers must have no scatter.
     scatter = values.astype(np.float64).std(0)
-    _write_predictions(this, name, split, predicted, scatter)
-    summary |= _figures_of_merit(this, name, split, predicted)
-    _draw(this, name, split, predicted, summary[name])
+    _write_predictions(run, name, split, predicted, scatter)
+    summary |= _figures_of_merit(run, name, split, predicted)
+    _draw(run, name, split, predicted, summary[name])
   latest = checkpoints.Checkpoints(
-    this.workdir / "checkpoints" / "latest", keep=2
+    run.workdir / "checkpoints" / "latest", keep=2
   )
   summary["checkpoint"] = {
     "which": config.eval.checkpoint,
     "step": step,
     "trained_steps": max(latest.steps(), default=0),
-    "of_steps": this.num_steps,
+    "of_steps": run.num_steps,
   }
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
-  rows = metric_writer.read(this.workdir)
+  rows = metric_writer.read(run.workdir)
   if rows:
     plots.training_curves(
-      this.workdir / "figures" / "training_curves.png", rows, this.groups
+      run.workdir / "figures" / "training_curves.png", rows, run.groups
     )
-  path = write_summary(this.workdir, summary)
+  path = write_summary(run.workdir, summary)
   print(table(summary, config.eval.splits, config.data.targets))
-  print(f"Written to {this.workdir}: {path.name}, predictions_*.csv, figures/")
+  print(f"Written to {run.workdir}: {path.name}, predictions_*.csv, figures/")
   return summary
 
 
@@ -127,7 +127,9 @@ def finished(
     workdir: the run's directory.
   """
   summary = processes.on_first(lambda: _finished(config, workdir))
-  return (summary or {}) if processes.agreed(summary is not None) else None
+  return (
+    (summary or {}) if processes.broadcast_int(summary is not None) else None
+  )
 
 
 def _finished(
@@ -147,29 +149,29 @@ def _finished(
 
 
 def _write_predictions(
-  this: run.Run,
+  run: Run,
   name: str,
   split: galaxies.Split,
   predicted: np.ndarray,
   scatter: np.ndarray,
 ) -> None:
   columns: dict[str, np.ndarray] = {"objid": split.objid}
-  for i, target in enumerate(this.config.data.targets):
+  for i, target in enumerate(run.config.data.targets):
     columns[f"{target}_true"] = split.targets[:, i]
     columns[f"{target}_pred"] = predicted[:, i]
     columns[f"{target}_tta_std"] = scatter[:, i]
-  path = this.workdir / f"predictions_{name}.csv"
+  path = run.workdir / f"predictions_{name}.csv"
   pd.DataFrame(columns).to_csv(path, index=False)
 
 
 def _figures_of_merit(
-  this: run.Run, name: str, split: galaxies.Split, predicted: np.ndarray
+  run: Run, name: str, split: galaxies.Split, predicted: np.ndarray
 ) -> dict[str, Any]:
-  config = this.config
+  config = run.config
   others: dict[str, np.ndarray] = {}
   if config.eval.baselines:
     others = baselines.predict_all(
-      this.splits["train"], split, config.data.targets, config.seed
+      run.splits["train"], split, config.data.targets, config.seed
     )
   blocks = {}
   for i, target in enumerate(config.data.targets):
@@ -191,26 +193,26 @@ def _figures_of_merit(
 
 
 def _draw(
-  this: run.Run,
+  run: Run,
   name: str,
   split: galaxies.Split,
   predicted: np.ndarray,
   values: dict[str, Any],
 ) -> None:
   """Draws the figures of one split, for the first target."""
-  target = this.config.data.targets[0]
+  target = run.config.data.targets[0]
   true, predicted = split.targets[:, 0], predicted[:, 0]
-  folder = this.workdir / "figures"
+  folder = run.workdir / "figures"
   folder.mkdir(exist_ok=True)
   plots.predicted_against_true(
     folder / f"predicted_against_true_{name}.png",
     true,
     predicted,
     values,
-    title=f"{this.config.data.name}, {name} split",
+    title=f"{run.config.data.name}, {name} split",
     label=label(target),
   )
-  rng = np.random.default_rng(this.config.seed)
+  rng = np.random.default_rng(run.config.seed)
   chosen = rng.permutation(len(split))[:24]
   worst = np.argsort(-np.abs(predicted - true))[:24]
   for kind, index in (("examples", chosen), ("worst_outliers", worst)):
@@ -220,7 +222,7 @@ def _draw(
       true[index],
       predicted[index],
       split.objid[index],
-      title=f"{this.config.data.name}, {name} split: " + kind.replace("_", " "),
+      title=f"{run.config.data.name}, {name} split: " + kind.replace("_", " "),
     )
 
 
@@ -275,5 +277,5 @@ def evaluate_only(
   Returns:
     As `evaluate_run`.
   """
-  this = run.prepare(config, workdir)
-  return evaluate_run(this, {"data_s": this.data_seconds})
+  run = Run.prepare(config, workdir)
+  return evaluate_run(run, {"data_s": run.data_seconds})

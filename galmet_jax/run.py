@@ -21,109 +21,15 @@ from galmet_jax import train_step
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import augment
 from galmet_jax.data import batches
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.data import placement
-from galmet_jax.data import splits
 from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 from galmet_jax.models import network
 from galmet_jax.models import pretrained
 from galmet_jax.models import resnet
-from tfds_sdss import build
-
-# Samples that are built when they are missing: one is rendered here, the
-# other is a download of a megabyte.
-_BUILT_WHEN_MISSING = ("mock", "demo500")
-
-
-def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> "Run":
-  """Reads the data and checks the config before anything is computed.
-
-  Args:
-    config: the whole config.
-    workdir: made if need be; config.json is written there.
-
-  Returns:
-    The run, ready to be trained or evaluated.
-
-  Raises:
-    ConfigError: if the workdir belongs to another config, for a batch that the
-      devices cannot share, an unknown block, schedule or layer group, or if the
-      config or the data differ between processes.
-    tfds_sdss.DataError: for data that cannot be used.
-    FileNotFoundError: for a data set that is not there; says how to get it.
-  """
-  mesh = sharding.make_mesh()
-  for name in ("train.batch_size", "eval.batch_size"):
-    block, field = name.split(".")
-    sharding.check_batch_size(name, config[block][field], mesh)
-  optimizers.group_of_module(config.optim.groups, resnet.MODULES)
-  frame = augment.make_frame(config.data)
-  reported = augment.make_frame(config.data, config.eval.bands)
-  started = time.perf_counter()
-  cache = compilation.directory(config.cache_dir)
-  compilation.keep_compiled(cache)
-  data = load(config, cache)
-  data_seconds = time.perf_counter() - started
-  steps_per_epoch = batches.steps_per_epoch(
-    len(data["train"]), config.train.batch_size
-  )
-  model = network.from_config(config.model, len(config.data.targets), mesh.size)
-  validation_step = evaluate.make_eval_step(model, frame, mesh)
-  this = Run(
-    config=config,
-    workdir=workdir,
-    mesh=mesh,
-    splits=data,
-    data_seconds=data_seconds,
-    steps_per_epoch=steps_per_epoch,
-    phases=optimizers.make_phases(config.optim, steps_per_epoch),
-    model=model,
-    data=placement.make(data, config, mesh),
-    validation_step=validation_step,
-    # The same one where it can be: it is compiled once.
-    eval_step=(
-      validation_step
-      if reported == frame
-      else evaluate.make_eval_step(model, reported, mesh)
-    ),
-  )
-  workdir_lib.check_in_all_processes(config, data)
-  processes.on_first(lambda: workdir_lib.check(config, workdir))
-  return this
-
-
-def load(
-  config: ml_collections.ConfigDict, cache: pathlib.Path | None
-) -> dict[str, galaxies.Split]:
-  """Reads the data set, and deals it as the config says.
-
-  Args:
-    config: the whole config.
-    cache: of decoded images, see `compilation.directory`.
-
-  Returns:
-    train, validation and test.
-
-  Raises:
-    ConfigError, tfds_sdss.DataError, FileNotFoundError: as `prepare`.
-  """
-  data = processes.first_then_others(
-    lambda: galaxies.load(_find_data(config.data), config.data, cache)
-  )
-  return splits.arrange(data, config.data, config.seed)
-
-
-def _find_data(config: ml_collections.ConfigDict):
-  sample = config.name.removeprefix("sdss_metallicity/")
-  try:
-    return build.load(sample, config.data_dir)
-  except build.DatasetNotBuiltError:
-    if sample not in _BUILT_WHEN_MISSING:
-      raise
-  print(f"Building {config.name}, once.", flush=True)
-  return build.build(sample, config.data_dir, config.manual_dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +62,67 @@ class Run:
   data: Mapping[str, placement.Placement]
   validation_step: Callable
   eval_step: Callable
+
+  @classmethod
+  def prepare(
+    cls, config: ml_collections.ConfigDict, workdir: pathlib.Path
+  ) -> "Run":
+    """Reads the data and checks the config before anything is computed.
+
+    Args:
+      config: the whole config.
+      workdir: made if need be; config.json is written there.
+
+    Returns:
+      The run, ready to be trained or evaluated.
+
+    Raises:
+      ConfigError: if the workdir belongs to another config, for a batch that
+        the devices cannot share, an unknown block, schedule or layer group, or
+        if the config or the data differ between processes.
+      tfds_sdss.DataError: for data that cannot be used.
+      FileNotFoundError: for a data set that is not there; says how to get it.
+    """
+    mesh = sharding.make_mesh()
+    for name in ("train.batch_size", "eval.batch_size"):
+      block, field = name.split(".")
+      sharding.check_batch_size(name, config[block][field], mesh)
+    optimizers.group_of_module(config.optim.groups, resnet.MODULES)
+    frame = augment.make_frame(config.data)
+    reported = augment.make_frame(config.data, config.eval.bands)
+    started = time.perf_counter()
+    cache = compilation.directory(config.cache_dir)
+    compilation.keep_compiled(cache)
+    data = dataset.load(config, cache)
+    data_seconds = time.perf_counter() - started
+    steps_per_epoch = batches.steps_per_epoch(
+      len(data["train"]), config.train.batch_size
+    )
+    model = network.from_config(
+      config.model, len(config.data.targets), mesh.size
+    )
+    validation_step = evaluate.make_eval_step(model, frame, mesh)
+    run = cls(
+      config=config,
+      workdir=workdir,
+      mesh=mesh,
+      splits=data,
+      data_seconds=data_seconds,
+      steps_per_epoch=steps_per_epoch,
+      phases=optimizers.make_phases(config.optim, steps_per_epoch),
+      model=model,
+      data=placement.make(data, config, mesh),
+      validation_step=validation_step,
+      # The same one where it can be: it is compiled once.
+      eval_step=(
+        validation_step
+        if reported == frame
+        else evaluate.make_eval_step(model, reported, mesh)
+      ),
+    )
+    workdir_lib.check_in_all_processes(config, data)
+    processes.on_first(lambda: workdir_lib.check(config, workdir))
+    return run
 
   @property
   def num_steps(self) -> int:
@@ -194,7 +161,9 @@ class Run:
       )
       state = dataclasses.replace(state, **filled)
     digests = json.dumps(checkpoints.digests(state))
-    processes.check_alike("the initial weights", digests.encode())
+    processes.assert_equal_across_processes(
+      "the initial weights", digests.encode()
+    )
     # The optimiser starts from the weights as they are now.
     return self.start_phase(state, self.phases[0])
 

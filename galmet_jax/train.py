@@ -16,9 +16,9 @@ from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import optimizers
 from galmet_jax import report
-from galmet_jax import run
 from galmet_jax import train_state
 from galmet_jax.devices import processes
+from galmet_jax.run import Run
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -44,32 +44,32 @@ def train_and_evaluate(
   Raises:
     NonFiniteLossError: names the step; the checkpoints before it stay.
   """
-  this = run.prepare(config, workdir)
+  run = Run.prepare(config, workdir)
   latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
   best = checkpoints.Checkpoints(workdir / "checkpoints" / "best", keep=1)
-  state = latest.restore(this.abstract_state)
+  state = latest.restore(run.abstract_state)
   if state is None:
-    state = this.initial_state()
+    state = run.initial_state()
   first_step = int(state.step)
   best.forget_after(first_step)
-  _print_overview(this, state)
+  _print_overview(run, state)
   if first_step:
-    print(f"Going on from step {first_step} of {this.num_steps}.", flush=True)
-  timing = {"data_s": this.data_seconds, "compile_s": 0.0, "train_s": 0.0}
+    print(f"Going on from step {first_step} of {run.num_steps}.", flush=True)
+  timing = {"data_s": run.data_seconds, "compile_s": 0.0, "train_s": 0.0}
   with contextlib.closing(
     metric_writer.MetricWriter(workdir, first_step)
   ) as writer:
-    for phase in this.phases:
+    for phase in run.phases:
       if int(state.step) < phase.end:
-        state = _train_phase(this, state, phase, writer, latest, best, timing)
-  views = (int(state.step) - first_step) * this.views_per_step
+        state = _train_phase(run, state, phase, writer, latest, best, timing)
+  views = (int(state.step) - first_step) * run.views_per_step
   if views:
     timing["train_images_per_s"] = views / timing["train_s"]
-  return report.evaluate_run(this, timing)
+  return report.evaluate_run(run, timing)
 
 
 def _train_phase(
-  this: run.Run,
+  run: Run,
   state: train_state.TrainState,
   phase: optimizers.Phase,
   writer: metric_writer.MetricWriter,
@@ -78,12 +78,12 @@ def _train_phase(
   timing: dict[str, float],
 ) -> train_state.TrainState:
   """Takes the state to the end of the phase; adds its seconds to timing."""
-  config = this.config
+  config = run.config
   step = int(state.step)
   if step == phase.start:
-    state = this.start_phase(state, phase)
+    state = run.start_phase(state, phase)
   started = time.perf_counter()
-  train_step = this.compile_train_step(state, phase)
+  train_step = run.compile_train_step(state, phase)
   compiled = time.perf_counter()
   timing["compile_s"] += compiled - started
   print(
@@ -93,16 +93,15 @@ def _train_phase(
   )
   pending = []
   with metric_writer.ProgressBar(
-    step, this.num_steps, this.views_per_step
+    step, run.num_steps, run.views_per_step
   ) as bar:
     while step < phase.end:
-      state, values = train_step(state, *this.data["train"].batch(step))
+      state, values = train_step(state, *run.data["train"].batch(step))
       step += 1
       pending.append((step, values))
-      epoch, position = divmod(step, this.steps_per_epoch)
+      epoch, position = divmod(step, run.steps_per_epoch)
       save = (
-        step % config.train.checkpoint_every_steps == 0
-        or step == this.num_steps
+        step % config.train.checkpoint_every_steps == 0 or step == run.num_steps
       )
       # The order of record, validate and save makes a kill in between
       # harmless: the next start cuts the record back to the step it restores.
@@ -112,7 +111,7 @@ def _train_phase(
         bar.update(epoch if epoch_ends else epoch + 1, losses)
         pending = []
       if epoch_ends:
-        rmse = _validate(this, state, epoch, writer, best)
+        rmse = _validate(run, state, epoch, writer, best)
         bar.say(f"epoch {epoch}: validation RMSE {rmse:.4f}")
       if save:
         latest.save(state)
@@ -145,7 +144,7 @@ def _record(
 
 
 def _validate(
-  this: run.Run,
+  run: Run,
   state: train_state.TrainState,
   epoch: int,
   writer: metric_writer.MetricWriter,
@@ -155,23 +154,23 @@ def _validate(
 
   Returns the RMSE over the labels of all targets, as in the loss.
   """
-  split = this.splits["validation"]
+  split = run.splits["validation"]
   predictions = evaluate.predict(
-    this.validation_step,
+    run.validation_step,
     state.variables,
-    this.data["validation"],
-    this.config,
+    run.data["validation"],
+    run.config,
     tta="none",
   )[0]
   error = predictions.astype(np.float64) - split.targets
   rmse = float(np.sqrt(np.nanmean(error**2)))
   before = [
     row["validation/rmse"]
-    for row in metric_writer.read(this.workdir)
+    for row in metric_writer.read(run.workdir)
     if "validation/rmse" in row
   ]
   record = {}
-  for i, target in enumerate(this.config.data.targets):
+  for i, target in enumerate(run.config.data.targets):
     known = np.isfinite(split.targets[:, i])
     values = metrics.compute(split.targets[known, i], predictions[known, i])
     for name in metrics.NAMES:
@@ -180,15 +179,15 @@ def _validate(
     int(state.step), {"epoch": epoch, "validation/rmse": rmse, **record}
   )
   writer.flush()
-  if processes.agreed(rmse < min(before, default=np.inf)):
+  if processes.broadcast_int(rmse < min(before, default=np.inf)):
     best.save(state)
   return rmse
 
 
-def _print_overview(this: run.Run, state: train_state.TrainState) -> None:
+def _print_overview(run: Run, state: train_state.TrainState) -> None:
   print(parameter_overview.get_parameter_overview(state.params))
-  for group in this.groups:
-    modules = this.config.optim.groups[group]
+  for group in run.groups:
+    modules = run.config.optim.groups[group]
     size = sum(
       leaf.size
       for module in modules

@@ -33,10 +33,12 @@ def check_in_all_processes(
     for name, value in flat(json.loads(config.to_json())).items()
     if name not in _OF_A_PROCESS
   }
-  processes.check_alike("the config", json.dumps(fields).encode())
+  processes.assert_equal_across_processes(
+    "the config", json.dumps(fields).encode()
+  )
   for name, split in data.items():
     content = split.objid.tobytes() + split.targets.tobytes()
-    processes.check_alike(f"the {name} split", content)
+    processes.assert_equal_across_processes(f"the {name} split", content)
 
 
 def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

@@ -143,7 +143,8 @@ def _columns(
   twice = frame["objid"][frame["objid"].duplicated()].tolist()
   if twice:
     raise DataError(
-      f"{folder.catalog_path}: objID {some(twice)} comes twice. Delete the "
+      f"{folder.catalog_path}: objID {shorten_list(twice)} comes twice. "
+      "Delete the "
       "file and give the fetch command again; the images are kept."
     )
   return frame
@@ -186,7 +187,7 @@ def _divide(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclasses.dataclass(frozen=True)
-class Staged:
+class Examples:
   """Examples of a staging folder: rows of the built set's catalogue.
 
   Attributes:
@@ -204,7 +205,7 @@ class Staged:
   def __len__(self) -> int:
     return self.stop - self.start
 
-  def part(self, start: int, stop: int) -> Staged:
+  def part(self, start: int, stop: int) -> Examples:
     """Returns the examples from start to stop."""
     return dataclasses.replace(
       self, start=self.start + start, stop=self.start + stop
@@ -229,7 +230,8 @@ class Staged:
       data.append(image)
     if damaged:
       raise DataError(
-        f"{folder.root}: the images of objID {some(damaged)} are gone or not "
+        f"{folder.root}: the images of objID {shorten_list(damaged)} are gone "
+        "or not "
         "the ones that were fetched (SHA-256 in manifest.jsonl). Run fetch "
         "again: it fetches just these."
       )
@@ -244,7 +246,7 @@ class Staged:
 
 def sources(
   sample: Sample, catalog_path: pathlib.Path, root: str | pathlib.Path
-) -> dict[str, Staged]:
+) -> dict[str, Examples]:
   """Returns the splits' examples.
 
   Args:
@@ -258,12 +260,12 @@ def sources(
   start, sources = 0, {}
   for name in splits.SPLIT_PARTS:
     stop = start + int((sample.frame["split"] == name).sum())
-    sources[name] = Staged(str(catalog_path), str(root), start, stop)
+    sources[name] = Examples(str(catalog_path), str(root), start, stop)
     start = stop
   return sources
 
 
-def some(objids: Sequence[int]) -> str:
+def shorten_list(objids: Sequence[int]) -> str:
   """Lists up to ten objids and how many more there are."""
   rest = f" and {len(objids) - 10} more" if len(objids) > 10 else ""
   return ", ".join(str(objid) for objid in objids[:10]) + rest

@@ -233,7 +233,7 @@ def _check_catalog(
     if straddling:
       problems.append(
         f"{path.name}: galaxies within 2 arcsec of each other are in different "
-        f"{name}s: sky_group {sample.some(straddling)}"
+        f"{name}s: sky_group {sample.shorten_list(straddling)}"
       )
   for split, of_split in galaxies.items():
     listed = frame.loc[frame["split"] == split, list(_Galaxy._fields)]
@@ -256,7 +256,7 @@ def _check_catalog(
     ):
       objids = both.loc[mask, "objid"].tolist()
       if objids:
-        problems.append(f"{split}: objID {sample.some(objids)} {what}")
+        problems.append(f"{split}: objID {sample.shorten_list(objids)} {what}")
   return problems
 
 

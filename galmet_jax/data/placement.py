@@ -58,7 +58,7 @@ class OnDevice(_Placed):
 
   def batch(self, step: int) -> tuple[jax.Array, ...]:
     """Returns what a training step takes after the state: see `select`."""
-    return (*self.arrays, sharding.deal(self._indices(step), self.mesh))
+    return (*self.arrays, sharding.shard_batch(self._indices(step), self.mesh))
 
   @staticmethod
   def select(
@@ -69,13 +69,15 @@ class OnDevice(_Placed):
 
   def images(self, indices: np.ndarray) -> jax.Array:
     """Returns the images at `indices`, `[B, S, S]`, dealt over the devices."""
-    return self._gather(self.arrays[0], sharding.deal(indices, self.mesh))
+    return self._gather(
+      self.arrays[0], sharding.shard_batch(indices, self.mesh)
+    )
 
   @functools.cached_property
   def _gather(self):
     return jax.jit(
       lambda images, indices: images[indices],
-      out_shardings=sharding.along_data(self.mesh),
+      out_shardings=sharding.batch_sharding(self.mesh),
     )
 
 
@@ -94,7 +96,9 @@ class OnHost(_Placed):
       return batch
     if step != last + 1:
       self._stream = self._read_from(step)
-    batch = sharding.deal_local(next(self._stream), self._batch_size, self.mesh)
+    batch = sharding.shard_local_batch(
+      next(self._stream), self._batch_size, self.mesh
+    )
     self._last = step, batch
     return batch
 
@@ -109,7 +113,7 @@ class OnHost(_Placed):
     """Returns the images at `indices`, `[B, S, S]`, dealt over the devices."""
     rows = sharding.local_rows(len(indices), self.mesh)
     packed = augment.pack(self.split.images[indices[rows]])
-    return sharding.deal_local(packed, len(indices), self.mesh)
+    return sharding.shard_local_batch(packed, len(indices), self.mesh)
 
   def _read_from(self, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads this process's part of the batches from a step on."""
@@ -159,7 +163,7 @@ def make(
     pixels = sum(split.images[..., 0].size for split in splits.values())
     fits = 4 * pixels <= _SHARE * _memory(mesh.local_devices[0])
     # Devices of several hosts may differ a little.
-    chosen = "device" if processes.agreed(fits) else "host"
+    chosen = "device" if processes.broadcast_int(fits) else "host"
   if chosen not in kinds:
     raise errors.ConfigError(
       f"data.placement is {chosen!r}; expected device, host or auto."

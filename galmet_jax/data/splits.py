@@ -15,7 +15,7 @@ _FOLDS = 10  # that the data set deals its galaxies to
 CONTROLS = ("none", "shuffled_labels", "shuffled_pixels", "blank_images")
 
 
-def arrange(
+def apply_splits(
   splits: dict[str, galaxies.Split],
   config: ml_collections.ConfigDict,
   seed: int,

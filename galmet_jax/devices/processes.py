@@ -64,7 +64,7 @@ def join(
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def exit_together() -> Iterator[None]:
   """Ends with the other processes, or at once if there is an error.
 
   Within, the first process alone prints to stdout.
@@ -147,7 +147,7 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
-def agreed(value: int) -> int:
+def broadcast_int(value: int) -> int:
   """Returns the first process's value, in all of them; waits for all."""
   if jax.process_count() == 1:
     return value
@@ -175,7 +175,7 @@ def on_first(action: Callable[[], T]) -> T | None:
       result = action()
     except Exception as raised:
       error = raised
-  failed = agreed(error is not None)
+  failed = broadcast_int(error is not None)
   if error is not None:
     raise error
   if failed:
@@ -196,7 +196,7 @@ def first_then_others(action: Callable[[], T]) -> T:
   return result if is_first() else action()  # type: ignore[return-value]
 
 
-def check_alike(name: str, content: bytes) -> None:
+def assert_equal_across_processes(name: str, content: bytes) -> None:
   """Compares something over all processes.
 
   Args:
@@ -220,7 +220,7 @@ def check_alike(name: str, content: bytes) -> None:
     )
 
 
-def of_first(tree: Any, like: Any) -> Any:
+def broadcast_arrays(tree: Any, like: Any) -> Any:
   """Sends arrays from the first process to all.
 
   Args:

@@ -30,22 +30,22 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def along_data(mesh: jax.sharding.Mesh) -> NamedSharding:
+def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
   """The leading axis dealt out over the devices."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Puts numpy arrays, the same in each process, on each device."""
-  return put(tree, replicated(mesh))
+  return device_put(tree, replicated(mesh))
 
 
-def deal(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+def shard_batch(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Deals numpy arrays, the same in each process, over the devices."""
-  return put(tree, along_data(mesh))
+  return device_put(tree, batch_sharding(mesh))
 
 
-def put(tree: Any, where: NamedSharding) -> Any:
+def device_put(tree: Any, where: NamedSharding) -> Any:
   """Puts numpy arrays, the same in each process, where they belong."""
   if where.is_fully_addressable:
     return jax.device_put(tree, where)
@@ -57,16 +57,16 @@ def put(tree: Any, where: NamedSharding) -> Any:
 
 def local_rows(size: int, mesh: jax.sharding.Mesh) -> slice:
   """Returns which rows of a dealt array of `size` rows are this process's."""
-  parts = along_data(mesh).addressable_devices_indices_map((size,))
+  parts = batch_sharding(mesh).addressable_devices_indices_map((size,))
   bounds = [part[0].indices(size) for part in parts.values() if part]
   return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 
-def deal_local(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
+def shard_local_batch(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
   """Deals arrays of `size` rows, of which each process has its `local_rows`."""
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(
-      along_data(mesh), x, (size, *x.shape[1:])
+      batch_sharding(mesh), x, (size, *x.shape[1:])
     ),
     tree,
   )

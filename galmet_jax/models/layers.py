@@ -46,12 +46,12 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def _relu_forward(x):
-  y = xla.written(jnp.maximum(x, 0))
+  y = xla.materialize(jnp.maximum(x, 0))
   return y, y
 
 
 def _relu_backward(y, gradient):
-  return (xla.written(jnp.where(y > 0, gradient, 0)),)
+  return (xla.materialize(jnp.where(y > 0, gradient, 0)),)
 
 
 relu.defvjp(_relu_forward, _relu_backward)
@@ -174,7 +174,7 @@ def _means(sync: bool, *values: jax.Array) -> list[jax.Array]:
   First over a part's images: these sums have long rows, which XLA's CPU backend
   adds much faster. Only the last one crosses devices.
   """
-  sums = xla.written([x.sum(1, keepdims=True) for x in values])
+  sums = xla.materialize([x.sum(1, keepdims=True) for x in values])
   means = [
     x.sum(2, keepdims=True) / (value.shape[1] * value.shape[2])
     for x, value in zip(sums, values, strict=True)
@@ -217,7 +217,7 @@ def conv_bn(
   weights = Kernel(shape, init, name=f"conv{name}")()
   if train:
     y = convolve(x, weights.astype(bn.dtype), strides)
-    return bn(xla.written(y), train=True)
+    return bn(xla.materialize(y), train=True)
   scale, shift = bn.affine()
   weights = (weights * _along_last(scale, 4)).astype(bn.dtype)
   y = convolve(x, weights, strides)
@@ -226,7 +226,7 @@ def conv_bn(
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
   """Convolves `[B, H, W, C]` with `[k, k, C, F]`, padded by k // 2."""
-  if winograd.pays(x, kernel, strides):
+  if winograd.is_faster(x, kernel, strides):
     return winograd.convolve(x, kernel)
   edge = kernel.shape[0] // 2
   return lax.conv_general_dilated(

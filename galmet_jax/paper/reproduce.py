@@ -14,8 +14,8 @@ from galmet_jax import baselines
 from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import report
-from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
@@ -55,7 +55,7 @@ def reproduce(
     print(f"== {name}", flush=True)
     _train(name, config, configs, workdir / "runs")
   cache = compilation.directory(config.cache_dir)
-  galaxies = run.load(single, cache)
+  galaxies = dataset.load(single, cache)
 
   def write() -> pd.DataFrame:
     predicted = _predictions(single, galaxies, configs, workdir / "runs")

@@ -150,7 +150,7 @@ def _forest(
   """Returns RMSE and interval of a forest that learns from `size` galaxies."""
   data = config.data.copy_and_resolve_references()
   data.num_train = size
-  train = splits.arrange(dict(galaxies), data, config.seed)["train"]
+  train = splits.apply_splits(dict(galaxies), data, config.seed)["train"]
   test = galaxies["test"]
   block = metrics.with_intervals(
     test.targets[:, 0],

@@ -166,10 +166,10 @@ def test_direct_convolution_is_another():
 
 
 def test_patches_are_taken_back():
-  piece, before = made()["blocks"], xla.written
+  piece, before = made()["blocks"], xla.materialize
   with piece.forms["not_written"].patch():
-    assert xla.written is not before
-  assert xla.written is before
+    assert xla.materialize is not before
+  assert xla.materialize is before
 
 
 def test_only_default_options_are_xlas(monkeypatch):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from galmet_jax import checkpoints
-from galmet_jax import run
 from galmet_jax import train_state
 from galmet_jax.devices import sharding
+from galmet_jax.run import Run
 from tests import shrunk
 
 
@@ -132,13 +132,13 @@ def test_ranger_and_its_cycle_are_restored(mock_data_dir, tmp_path):
     optim__phases=("cycle",),
     data__resolution=16,
   )
-  this = run.prepare(config, tmp_path)
-  state = this.initial_state()
+  run = Run.prepare(config, tmp_path)
+  state = run.initial_state()
   # No zeros, which a fresh state would have as well.
   filled = jax.tree.map(lambda x: x + jnp.ones_like(x), state.opt_state)
   state = dataclasses.replace(state, opt_state=filled)
   manager = checkpoints.Checkpoints(tmp_path / "latest", keep=1)
   manager.save(state)
-  restored = manager.restore(this.abstract_state)
+  restored = manager.restore(run.abstract_state)
   assert jax.tree.structure(restored) == jax.tree.structure(state)
   jax.tree.map(np.testing.assert_array_equal, restored, state)

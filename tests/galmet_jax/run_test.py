@@ -5,16 +5,16 @@ import json
 import pytest
 
 from galmet_jax import errors
-from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.run import Run
 from tests import shrunk
 
 
 def test_workdir_without_a_checkpoint_takes_another_config(
   mock_data_dir, tmp_path
 ):
-  run.prepare(shrunk.config(mock_data_dir), tmp_path)
-  run.prepare(shrunk.config(mock_data_dir, optim__weight_decay=0.5), tmp_path)
+  Run.prepare(shrunk.config(mock_data_dir), tmp_path)
+  Run.prepare(shrunk.config(mock_data_dir, optim__weight_decay=0.5), tmp_path)
   written = json.loads((tmp_path / "config.json").read_text())
   assert written["optim"]["weight_decay"] == 0.5
 

@@ -96,7 +96,7 @@ class Step:
     return sharding.replicate(state, self.mesh)
 
   def __call__(self, state, indices):
-    indices = sharding.deal(np.asarray(indices, np.int32), self.mesh)
+    indices = sharding.shard_batch(np.asarray(indices, np.int32), self.mesh)
     return self.compiled(state, *self.data.arrays, indices)
 
   @property

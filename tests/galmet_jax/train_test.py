@@ -14,9 +14,9 @@ from galmet_jax import lr_find
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import report
-from galmet_jax import run
 from galmet_jax import train
 from galmet_jax.data import galaxies
+from galmet_jax.run import Run
 from tests import shrunk
 
 
@@ -86,13 +86,13 @@ def test_summary_follows_from_the_predictions(finished):
 def test_record_has_every_step_and_epoch(finished):
   config, workdir, _ = finished
   rows = metric_writer.read(workdir)
-  this = run.prepare(config, workdir)
+  run = Run.prepare(config, workdir)
   steps = [row for row in rows if "train/loss" in row]
   epochs = [row for row in rows if "validation/rmse" in row]
-  assert [row["step"] for row in steps] == list(range(1, this.num_steps + 1))
+  assert [row["step"] for row in steps] == list(range(1, run.num_steps + 1))
   assert [row["epoch"] for row in epochs] == [1, 2, 3]
-  assert epochs[-1]["step"] == this.num_steps
-  phase = this.phases[0]
+  assert epochs[-1]["step"] == run.num_steps
+  phase = run.phases[0]
   for row in steps:
     expected = float(phase.rates["head"](row["step"] - 1))
     assert row["lr/head"] == pytest.approx(expected)
@@ -142,9 +142,9 @@ def test_evaluate_again_gives_the_same(finished):
 def test_exported_weights_start_another_run(finished, tmp_path):
   config, workdir, _ = finished
   path = export.export(config, workdir)
-  trained = run.prepare(config, workdir).trained_state()
+  trained = Run.prepare(config, workdir).trained_state()
   other = shrunk.config(config.data.data_dir, model__pretrained=str(path))
-  state = run.prepare(other, tmp_path).initial_state()
+  state = Run.prepare(other, tmp_path).initial_state()
   for module in ("stem", "stage1", "stage4"):
     jax.tree.map(
       np.testing.assert_array_equal,
@@ -158,7 +158,7 @@ def test_exported_weights_start_another_run(finished, tmp_path):
     config.data.data_dir, model__pretrained=str(path), model__width=12
   )
   with pytest.raises(errors.ConfigError, match="does not fit the network"):
-    run.prepare(wider, tmp_path / "wider").initial_state()
+    Run.prepare(wider, tmp_path / "wider").initial_state()
 
 
 def test_only_a_resnet_is_exported(finished):
@@ -220,10 +220,10 @@ def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
   ) as error:
     train.train_and_evaluate(config, tmp_path)
   named = int(str(error.value).split("at step ")[1].split()[0])
-  this = run.prepare(config, tmp_path)
+  run = Run.prepare(config, tmp_path)
   latest = checkpoints.Checkpoints(tmp_path / "checkpoints" / "latest", 2)
-  state = latest.restore(this.abstract_state)
-  assert this.phases[0].end <= int(state.step) == named - 1
+  state = latest.restore(run.abstract_state)
+  assert run.phases[0].end <= int(state.step) == named - 1
   for leaf in jax.tree.leaves(state.params):
     assert np.isfinite(leaf).all()
 

@@ -125,12 +125,12 @@ def test_hash_fraction_stays_below_one(monkeypatch):
 
 def test_splits_are_90_20_20_and_fixed():
   ids = range(OBJID, OBJID + 13_000)
-  splits = [splits.split_of(objid) for objid in ids]
-  counts = [splits.count(name) for name in ("train", "validation", "test")]
+  found = [splits.split_of(objid) for objid in ids]
+  counts = [found.count(name) for name in ("train", "validation", "test")]
   # Four standard deviations of a binomial count.
   np.testing.assert_allclose(counts, [9000, 2000, 2000], rtol=0, atol=210)
   # Written down once: a change would move galaxies between splits.
-  assert splits[:8] == SPLITS_OF_FIRST_IDS
+  assert found[:8] == SPLITS_OF_FIRST_IDS
 
 
 SPLITS_OF_FIRST_IDS = [

@@ -250,7 +250,7 @@ def test_tasks_are_small_and_travel(built, tmp_path):
     "array_record",
     {"objid": "int64_list"},
     128,
-    sample.Staged(str(tmp_path / "catalog.parquet"), str(tmp_path), 3, 9),
+    sample.Examples(str(tmp_path / "catalog.parquet"), str(tmp_path), 3, 9),
   )
   data = pickle.dumps(task)
   assert len(data) < 1000 + 2 * len(os.fspath(tmp_path))

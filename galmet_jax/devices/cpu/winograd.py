@@ -25,7 +25,7 @@ _FEWEST_CHANNELS = 128
 _FEWEST_PIXELS = 512
 
 
-def pays(x: jax.Array, kernel: jax.Array, strides: int) -> bool:
+def is_faster(x: jax.Array, kernel: jax.Array, strides: int) -> bool:
   """Returns whether `convolve` may be used, and is worth it.
 
   Args:
@@ -69,7 +69,7 @@ def _forward(x, kernel):
 
 def _backward(kept, gradient):
   # Else XLA keeps what was transformed forwards: half as much memory again.
-  x, kernel, gradient = xla.written((*kept, gradient))
+  x, kernel, gradient = xla.materialize((*kept, gradient))
   # x's gradient is a convolution with the kernel turned by 180°. That leaves
   # the middle of a transformed axis as it is.
   order = (3, 1, 2, 0)
@@ -77,7 +77,7 @@ def _backward(kept, gradient):
   turned = [[kernels[i][j] for j in order] for i in order]
   of_x = _untile(_products(_tiles(gradient), turned, (1, 1)), x.shape)
   pixels = [[gradient[:, i::2, j::2] for j in (0, 1)] for i in (0, 1)]
-  grid = xla.written(_rows(_both_axes(_outputs_transposed, pixels)))
+  grid = xla.materialize(_rows(_both_axes(_outputs_transposed, pixels)))
   of_kernel = _both_axes(_kernel_transposed, _products(_tiles(x), grid, (0, 0)))
   return of_x, jnp.stack([jnp.stack(row) for row in of_kernel])
 
@@ -133,18 +133,18 @@ def _tiles(x: jax.Array) -> Grid:
     [x[:, i : i + height : 2, j : j + width : 2] for j in range(4)]
     for i in range(4)
   ]
-  return xla.written(_rows(_both_axes(_inputs, grid)))
+  return xla.materialize(_rows(_both_axes(_inputs, grid)))
 
 
 def _kernels(kernel: jax.Array) -> Grid:
   """Makes of a kernel 4×4 transformed matrices `[C, F]`."""
-  return xla.written(_both_axes(_kernel, [list(row) for row in kernel]))
+  return xla.materialize(_both_axes(_kernel, [list(row) for row in kernel]))
 
 
 def _products(left: Grid, right: Grid, axes: tuple[int, int]) -> Grid:
   """Multiplies matrices, summing over an axis of each."""
   contracted = ((axes[:1], axes[1:]), ((), ()))
-  return xla.written(
+  return xla.materialize(
     [
       [lax.dot_general(*pair, contracted) for pair in zip(*rows, strict=True)]
       for rows in zip(left, right, strict=True)
@@ -158,4 +158,4 @@ def _untile(grid: Grid, shape: tuple[int, ...]) -> jax.Array:
   tiled = (batch, height // 2, width // 2, features)
   grid = [[x.reshape(tiled) for x in row] for row in grid]
   rows = [jnp.stack(row, 3) for row in _both_axes(_outputs, grid)]
-  return xla.written(jnp.stack(rows, 2).reshape(shape))
+  return xla.materialize(jnp.stack(rows, 2).reshape(shape))

@@ -14,7 +14,7 @@ def in_use() -> bool:
   return jax.default_backend() == "cpu"
 
 
-def written(x: Any) -> Any:
+def materialize(x: Any) -> Any:
   """Has arrays written to memory once, and read by whoever needs them.
 
   This backend computes elementwise chains again for each reader, over several

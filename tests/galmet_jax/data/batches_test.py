@@ -80,15 +80,15 @@ def test_order_is_made_once_an_epoch(monkeypatch):
     return rng(seed)
 
   monkeypatch.setattr(np.random, "default_rng", count)
-  batches = []
+  found = []
   for step in (*range(8), 4):
     batch = batches.batch_indices(7_654_321, step, 21, 5)
-    batches.append(batch.copy())
+    found.append(batch.copy())
     batch[:] = 0  # its owner's, who may write to it
-  np.testing.assert_array_equal(batches.pop(), batches[4])
+  np.testing.assert_array_equal(found.pop(), found[4])
   assert made == [(7_654_321, 0), (7_654_321, 1)]
   for epoch in range(2):
     order = rng((7_654_321, epoch)).permutation(21)[:20]
     np.testing.assert_array_equal(
-      np.concatenate(batches[4 * epoch : 4 * epoch + 4]), order
+      np.concatenate(found[4 * epoch : 4 * epoch + 4]), order
     )

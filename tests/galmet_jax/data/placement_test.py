@@ -62,7 +62,7 @@ def test_pack():
 def test_cpu_device_shares_the_packed_images(split):
   packed = augment.pack(split.images)
   mesh = sharding.make_mesh(jax.devices()[:1])
-  placed = sharding.put(packed, sharding.replicated(mesh))
+  placed = sharding.device_put(packed, sharding.replicated(mesh))
   start = placed.addressable_shards[0].data.unsafe_buffer_pointer()
   assert start == packed.ctypes.data
 

@@ -39,7 +39,7 @@ def check(split):
 def arranged(**changes):
   config = resnet34.get_config().data
   config.update(changes)
-  return splits.arrange(sample(), config, seed=3)
+  return splits.apply_splits(sample(), config, seed=3)
 
 
 def test_nothing_asked_nothing_done():
@@ -84,7 +84,7 @@ def test_set_without_folds():
   config = resnet34.get_config().data
   config.fold = 0
   with pytest.raises(ValueError, match="no column fold; expected version 2"):
-    splits.arrange(old, config, seed=0)
+    splits.apply_splits(old, config, seed=0)
 
 
 def test_smaller_samples_are_nested():

@@ -52,9 +52,9 @@ def test_arguments_that_do_not_go_together(arguments, message):
 
 def test_one_process_needs_nobody():
   processes.join(False, None, None, None)
-  with processes.together():
+  with processes.exit_together():
     assert processes.is_first()
-    assert processes.agreed(5) == 5
+    assert processes.broadcast_int(5) == 5
     assert processes.on_first(lambda: "done") == "done"
     assert processes.first_then_others(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):

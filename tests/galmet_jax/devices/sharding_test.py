@@ -15,7 +15,7 @@ def test_mesh_of_all_devices_or_some():
 def test_batches_are_dealt_and_the_rest_is_everywhere():
   mesh = sharding.make_mesh()
   values = np.arange(8.0).reshape(8, 1)
-  dealt = jax.device_put(values, sharding.along_data(mesh))
+  dealt = jax.device_put(values, sharding.batch_sharding(mesh))
   everywhere = jax.device_put(values, sharding.replicated(mesh))
   for i, shard in enumerate(dealt.addressable_shards):
     np.testing.assert_array_equal(shard.data, values[2 * i : 2 * i + 2])

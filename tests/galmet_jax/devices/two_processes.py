@@ -63,8 +63,8 @@ def check_places(mesh):
   first = 4 * jax.process_index()
   assert sharding.local_rows(8, mesh) == slice(first, first + 4)
   for dealt in (
-    sharding.deal(values, mesh),
-    sharding.deal_local(values[first : first + 4], 8, mesh),
+    sharding.shard_batch(values, mesh),
+    sharding.shard_local_batch(values[first : first + 4], 8, mesh),
   ):
     assert dealt.shape == (8, 3)
     assert len(dealt.addressable_shards) == 2
@@ -78,21 +78,21 @@ def check_places(mesh):
 
 def check_agreement():
   index = jax.process_index()
-  assert processes.agreed(index + 7) == 7
+  assert processes.broadcast_int(index + 7) == 7
   order = []
   processes.on_first(lambda: order.append("first"))
   assert order == ["first"][index:]
   assert processes.first_then_others(lambda: index) == index
   with pytest.raises(ZeroDivisionError if index == 0 else errors.ConfigError):
     processes.on_first(lambda: 1 // 0)
-  processes.check_alike("this", b"the same")
+  processes.assert_equal_across_processes("this", b"the same")
   with pytest.raises(
     errors.ConfigError, match=r"that: expected the same in all 2.* another in 1"
   ):
-    processes.check_alike("that", bytes([index]))
+    processes.assert_equal_across_processes("that", bytes([index]))
   tree = {"a": np.array([-0.0, np.nan, 1e-45], np.float32), "b": np.int32(-5)}
   like = jax.tree.map(np.zeros_like, tree)
-  found = processes.of_first(tree if index == 0 else None, like)
+  found = processes.broadcast_arrays(tree if index == 0 else None, like)
   for name, leaf in tree.items():
     assert found[name].dtype == leaf.dtype
     assert found[name].tobytes() == leaf.tobytes()
@@ -156,7 +156,7 @@ if __name__ == "__main__":
   processes.join(
     False, given.coordinator, given.num_processes, given.process_id
   )
-  with processes.together():
+  with processes.exit_together():
     check_agreement()
     check_places(sharding.make_mesh())
     check_checkpoints(folder, sharding.make_mesh())

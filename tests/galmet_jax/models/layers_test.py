@@ -105,7 +105,7 @@ def test_shards_on_their_own_are_batches_of_their_own():
 @pytest.mark.parametrize(("sync", "reduces"), [(True, True), (False, False)])
 def test_only_statistics_in_step_cross_devices(sync, reduces):
   mesh = sharding.make_mesh()
-  x = jax.device_put(X, sharding.along_data(mesh))
+  x = jax.device_put(X, sharding.batch_sharding(mesh))
 
   def forward(x):
     return ours(VARIABLES, x, shards=4, sync=sync)[0]

@@ -12,10 +12,11 @@ from configs import reproduce_demo500
 from configs import reproduce_mock
 from galmet_jax import ensemble
 from galmet_jax import report
-from galmet_jax import run
 from galmet_jax import train
+from galmet_jax.data import dataset
 from galmet_jax.paper import comparison
 from galmet_jax.paper import reproduce
+from galmet_jax.run import Run
 from tests import shrunk
 
 RUNS = ("gri", "r_band", "grayscale_test", "resolution_8", "train_40")
@@ -39,7 +40,7 @@ def config_of(data_dir):
 
 def guess(config, folder):
   """Leaves what a run leaves, with noise for predictions."""
-  test = run.load(config, None)["test"]
+  test = dataset.load(config, None)["test"]
   rng = np.random.default_rng(len(folder.name))
   true = test.targets[:, 0]
   columns = {
@@ -129,8 +130,8 @@ def test_grayscale_test_is_the_network_of_gri(finished, tmp_path):
   # Told to see gri again, it says what gri says.
   again = reproduce._config_of(config, "grayscale_test")
   again.eval.bands = ("i", "r", "g")
-  this = run.prepare(again, tmp_path)
-  assert this.eval_step is this.validation_step
+  run = Run.prepare(again, tmp_path)
+  assert run.eval_step is run.validation_step
 
 
 def test_what_is_done_is_not_done_again(finished, tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ import pandas as pd
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import http_client
-from tfds_sdss.fetch import request
+from tfds_sdss.fetch.request import Outcome
+from tfds_sdss.fetch.request import Request
 
 LIMITS = http_client.Limits(
   attempts=3, backoff=0.01, longest_wait=2.0, throttle=0.05
@@ -21,14 +22,14 @@ IMPATIENT = dataclasses.replace(
 )
 
 
-def request(out: pathlib.Path, server, **changes) -> request.Request:
+def request(out: pathlib.Path, server, **changes) -> Request:
   """Returns a request to the stand-in, as fast as it goes."""
   options = {"source": "dr17", "base_url": server.base_url, "rate": 2000.0}
   options |= {"limits": LIMITS}
-  return request.Request(out=out, **(options | changes))
+  return Request(out=out, **(options | changes))
 
 
-def run(out: pathlib.Path, server, **changes) -> request.Outcome:
+def run(out: pathlib.Path, server, **changes) -> Outcome:
   """Fetches from the stand-in."""
   return fetch.fetch(request(out, server, **changes))
 

@@ -10,7 +10,6 @@ from tensorflow_datasets.core import dataset_metadata
 
 from tests.tfds_sdss import fake_layout
 from tfds_sdss import build
-from tfds_sdss import catalog
 from tfds_sdss import columns
 from tfds_sdss import splits
 from tfds_sdss.errors import DataError
@@ -87,7 +86,7 @@ def test_objid_twice_is_refused(tmp_path, monkeypatch, splits_alike):
   use_mock(monkeypatch, examples)
   if not splits_alike:
     names = iter(["train"] * 9 + ["test"])
-    monkeypatch.setattr(catalog, "split_of", lambda objid: next(names))
+    monkeypatch.setattr(splits, "split_of", lambda objid: next(names))
   with pytest.raises(DataError, match=f"objID {OBJID} comes twice"):
     build.build("mock", str(tmp_path))
 

@@ -73,7 +73,7 @@ def test_sixteen_products_instead_of_a_convolution():
 def test_where_it_is_used(pays, shape, kernel, strides, monkeypatch):
   def asked(dtype):
     of = (jax.ShapeDtypeStruct(each, dtype) for each in (shape, kernel))
-    return winograd.pays(*of, strides)
+    return winograd.is_faster(*of, strides)
 
   assert asked(jnp.float32) is pays
   assert not asked(jnp.bfloat16)
@@ -89,7 +89,7 @@ def test_maps_stay_where_they_are_dealt():
     y, back = jax.vjp(winograd.convolve, x, kernel)
     return y, *back(weights)
 
-  alike, dealt = sharding.replicated(mesh), sharding.along_data(mesh)
+  alike, dealt = sharding.replicated(mesh), sharding.batch_sharding(mesh)
   jitted = jax.jit(
     both,
     in_shardings=(dealt, alike, dealt),

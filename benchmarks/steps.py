@@ -102,10 +102,9 @@ class Training:
     self._model = network.from_config(config.model, 1)
     if state is None:
       state = train_state.create(
-        self._model, config, self.phase, jnp.full(1, 9.0)
+        self._model, config, config.data.crop, jnp.full(1, 9.0)
       )
-    else:
-      state = train_state.start_phase(state, config.optim, self.phase)
+    state = train_state.start_phase(state, self.phase)
     self.state = jax.device_put(state, sharding.replicated(mesh))
     self.compile()
 
@@ -122,8 +121,8 @@ class Training:
       self.data,
       self._mesh,
       model=self._model,
-      tx=optimizers.make_optimizer(self.config.optim, self.phase),
       phase=self.phase,
+      frame=augment.make_frame(self.config.data),
       config=self.config,
     )
     self.compile_s = time.perf_counter() - begun
@@ -132,7 +131,7 @@ class Training:
     """Makes some steps; returns the seconds that they took."""
     begun = time.perf_counter()
     for i in range(steps):
-      self.state, _ = self.compiled(self.state, *self.data.batch(i))
+      self.state, _ = self.compiled(self.state, self.data.batch(i))
     jax.block_until_ready(self.state)
     return time.perf_counter() - begun
 

@@ -1,12 +1,12 @@
-"""Checkpoints that are verified when they are read.
+"""Checkpoints that are verified when they are restored.
 
-Orbax writes a step atomically but restores a flipped bit without a word, so
-each checkpoint carries a SHA-256 of every leaf. A step that fails to restore
-is set aside and the one before it is taken.
+Orbax writes a step atomically but restores a flipped bit silently, so that each
+checkpoint stores a SHA-256 of every leaf. If a step fails to restore, it is
+renamed and the step before it is restored.
 
-Of several processes, the first alone writes and reads them: the state is the
-same in all. What it has restored it sends to the others, which need not see
-its disk, and cannot find a step whole that it finds damaged.
+The state is the same in all processes, and only the first one writes and reads
+checkpoints. It sends the restored state to the others: they need not see its
+disk, and all agree on which step is damaged.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from galmet_jax import train_state
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
+from galmet_jax.train_state import TrainState
 
 
 class Checkpoints:
-  """The checkpoints under one directory, by step, newest kept."""
+  """The checkpoints in one directory, by step; the newest `keep` stay."""
 
   def __init__(self, directory: pathlib.Path, keep: int):
-    """Opens or makes the directory; `keep` steps are retained."""
+    """Opens the directory; creates it if absent."""
     self._directory = directory.absolute()
     self._manager: ocp.CheckpointManager | None = None
     if not processes.is_first():
@@ -37,7 +37,7 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       max_to_keep=keep,
       enable_async_checkpointing=False,
-      # Orbax would wait for the other processes.
+      # Otherwise Orbax waits for the other processes.
       create=False,
       multiprocessing_options=ocp.options.MultiprocessingOptions(
         active_processes={0}
@@ -46,7 +46,7 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(self._directory, options=options)
 
   def steps(self) -> list[int]:
-    """Returns the steps at hand, oldest first; [] but in the first process."""
+    """Returns the stored steps, oldest first; none in other processes."""
     if self._manager is None:
       return []
     self._manager.reload()
@@ -55,16 +55,16 @@ class Checkpoints:
   def forget_after(self, step: int) -> None:
     """Deletes the steps after `step`.
 
-    A run that died may have saved its best epoch and not yet the latest one.
-    Orbax would silently save nothing before such a step, and the step itself
-    may be of another config, if there was no latest one at all.
+    A run killed between the saves of its best epoch and of its latest step
+    leaves a best step that is newer. Orbax would silently skip every save up
+    to it, and without a latest step the next run may even have another config.
     """
     for later in self.steps():
       if later > step:
         assert self._manager is not None
         self._manager.delete(later)
 
-  def save(self, state: train_state.TrainState) -> None:
+  def save(self, state: TrainState) -> None:
     """Saves the state under its step."""
     if self._manager is None:
       return
@@ -77,16 +77,11 @@ class Checkpoints:
       ),
     )
 
-  def restore(
-    self, template: Callable[[int], train_state.TrainState]
-  ) -> train_state.TrainState | None:
-    """Restores the newest step that is whole.
+  def restore(self, template: Callable[[int], TrainState]) -> TrainState | None:
+    """Restores the newest undamaged step; None if there is none.
 
     Args:
-      template: the abstract state, with shardings, expected at a step.
-
-    Returns:
-      The state, or None if there is no checkpoint.
+      template: the abstract state, with shardings, of a step.
     """
     restored = processes.on_first(lambda: self._read_newest(template))
     step = processes.broadcast_int(
@@ -101,9 +96,9 @@ class Checkpoints:
     )
 
   def _read_newest(
-    self, template: Callable[[int], train_state.TrainState]
-  ) -> train_state.TrainState | None:
-    """Reads the newest step that is whole, as numpy arrays."""
+    self, template: Callable[[int], TrainState]
+  ) -> TrainState | None:
+    """Reads the newest undamaged step, as numpy arrays."""
     for step in reversed(self.steps()):
       assert self._manager is not None
       expected = jax.tree.map(
@@ -119,22 +114,22 @@ class Checkpoints:
         )
         _verify(restored["state"], restored["digests"])
         return restored["state"]
-      # Orbax and TensorStore raise whatever the damage leads them to.
+      # Damage makes Orbax and TensorStore raise almost anything.
       except Exception as error:
-        spoilt = self._directory / str(step)
-        aside = spoilt.with_name(f"{step}.corrupt")
+        damaged = self._directory / str(step)
+        renamed = damaged.with_name(f"{step}.corrupt")
         logging.error(
-          "Checkpoint %s is damaged (%s); set aside as %s, trying the one "
+          "Checkpoint %s is damaged (%s); renamed to %s, trying the step "
           "before it.",
-          spoilt,
+          damaged,
           textwrap.shorten(str(error), 300),
-          aside.name,
+          renamed.name,
         )
-        spoilt.rename(aside)
+        damaged.rename(renamed)
     return None
 
 
-def digests(state: train_state.TrainState) -> dict[str, str]:
+def digests(state: TrainState) -> dict[str, str]:
   """Returns the SHA-256 of every leaf, by its path."""
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
   return {
@@ -145,8 +140,8 @@ def digests(state: train_state.TrainState) -> dict[str, str]:
   }
 
 
-def _verify(state: train_state.TrainState, expected: dict[str, str]) -> None:
+def _verify(state: TrainState, expected: dict[str, str]) -> None:
   found = digests(state)
-  spoilt = [path for path in expected if found.get(path) != expected[path]]
-  if spoilt or set(found) != set(expected):
-    raise ValueError(f"the digests of {spoilt or sorted(found)} differ")
+  differing = [path for path in expected if found.get(path) != expected[path]]
+  if differing or set(found) != set(expected):
+    raise ValueError(f"the digests of {differing or sorted(found)} differ")

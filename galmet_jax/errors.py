@@ -1,9 +1,9 @@
-"""The errors that a user mends in a config or a command."""
+"""Errors that the user can correct in a config or a command."""
 
 
 class ConfigError(ValueError):
-  """A config that contradicts itself, the devices, or the run it goes on."""
+  """A config contradicts itself, the data, the devices or its workdir."""
 
 
 class NoCheckpointError(FileNotFoundError):
-  """There is nothing to evaluate."""
+  """The workdir holds no checkpoint."""

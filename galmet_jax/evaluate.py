@@ -1,7 +1,7 @@
-"""Predictions of a split: every galaxy once, averaged over views."""
+"""Predictions for every galaxy of a split, once for each view."""
 
-import collections
 from collections.abc import Callable
+import operator
 from typing import Any
 
 import jax
@@ -17,32 +17,33 @@ from galmet_jax.devices import sharding
 from galmet_jax.devices.cpu import xla
 from galmet_jax.models import network
 
+# Batches that the devices may have queued.
 _IN_FLIGHT = 2
 
 
 def make_eval_step(
   model: network.Network, frame: augment.Frame, mesh: jax.sharding.Mesh
 ) -> Callable:
-  """Makes the jitted step: (variables, images, views) -> predictions.
+  """Makes the jitted evaluation step.
 
   Args:
     model: the network.
-    frame: what of an image the network sees.
-    mesh: where the batch is laid out.
+    frame: the crop, resolution and bands that the network sees.
+    mesh: the devices over which a batch is sharded.
 
   Returns:
     A function of the variables, packed images `[B, S, S]` and B views that
-    returns float32 `[B, T]`.
+    returns predictions, float32 `[B, T]`.
   """
 
   def eval_step(variables, images, views):
     pixels = augment.apply(images, views, frame)
     return model.apply(variables, pixels, train=False)
 
-  everywhere, dealt = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+  everywhere, sharded = sharding.replicated(mesh), sharding.batch_sharding(mesh)
   return jax.jit(
     eval_step,
-    in_shardings=(everywhere, dealt, dealt),
+    in_shardings=(everywhere, sharded, sharded),
     out_shardings=everywhere,
     compiler_options=xla.compiler_options(mesh),
   )
@@ -56,52 +57,44 @@ def predict(
   tta: str,
   progress: str | None = None,
 ) -> np.ndarray:
-  """Predicts a split for each view of each galaxy.
+  """Predicts every view of every galaxy of a split.
 
   Args:
-    eval_step: of `make_eval_step`.
+    eval_step: the step of `make_eval_step`.
     variables: the network's variables.
     data: a split of N galaxies.
     config: the whole config.
-    tta: kind of views, as in `augment.tta_views`.
-    progress: title of a progress bar, or None for none.
+    tta: kind of test-time augmentation, see `augment.tta_views`.
+    progress: title of the progress bar; None for no bar.
 
   Returns:
     float32 `[V, N, T]`, the plain view first.
   """
-  split = data.split
+  split, batch_size = data.split, config.eval.batch_size
   key = jax.random.key(config.seed)
   views = augment.tta_views(tta, split.objid, key, config.augment)
   views = [jax.tree.map(np.asarray, view) for view in views]
-  order = batches.evaluation_batches(len(split), config.eval.batch_size)
-  starts = range(0, len(split), config.eval.batch_size)
-  shape = (len(views), len(split), split.targets.shape[1])
-  predictions = np.empty(shape, np.float32)
   bar = tqdm.tqdm(
-    total=shape[0] * shape[1],
+    total=len(views) * len(split),
     desc=progress,
     unit="image",
     dynamic_ncols=True,
     disable=progress is None or not processes.is_first(),
   )
-  waiting: collections.deque = collections.deque()
-
-  def fetch():
-    v, start, count, output = waiting.popleft()
-    predictions[v, start : start + count] = np.asarray(output)[:count]
-    bar.update(count)
-
+  outputs: list[jax.Array] = []
   with bar:
-    for start, (indices, count) in zip(starts, order, strict=True):
+    for indices, count in batches.evaluation_batches(len(split), batch_size):
       images = data.images(indices)
-      for v, view in enumerate(views):
-        rows = jax.tree.map(lambda x, i=indices: x[i], view)
+      for view in views:
+        rows = jax.tree.map(operator.itemgetter(indices), view)
         rows = sharding.shard_batch(rows, data.mesh)
-        output = eval_step(variables, images, rows)
-        waiting.append((v, start, count, output))
-        # The devices work on a batch while the one before is fetched.
-        if len(waiting) > _IN_FLIGHT:
-          fetch()
-    while waiting:
-      fetch()
-  return predictions
+        outputs.append(eval_step(variables, images, rows))
+        # Without a bound, all batches would wait in the devices' memory.
+        if len(outputs) > _IN_FLIGHT:
+          outputs[-1 - _IN_FLIGHT].block_until_ready()
+        bar.update(count)
+  # The batches follow each other, the views of a batch within; only the last
+  # batch is padded.
+  found = np.stack(jax.device_get(outputs))
+  found = found.reshape(-1, len(views), *found.shape[1:]).swapaxes(0, 1)
+  return found.reshape(len(views), -1, found.shape[-1])[:, : len(split)]

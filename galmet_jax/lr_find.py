@@ -8,9 +8,10 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from galmet_jax import checkpoints
 from galmet_jax import optimizers
 from galmet_jax import plots
+from galmet_jax import train
+from galmet_jax import train_step
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
 
@@ -39,14 +40,22 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     smoothed loss is least.
   """
   run = Run.prepare(config, workdir)
-  latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
-  state = latest.restore(run.abstract_state)
+  state = run.latest.restore(run.abstract_state)
   if state is None:
     state = run.initial_state()
   rates = np.geomspace(_LOWEST, _HIGHEST, _NUM_STEPS)
   phase = _range_test(run.phases[-1], config.optim)
-  state = run.start_phase(state, phase)
-  train_step = run.compile_train_step(state, phase)
+  state = train.start_phase(run, state, phase)
+  data = run.data["train"]
+  step_fn = train_step.compile_train_step(
+    state,
+    data,
+    run.mesh,
+    model=run.model,
+    phase=phase,
+    frame=run.frame,
+    config=config,
+  )
   losses: list[float] = []
   smoothed: list[float] = []
   average = 0.0
@@ -57,7 +66,7 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     disable=not processes.is_first(),
   ) as bar:
     for i in range(_NUM_STEPS):
-      state, values = train_step(state, *run.data["train"].batch(i))
+      state, values = step_fn(state, data.batch(i))
       loss = float(jax.device_get(values["loss"]))
       average = _MEMORY * average + (1 - _MEMORY) * loss
       corrected = average / (1 - _MEMORY ** (i + 1))
@@ -116,11 +125,12 @@ def _range_test(
     growth = (_HIGHEST / _LOWEST) ** (1 / (_NUM_STEPS - 1))
     return lambda step: ratio * _LOWEST * growth**step
 
+  rates = {group: rising(peak / fastest) for group, peak in peaks.items()}
   return optimizers.Phase(
     name=last.name,
     start=0,
     end=_NUM_STEPS,
     frozen=last.frozen,
-    rates={group: rising(peak / fastest) for group, peak in peaks.items()},
-    momentum=config.momentum,
+    rates=rates,
+    tx=optimizers.make_optimizer(config, rates, config.momentum),
   )

@@ -1,7 +1,7 @@
-"""Where a run's numbers go: JSON lines, TensorBoard, and the progress bar.
+"""The metrics of a run: JSON lines, TensorBoard and the progress bar.
 
-metrics.jsonl is the record: everything else (figures, the best epoch so far)
-is derived from it, and a resumed run continues it at the restored step.
+metrics.jsonl is the record. Figures and the best epoch are derived from it, and
+a resumed run continues it at the restored step.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ import tensorboardX
 import tqdm
 
 from galmet_jax.devices import processes
+from tfds_sdss import staging
 
 FILE = "metrics.jsonl"
 
@@ -21,18 +22,13 @@ FILE = "metrics.jsonl"
 class MetricWriter:
   """Appends to metrics.jsonl and to TensorBoard's event files.
 
-  Of several processes only the first one's numbers go there.
+  Only the first process writes.
   """
 
   def __init__(self, workdir: pathlib.Path, step: int):
-    """Opens the record at `step`, forgetting what was written after it.
-
-    Args:
-      workdir: the run's directory.
-      step: the step from which training goes on.
-    """
+    """Opens the record at `step`, and drops what was written after it."""
     first = processes.is_first()
-    path = _cut_back(workdir, step) if first else os.devnull
+    path = _cut_after(workdir, step) if first else os.devnull
     self._file = open(path, "a")  # noqa: SIM115 (closed in close)
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=first
@@ -46,29 +42,26 @@ class MetricWriter:
       self._events.add_scalar(name, value, step)
 
   def flush(self) -> None:
-    """Hands over to the system what was written so far."""
+    """Passes everything written so far to the operating system."""
     self._file.flush()
     self._events.flush()
 
   def close(self) -> None:
-    """Closes both."""
+    """Closes both files."""
     self._file.close()
     self._events.close()
 
 
-def _cut_back(workdir: pathlib.Path, step: int) -> pathlib.Path:
-  """Takes the rows after `step` out of metrics.jsonl; returns its path."""
+def _cut_after(workdir: pathlib.Path, step: int) -> pathlib.Path:
+  """Removes the rows after `step` from metrics.jsonl; returns its path."""
   path = workdir / FILE
-  kept = [row for row in read(workdir) if row["step"] <= step]
-  # A whole new file in place of the old one: a kill leaves one of the two.
-  partial = path.with_suffix(".partial")
-  partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-  os.replace(partial, path)
+  lines = [json.dumps(row) for row in read(workdir) if row["step"] <= step]
+  staging.write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
   return path
 
 
 def read(workdir: pathlib.Path) -> list[dict]:
-  """Reads metrics.jsonl; a last line cut short by a kill is left out."""
+  """Reads metrics.jsonl, without a last line that a kill cut short."""
   path = workdir / FILE
   if not path.exists():
     return []
@@ -82,7 +75,7 @@ def read(workdir: pathlib.Path) -> list[dict]:
 
 
 class ProgressBar:
-  """One line on the terminal: epoch, step, loss, images per second, ETA."""
+  """A line on the terminal: epoch, step, loss, images per second, ETA."""
 
   def __init__(self, step: int, total: int, images_per_step: int):
     """Starts the bar at `step` of `total`."""
@@ -99,7 +92,7 @@ class ProgressBar:
     )
 
   def update(self, epoch: int, losses: list[float]) -> None:
-    """Moves on by as many steps as there are losses."""
+    """Advances by one step for each loss."""
     self._bar.set_description(f"epoch {epoch}", refresh=False)
     self._bar.update(len(losses))
     rate = self._bar.format_dict["rate"] or 0.0
@@ -107,7 +100,7 @@ class ProgressBar:
       f"loss {np.mean(losses):.4f}, {rate * self._images_per_step:.1f} images/s"
     )
 
-  def say(self, text: str) -> None:
+  def print_line(self, text: str) -> None:
     """Prints a line above the bar."""
     self._bar.write(text)
 
@@ -115,5 +108,5 @@ class ProgressBar:
     return self
 
   def __exit__(self, *error) -> None:
-    """Leaves the bar as it stands."""
+    """Closes the bar and leaves it on the screen."""
     self._bar.close()

@@ -1,8 +1,8 @@
-"""Layer groups and the optimiser of a phase.
+"""The phases of a recipe, each with its optimizer and a rate per layer group.
 
-A layer group is a set of the network's top-level modules. Frozen groups are
-left out of what the optimiser sees, so that neither their gradients nor their
-momenta exist.
+A layer group is a set of the network's top-level modules. The optimizer of a
+phase sees the trained groups only, so that frozen ones have neither gradients
+nor momenta. Durations are epochs in the config and become steps here, once.
 """
 
 from collections.abc import Callable
@@ -21,21 +21,115 @@ from galmet_jax import errors
 from galmet_jax import schedules
 
 
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A stretch of training with one optimizer.
+
+  Attributes:
+    name: the phase's name in the config.
+    start: first step, counted from the start of training.
+    end: first step after the phase.
+    frozen: top-level modules that are not trained.
+    rates: learning rate of each trained layer group, as a function of the step
+      within the phase.
+    tx: the transformation of the trained modules' gradients.
+  """
+
+  name: str
+  start: int
+  end: int
+  frozen: tuple[str, ...]
+  rates: Mapping[str, optax.Schedule]
+  tx: optax.GradientTransformation
+
+
+def make_phases(
+  config: ml_collections.ConfigDict, steps_per_epoch: int
+) -> tuple[Phase, ...]:
+  """Returns the phases of a recipe, in order.
+
+  Args:
+    config: the `optim` block. `config.phases` names further blocks of it, in
+      order; each has `frozen` (layer groups), `rates` (peak rate of every layer
+      group) and `schedule`: 'constant' with `epochs`; 'sgdr' with `cycles`,
+      `cycle_len` in epochs, `cycle_mult` and `slow_start`; or 'one_cycle' with
+      `epochs` and the fields that `schedules.one_cycle` reads.
+    steps_per_epoch: steps in an epoch.
+
+  Raises:
+    ConfigError: for an unknown schedule, layer group or optimizer.
+  """
+  phases = []
+  start = 0
+  for name in config.phases:
+    block = config[name]
+    unknown = {*block.frozen, *block.rates} - set(config.groups)
+    if unknown or set(block.rates) != set(config.groups):
+      raise errors.ConfigError(
+        f"optim.{name} names the layer groups "
+        f"{sorted({*block.frozen, *block.rates})}; expected a rate for each "
+        f"of {sorted(config.groups)}."
+      )
+    momentum: float | optax.Schedule = config.momentum
+    if block.schedule == "constant":
+      steps = block.epochs * steps_per_epoch
+      schedule: Callable = optax.constant_schedule
+    elif block.schedule == "sgdr":
+      cycles = [
+        block.cycle_len * block.cycle_mult**i * steps_per_epoch
+        for i in range(block.cycles)
+      ]
+      steps = sum(cycles)
+      schedule = functools.partial(
+        schedules.sgdr, cycle_steps=cycles, slow_start=block.slow_start
+      )
+    elif block.schedule == "one_cycle":
+      steps = block.epochs * steps_per_epoch
+      schedule = functools.partial(
+        schedules.one_cycle, steps=steps, config=block
+      )
+      momentum = schedules.one_cycle_momentum(steps, block)
+    else:
+      raise errors.ConfigError(
+        f"optim.{name}.schedule is {block.schedule!r}; expected constant, "
+        "sgdr or one_cycle."
+      )
+    rates = {
+      group: schedule(block.rates[group])
+      for group in config.groups
+      if group not in block.frozen
+    }
+    phases.append(
+      Phase(
+        name=name,
+        start=start,
+        end=start + steps,
+        frozen=tuple(m for group in block.frozen for m in config.groups[group]),
+        rates=rates,
+        tx=make_optimizer(config, rates, momentum),
+      )
+    )
+    start += steps
+  return tuple(phases)
+
+
+def phase_at(phases: tuple[Phase, ...], step: int) -> Phase:
+  """Returns the phase that runs `step`; after the last step, the last phase."""
+  return next((phase for phase in phases if step < phase.end), phases[-1])
+
+
 def group_of_module(
   groups: Mapping[str, tuple[str, ...]], modules: tuple[str, ...]
 ) -> dict[str, str]:
-  """Inverts the config's groups: module -> layer group.
+  """Inverts the config's layer groups: module -> group, in module order.
 
   Args:
     groups: layer group -> top-level modules (`optim.groups`).
     modules: the network's top-level modules.
 
-  Returns:
-    For each module its group, in the order of `modules`.
-
   Raises:
-    ConfigError: unless each module stands in exactly one group and each group
-      holds a module that exists. (`optax.multi_transform` lets both pass.)
+    ConfigError: unless each module is in exactly one group and each group
+      holds a module. (`optax.multi_transform` checks neither.)
   """
   listed = [module for group in groups.values() for module in group]
   if sorted(listed) != sorted(modules) or not all(groups.values()):
@@ -48,157 +142,46 @@ def group_of_module(
 
 
 def split(
-  params: Mapping[str, Any],
-  groups: Mapping[str, tuple[str, ...]],
-  frozen: tuple[str, ...],
+  params: Mapping[str, Any], frozen: tuple[str, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Parts the parameters into (trained, frozen) top-level modules."""
-  group_of = group_of_module(groups, tuple(params))
-  trained = {m: p for m, p in params.items() if group_of[m] not in frozen}
-  rest = {m: p for m, p in params.items() if group_of[m] in frozen}
-  return trained, rest
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-  """A stretch of training with one optimiser state.
-
-  Attributes:
-    name: its name in the config.
-    start: first step, counted from the start of training.
-    end: first step after it.
-    frozen: names of the layer groups that are not trained.
-    rates: layer group -> learning rate as a function of the step within the
-      phase, for the groups that are trained.
-    momentum: a number, or a function of the step within the phase.
-  """
-
-  name: str
-  start: int
-  end: int
-  frozen: tuple[str, ...]
-  rates: Mapping[str, Callable]
-  momentum: float | Callable
-
-
-def make_phases(
-  config: ml_collections.ConfigDict, steps_per_epoch: int
-) -> tuple[Phase, ...]:
-  """Lays the phases of a recipe end to end.
-
-  Args:
-    config: the `optim` block. `config.phases` names further blocks of it, in
-      order; each has `schedule` ('constant' with `epochs`, 'sgdr' with
-      `cycles`, `cycle_len` in epochs, `cycle_mult` and `slow_start`, or
-      'one_cycle' with `epochs` and what the function of this name reads),
-      `frozen` (layer groups) and `rates` (peak rate of every layer group).
-    steps_per_epoch: steps in an epoch.
-
-  Returns:
-    The phases, in order.
-
-  Raises:
-    ConfigError: for a schedule or layer group that does not exist.
-  """
-  phases = []
-  start = 0
-  for name in config.phases:
-    block = config[name]
-    unknown = {*block.frozen, *block.rates} - set(config.groups)
-    if unknown or set(block.rates) != set(config.groups):
-      raise errors.ConfigError(
-        f"optim.{name} speaks of the layer groups "
-        f"{sorted({*block.frozen, *block.rates})}; expected a rate for each "
-        f"of {sorted(config.groups)}."
-      )
-    momentum: float | Callable = config.momentum
-    trained = [group for group in config.groups if group not in block.frozen]
-    if block.schedule == "constant":
-      steps = block.epochs * steps_per_epoch
-      rates = {
-        group: optax.constant_schedule(block.rates[group]) for group in trained
-      }
-    elif block.schedule == "sgdr":
-      cycles = [
-        block.cycle_len * block.cycle_mult**i * steps_per_epoch
-        for i in range(block.cycles)
-      ]
-      steps = sum(cycles)
-      rates = {
-        group: schedules.sgdr(block.rates[group], cycles, block.slow_start)
-        for group in trained
-      }
-    elif block.schedule == "one_cycle":
-      steps = block.epochs * steps_per_epoch
-      momentum = schedules.one_cycle_momentum(steps, block)
-      rates = {
-        group: schedules.one_cycle(block.rates[group], steps, block)
-        for group in trained
-      }
-    else:
-      raise errors.ConfigError(
-        f"optim.{name}.schedule is {block.schedule!r}; expected constant, "
-        "sgdr or one_cycle."
-      )
-    frozen = tuple(block.frozen)
-    phases.append(Phase(name, start, start + steps, frozen, rates, momentum))
-    start += steps
-  return tuple(phases)
-
-
-def phase_at(phases: tuple[Phase, ...], step: int) -> Phase:
-  """Returns the phase that runs `step`; the last one at the end of it all."""
-  for phase in phases:
-    if step < phase.end:
-      return phase
-  return phases[-1]
+  """Splits the parameters into (trained, frozen) top-level modules."""
+  trained = {m: p for m, p in params.items() if m not in frozen}
+  return trained, {m: p for m, p in params.items() if m in frozen}
 
 
 def make_optimizer(
-  config: ml_collections.ConfigDict, phase: Phase
+  config: ml_collections.ConfigDict,
+  rates: Mapping[str, optax.Schedule],
+  momentum: float | optax.Schedule,
 ) -> optax.GradientTransformation:
-  """Makes the optimiser of one phase, with a rate per layer group.
+  """Makes an optimizer with one rate per layer group.
 
   Args:
-    config: the `optim` block: `optimizer` 'sgd' (weight decay is L2, added to
-      the gradient before the momentum as torch does), 'adamw' or 'ranger'
-      (the momentum is the first decay rate; weight decay is decoupled),
-      `weight_decay`, `groups`.
-    phase: supplies the rates of its trained groups and the momentum.
+    config: the `optim` block: `groups`, `weight_decay`, and `optimizer`. 'sgd'
+      adds weight decay to the gradient before the momentum, as torch does; for
+      'adamw' and 'ranger' it is decoupled and the momentum is the first decay
+      rate.
+    rates: learning rates of the trained layer groups.
+    momentum: a number, or a function of the step.
 
   Returns:
     A transformation of the trained part of `split`'s parameters.
 
   Raises:
-    ConfigError: for an optimiser that does not exist.
+    ConfigError: for an unknown optimizer.
   """
-  decay = config.weight_decay
-  if config.optimizer == "sgd":
-    make = functools.partial(_sgd, decay)
-  elif config.optimizer == "adamw":
-    make = functools.partial(_adamw, decay)
-  elif config.optimizer == "ranger":
-    make = functools.partial(_radam, decay)
-  else:
+  optimizers = {"sgd": _sgd, "adamw": _adamw, "ranger": _radam}
+  if config.optimizer not in optimizers:
     raise errors.ConfigError(
       f"optim.optimizer is {config.optimizer!r}; expected sgd, adamw or ranger."
     )
-
-  def of_rate(rate):
-    if callable(phase.momentum):
-      # Optax takes schedules of a rate, of other numbers only this way.
-      return optax.inject_hyperparams(make)(rate, phase.momentum)
-    return make(rate, phase.momentum)
-
-  def labels(params):
-    group_of = {m: g for g, ms in config.groups.items() for m in ms}
-    return {
-      module: jax.tree.map(lambda _, m=module: group_of[m], tree)
-      for module, tree in params.items()
-    }
-
+  make = functools.partial(optimizers[config.optimizer], config.weight_decay)
+  if callable(momentum):
+    # Optax takes a schedule for the rate only; this wrapper takes any.
+    make = optax.inject_hyperparams(make)
   by_group = optax.multi_transform(
-    {group: of_rate(rate) for group, rate in phase.rates.items()}, labels
+    {group: make(rate, momentum) for group, rate in rates.items()},
+    {module: group for group in rates for module in config.groups[group]},
   )
   return lookahead(by_group) if config.optimizer == "ranger" else by_group
 
@@ -223,7 +206,7 @@ def _radam(decay: float, rate, momentum) -> optax.GradientTransformation:
 
 
 class LookaheadState(NamedTuple):
-  """Optax's state, and the slow weights that it keeps beside the fast."""
+  """Optax's lookahead state and the slow weights."""
 
   inner: Any
   slow: Any
@@ -232,23 +215,17 @@ class LookaheadState(NamedTuple):
 def lookahead(
   fast: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Lookahead (Zhang et al. 2019): every 6 steps back half the way.
+  """Lookahead (Zhang et al. 2019): every 6 steps, halfway back.
 
-  Optax's own asks for parameters in pairs of fast and slow; here the slow ones
-  are kept in the optimiser's state, so that the network has but one set.
-
-  Args:
-    fast: the optimiser within.
-
-  Returns:
-    A transformation of plain parameters. Ranger is this around `_radam`, with
-    fastai's numbers.
+  Optax's own lookahead takes parameters as pairs of fast and slow weights. This
+  one stores the slow weights in the optimizer state, so that the network has a
+  single set of parameters. Around `_radam` it is Ranger with fastai's defaults.
   """
   inner = optax.lookahead(fast, sync_period=6, slow_step_size=0.5)
 
   def init(params):
     pair = optax.LookaheadParams.init_synced(params)
-    # A copy: a training step donates the state, and no buffer twice.
+    # A copy: the training step donates its state, and no buffer twice.
     return LookaheadState(inner.init(pair), jax.tree.map(jnp.array, params))
 
   def update(gradients, state, params):

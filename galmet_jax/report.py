@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import checkpoints
 from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
@@ -75,20 +74,17 @@ def _write(
   config = run.config
   summary: dict[str, Any] = {}
   for name, values in views.items():
-    split = run.splits[name]
+    split = run.data[name].split
     predicted = values.mean(0)
     # In float64: eight equal float32 numbers must have no scatter.
     scatter = values.astype(np.float64).std(0)
     _write_predictions(run, name, split, predicted, scatter)
     summary |= _figures_of_merit(run, name, split, predicted)
     _draw(run, name, split, predicted, summary[name])
-  latest = checkpoints.Checkpoints(
-    run.workdir / "checkpoints" / "latest", keep=2
-  )
   summary["checkpoint"] = {
     "which": config.eval.checkpoint,
     "step": step,
-    "trained_steps": max(latest.steps(), default=0),
+    "trained_steps": max(run.latest.steps(), default=0),
     "of_steps": run.num_steps,
   }
   summary["eval"] = json.loads(config.eval.to_json())
@@ -171,7 +167,7 @@ def _figures_of_merit(
   others: dict[str, np.ndarray] = {}
   if config.eval.baselines:
     others = baselines.predict_all(
-      run.splits["train"], split, config.data.targets, config.seed
+      run.data["train"].split, split, config.data.targets, config.seed
     )
   blocks = {}
   for i, target in enumerate(config.data.targets):

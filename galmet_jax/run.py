@@ -1,4 +1,4 @@
-"""What every mode needs before it starts: data, network, phases, places."""
+"""A config bound to its data, devices and workdir: the start of every mode."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -17,12 +17,10 @@ from galmet_jax import errors
 from galmet_jax import evaluate
 from galmet_jax import optimizers
 from galmet_jax import train_state
-from galmet_jax import train_step
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import dataset
-from galmet_jax.data import galaxies
 from galmet_jax.data import placement
 from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
@@ -34,32 +32,37 @@ from galmet_jax.models import resnet
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A config bound to its data, devices and directory.
+  """Everything that training and evaluation need before they start.
 
   Attributes:
     config: the whole config.
-    workdir: where the run's files go.
+    workdir: directory of the run's files.
     mesh: the devices.
-    splits: the decoded splits, by name.
-    data_seconds: time it took to find (or build) and decode them.
+    data: the splits and the placement of their images, by name.
+    data_seconds: time taken to find (or build) and decode the splits.
     steps_per_epoch: steps in an epoch.
-    phases: the recipe's phases.
+    phases: phases of the recipe, in order.
+    groups: layer groups from stem to head.
     model: the network.
-    data: where the splits' images lie, by name.
-    validation_step: the evaluation step during training, compiled when it is
-      first called.
-    eval_step: that of the report, which may show other bands.
+    frame: crop, resolution and bands that the network is trained on.
+    latest: the latest checkpoints.
+    best: the checkpoint of the epoch with the lowest validation error.
+    validation_step: evaluation step during training; compiles on first call.
+    eval_step: evaluation step of the report, which may use other bands.
   """
 
   config: ml_collections.ConfigDict
   workdir: pathlib.Path
   mesh: jax.sharding.Mesh
-  splits: Mapping[str, galaxies.Split]
+  data: Mapping[str, placement.Placement]
   data_seconds: float
   steps_per_epoch: int
   phases: tuple[optimizers.Phase, ...]
+  groups: tuple[str, ...]
   model: network.Network
-  data: Mapping[str, placement.Placement]
+  frame: augment.Frame
+  latest: checkpoints.Checkpoints
+  best: checkpoints.Checkpoints
   validation_step: Callable
   eval_step: Callable
 
@@ -67,95 +70,89 @@ class Run:
   def prepare(
     cls, config: ml_collections.ConfigDict, workdir: pathlib.Path
   ) -> "Run":
-    """Reads the data and checks the config before anything is computed.
+    """Checks the config, reads the data and opens the workdir.
 
     Args:
-      config: the whole config.
-      workdir: made if need be; config.json is written there.
-
-    Returns:
-      The run, ready to be trained or evaluated.
+      config: the whole config; see configs/resnet34.py.
+      workdir: created if absent; config.json is written there.
 
     Raises:
-      ConfigError: if the workdir belongs to another config, for a batch that
-        the devices cannot share, an unknown block, schedule or layer group, or
-        if the config or the data differ between processes.
-      tfds_sdss.DataError: for data that cannot be used.
-      FileNotFoundError: for a data set that is not there; says how to get it.
+      ConfigError: if the workdir belongs to another config, if the devices
+        cannot share a batch evenly, for an unknown block, schedule or layer
+        group, or if the config or the data differ between processes.
+      tfds_sdss.errors.DataError: if the data cannot be used.
+      FileNotFoundError: if the data set is absent; names the commands that
+        make it.
     """
     mesh = sharding.make_mesh()
     for name in ("train.batch_size", "eval.batch_size"):
       block, field = name.split(".")
       sharding.check_batch_size(name, config[block][field], mesh)
-    optimizers.group_of_module(config.optim.groups, resnet.MODULES)
+    group_of = optimizers.group_of_module(config.optim.groups, resnet.MODULES)
     frame = augment.make_frame(config.data)
-    reported = augment.make_frame(config.data, config.eval.bands)
+    eval_frame = augment.make_frame(config.data, config.eval.bands)
     started = time.perf_counter()
     cache = compilation.directory(config.cache_dir)
     compilation.keep_compiled(cache)
-    data = dataset.load(config, cache)
+    splits = dataset.load(config, cache)
     data_seconds = time.perf_counter() - started
     steps_per_epoch = batches.steps_per_epoch(
-      len(data["train"]), config.train.batch_size
+      len(splits["train"]), config.train.batch_size
     )
+    phases = optimizers.make_phases(config.optim, steps_per_epoch)
     model = network.from_config(
       config.model, len(config.data.targets), mesh.size
     )
     validation_step = evaluate.make_eval_step(model, frame, mesh)
-    run = cls(
+    eval_step = validation_step
+    if eval_frame != frame:
+      eval_step = evaluate.make_eval_step(model, eval_frame, mesh)
+    data = placement.make(splits, config, mesh)
+    workdir_lib.check_in_all_processes(config, splits)
+    processes.on_first(lambda: workdir_lib.check(config, workdir))
+    folder = workdir / "checkpoints"
+    return cls(
       config=config,
       workdir=workdir,
       mesh=mesh,
-      splits=data,
+      data=data,
       data_seconds=data_seconds,
       steps_per_epoch=steps_per_epoch,
-      phases=optimizers.make_phases(config.optim, steps_per_epoch),
+      phases=phases,
+      groups=tuple(dict.fromkeys(group_of.values())),
       model=model,
-      data=placement.make(data, config, mesh),
+      frame=frame,
+      # Two: if the last one is damaged, the one before it serves.
+      latest=checkpoints.Checkpoints(folder / "latest", keep=2),
+      best=checkpoints.Checkpoints(folder / "best", keep=1),
       validation_step=validation_step,
-      # The same one where it can be: it is compiled once.
-      eval_step=(
-        validation_step
-        if reported == frame
-        else evaluate.make_eval_step(model, reported, mesh)
-      ),
+      eval_step=eval_step,
     )
-    workdir_lib.check_in_all_processes(config, data)
-    processes.on_first(lambda: workdir_lib.check(config, workdir))
-    return run
 
   @property
   def num_steps(self) -> int:
-    """Steps in all."""
+    """Number of training steps of all phases."""
     return self.phases[-1].end
 
   @property
-  def groups(self) -> tuple[str, ...]:
-    """Layer groups from stem to head; a ConfigDict is in alphabetical order."""
-    group_of = optimizers.group_of_module(
-      self.config.optim.groups, resnet.MODULES
-    )
-    return tuple(dict.fromkeys(group_of.values()))
-
-  @property
   def views_per_step(self) -> int:
-    """Images that the network sees in a training step."""
+    """Number of images that the network sees in a training step."""
     train = self.config.train
     return train.batch_size * train.views_per_image
 
   def initial_state(self) -> train_state.TrainState:
-    """Returns the state before the first step, on the devices.
+    """Returns the state before the first phase, on the devices.
 
     Raises:
-      ConfigError: if there are no such pretrained weights, or of another
-        network, or if they differ between processes.
+      ConfigError: if the pretrained weights are absent or of another network,
+        or if they differ between processes.
     """
-    means = np.nanmean(self.splits["train"].targets, axis=0)
+    means = np.nanmean(self.data["train"].split.targets, axis=0)
     state = train_state.create(
-      self.model, self.config, self.phases[0], jnp.asarray(means)
+      self.model, self.config, self.frame.resolution, jnp.asarray(means)
     )
     if self.config.model.pretrained:
-      # A download is made by the first, and found by those of the same host.
+      # The first process downloads; others on its host find the file.
       filled = processes.first_then_others(
         lambda: pretrained.load(self.config.model.pretrained, state.variables)
       )
@@ -164,57 +161,44 @@ class Run:
     processes.assert_equal_across_processes(
       "the initial weights", digests.encode()
     )
-    # The optimiser starts from the weights as they are now.
-    return self.start_phase(state, self.phases[0])
+    return sharding.replicate(jax.device_get(state), self.mesh)
 
   def trained_state(self) -> train_state.TrainState:
     """Restores the checkpoint that `eval.checkpoint` names.
 
     Raises:
+      ConfigError: unless it names 'latest' or 'best'.
       NoCheckpointError: if there is none.
     """
-    directory = self.workdir / "checkpoints" / self.config.eval.checkpoint
-    state = checkpoints.Checkpoints(directory, keep=2).restore(
-      self.abstract_state
-    )
+    which = self.config.eval.checkpoint
+    stores = {"latest": self.latest, "best": self.best}
+    if which not in stores:
+      raise errors.ConfigError(
+        f"eval.checkpoint is {which!r}; expected latest or best."
+      )
+    state = stores[which].restore(self.abstract_state)
     if state is None:
       raise errors.NoCheckpointError(
-        f"expected a checkpoint in {directory}, found none. Train first: leave "
-        "out --mode."
+        f"expected a checkpoint in {self.workdir}/checkpoints/{which}, found "
+        "none. Train first: leave out --mode."
       )
     return state
 
   def abstract_state(self, step: int) -> train_state.TrainState:
     """Returns shapes, dtypes and shardings of the state after `step` steps."""
-    # At a border between phases the optimiser is still that of the first.
+    # At a phase boundary the checkpoint still holds the earlier phase's
+    # optimizer.
     phase = optimizers.phase_at(self.phases, max(step - 1, 0))
     means = jnp.zeros(len(self.config.data.targets))
-    abstract = jax.eval_shape(
-      lambda: train_state.create(self.model, self.config, phase, means)
-    )
+
+    def create():
+      state = train_state.create(
+        self.model, self.config, self.frame.resolution, means
+      )
+      return train_state.start_phase(state, phase)
+
     everywhere = sharding.replicated(self.mesh)
     return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-      abstract,
-    )
-
-  def start_phase(
-    self, state: train_state.TrainState, phase: optimizers.Phase
-  ) -> train_state.TrainState:
-    """Gives the state the optimiser of a phase."""
-    state = train_state.start_phase(state, self.config.optim, phase)
-    return sharding.replicate(jax.device_get(state), self.mesh)
-
-  def compile_train_step(
-    self, state: train_state.TrainState, phase: optimizers.Phase
-  ) -> Callable:
-    """Compiles the training step of a phase."""
-    return train_step.compile_train_step(
-      state,
-      self.data["train"],
-      self.mesh,
-      model=self.model,
-      tx=optimizers.make_optimizer(self.config.optim, phase),
-      phase=phase,
-      config=self.config,
+      jax.eval_shape(create),
     )

@@ -1,4 +1,4 @@
-"""The one loop: config -> data -> phases of steps -> checkpoints -> report."""
+"""The training loop: phases of steps, validation, checkpoints, report."""
 
 import contextlib
 import pathlib
@@ -10,80 +10,96 @@ import jax
 import ml_collections
 import numpy as np
 
-from galmet_jax import checkpoints
 from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import optimizers
 from galmet_jax import report
 from galmet_jax import train_state
+from galmet_jax import train_step
 from galmet_jax.devices import processes
+from galmet_jax.devices import sharding
 from galmet_jax.run import Run
+from galmet_jax.train_state import TrainState
 
 
 class NonFiniteLossError(FloatingPointError):
-  """The loss or its gradient is no longer a number."""
+  """The loss or its gradient is not finite."""
 
 
 def train_and_evaluate(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> dict[str, Any]:
-  """Trains, or goes on training, and evaluates once at the end.
+  """Trains, or resumes training, and evaluates at the end.
 
-  A run that was interrupted, however rudely, goes on from its last checkpoint
-  and ends with the same bits as if it had not been (same machine, same number
-  of devices and threads).
+  A run that was killed resumes from its last checkpoint and ends with the same
+  bits as an uninterrupted one (same machine, same number of devices and
+  threads).
 
   Args:
     config: the whole config; see configs/resnet34.py.
-    workdir: the run's directory; made if need be.
+    workdir: directory of the run's files; created if absent.
 
   Returns:
-    What summary.json holds.
+    The content of summary.json.
 
   Raises:
-    NonFiniteLossError: names the step; the checkpoints before it stay.
+    NonFiniteLossError: names the step; earlier checkpoints stay.
   """
   run = Run.prepare(config, workdir)
-  latest = checkpoints.Checkpoints(workdir / "checkpoints" / "latest", keep=2)
-  best = checkpoints.Checkpoints(workdir / "checkpoints" / "best", keep=1)
-  state = latest.restore(run.abstract_state)
+  state = run.latest.restore(run.abstract_state)
   if state is None:
     state = run.initial_state()
   first_step = int(state.step)
-  best.forget_after(first_step)
+  run.best.forget_after(first_step)
   _print_overview(run, state)
   if first_step:
-    print(f"Going on from step {first_step} of {run.num_steps}.", flush=True)
+    print(f"Resuming at step {first_step} of {run.num_steps}.", flush=True)
   timing = {"data_s": run.data_seconds, "compile_s": 0.0, "train_s": 0.0}
   with contextlib.closing(
     metric_writer.MetricWriter(workdir, first_step)
   ) as writer:
     for phase in run.phases:
       if int(state.step) < phase.end:
-        state = _train_phase(run, state, phase, writer, latest, best, timing)
+        state = _train_phase(run, state, phase, writer, timing)
   views = (int(state.step) - first_step) * run.views_per_step
   if views:
     timing["train_images_per_s"] = views / timing["train_s"]
+  # The report reads the checkpoint from disk: it describes what is stored.
   return report.evaluate_run(run, timing)
+
+
+def start_phase(
+  run: Run, state: TrainState, phase: optimizers.Phase
+) -> TrainState:
+  """Gives the state the phase's optimizer, on all devices of the run."""
+  state = train_state.start_phase(state, phase)
+  return sharding.replicate(jax.device_get(state), run.mesh)
 
 
 def _train_phase(
   run: Run,
-  state: train_state.TrainState,
+  state: TrainState,
   phase: optimizers.Phase,
   writer: metric_writer.MetricWriter,
-  latest: checkpoints.Checkpoints,
-  best: checkpoints.Checkpoints,
   timing: dict[str, float],
-) -> train_state.TrainState:
-  """Takes the state to the end of the phase; adds its seconds to timing."""
+) -> TrainState:
+  """Trains to the end of the phase, and updates `timing`."""
   config = run.config
   step = int(state.step)
   if step == phase.start:
-    state = run.start_phase(state, phase)
+    state = start_phase(run, state, phase)
+  data = run.data["train"]
   started = time.perf_counter()
-  train_step = run.compile_train_step(state, phase)
+  step_fn = train_step.compile_train_step(
+    state,
+    data,
+    run.mesh,
+    model=run.model,
+    phase=phase,
+    frame=run.frame,
+    config=config,
+  )
   compiled = time.perf_counter()
   timing["compile_s"] += compiled - started
   print(
@@ -96,34 +112,34 @@ def _train_phase(
     step, run.num_steps, run.views_per_step
   ) as bar:
     while step < phase.end:
-      state, values = train_step(state, *run.data["train"].batch(step))
+      state, values = step_fn(state, data.batch(step))
       step += 1
       pending.append((step, values))
       epoch, position = divmod(step, run.steps_per_epoch)
+      epoch_ends = position == 0
       save = (
         step % config.train.checkpoint_every_steps == 0 or step == run.num_steps
       )
-      # The order of record, validate and save makes a kill in between
-      # harmless: the next start cuts the record back to the step it restores.
-      epoch_ends = position == 0
+      # Record, validate, save: in this order a kill at any point is harmless,
+      # because the next start cuts the record back to the restored step.
       if save or epoch_ends or len(pending) == config.train.log_every_steps:
-        losses = _record(jax.device_get(pending), phase, writer, latest)
+        losses = _record(run, jax.device_get(pending), phase, writer)
         bar.update(epoch if epoch_ends else epoch + 1, losses)
         pending = []
       if epoch_ends:
-        rmse = _validate(run, state, epoch, writer, best)
-        bar.say(f"epoch {epoch}: validation RMSE {rmse:.4f}")
+        rmse = _validate(run, state, epoch, writer)
+        bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
       if save:
-        latest.save(state)
+        run.latest.save(state)
   timing["train_s"] += time.perf_counter() - compiled
   return state
 
 
 def _record(
+  run: Run,
   rows: list[tuple[int, dict[str, np.ndarray]]],
   phase: optimizers.Phase,
   writer: metric_writer.MetricWriter,
-  latest: checkpoints.Checkpoints,
 ) -> list[float]:
   """Checks and records the metrics of some steps; returns their losses."""
   for step, values in rows:
@@ -132,8 +148,9 @@ def _record(
       raise NonFiniteLossError(
         f"The loss is {values['loss']} and its gradient norm "
         f"{values['grad_norm']} at step {step} (phase {phase.name}); expected "
-        f"numbers. The checkpoints of steps {latest.steps()} are kept. Lower "
-        f"the rates, --config.optim.{phase.name}.rates, in a new --workdir."
+        f"finite numbers. The checkpoints of steps {run.latest.steps()} stay. "
+        f"Lower the rates, --config.optim.{phase.name}.rates, in a new "
+        "--workdir."
       )
     record = {f"train/{name}": float(x) for name, x in values.items()}
     for group, rate in phase.rates.items():
@@ -145,52 +162,46 @@ def _record(
 
 def _validate(
   run: Run,
-  state: train_state.TrainState,
+  state: TrainState,
   epoch: int,
   writer: metric_writer.MetricWriter,
-  best: checkpoints.Checkpoints,
 ) -> float:
-  """Evaluates the validation split on plain views; keeps the best epoch.
+  """Evaluates the validation split on plain views; saves the best epoch.
 
   Returns the RMSE over the labels of all targets, as in the loss.
   """
-  split = run.splits["validation"]
+  data = run.data["validation"]
   predictions = evaluate.predict(
-    run.validation_step,
-    state.variables,
-    run.data["validation"],
-    run.config,
-    tta="none",
+    run.validation_step, state.variables, data, run.config, tta="none"
   )[0]
-  error = predictions.astype(np.float64) - split.targets
-  rmse = float(np.sqrt(np.nanmean(error**2)))
-  before = [
+  true = data.split.targets
+  rmse = float(
+    np.sqrt(np.nanmean((predictions.astype(np.float64) - true) ** 2))
+  )
+  earlier = [
     row["validation/rmse"]
     for row in metric_writer.read(run.workdir)
     if "validation/rmse" in row
   ]
   record = {}
   for i, target in enumerate(run.config.data.targets):
-    known = np.isfinite(split.targets[:, i])
-    values = metrics.compute(split.targets[known, i], predictions[known, i])
+    known = np.isfinite(true[:, i])
+    values = metrics.compute(true[known, i], predictions[known, i])
     for name in metrics.NAMES:
       record[f"validation/{target}/{name}"] = float(values[name])
   writer.write(
     int(state.step), {"epoch": epoch, "validation/rmse": rmse, **record}
   )
   writer.flush()
-  if processes.broadcast_int(rmse < min(before, default=np.inf)):
-    best.save(state)
+  if processes.broadcast_int(rmse < min(earlier, default=np.inf)):
+    run.best.save(state)
   return rmse
 
 
-def _print_overview(run: Run, state: train_state.TrainState) -> None:
+def _print_overview(run: Run, state: TrainState) -> None:
   print(parameter_overview.get_parameter_overview(state.params))
   for group in run.groups:
     modules = run.config.optim.groups[group]
-    size = sum(
-      leaf.size
-      for module in modules
-      for leaf in jax.tree.leaves(state.params[module])
-    )
+    leaves = jax.tree.leaves([state.params[module] for module in modules])
+    size = sum(leaf.size for leaf in leaves)
     print(f"Layer group {group}: {', '.join(modules)}; {size:,} parameters")

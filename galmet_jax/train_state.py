@@ -1,4 +1,4 @@
-"""What a training step reads and writes."""
+"""The state that a training step reads and returns."""
 
 import dataclasses
 from typing import Any
@@ -9,22 +9,22 @@ import jax.numpy as jnp
 import ml_collections
 
 from galmet_jax import optimizers
-from galmet_jax.data import augment
 from galmet_jax.models import network
 
 
 @struct.dataclass
 class TrainState:
-  """The whole state of training: with the config it determines what follows.
+  """The state of training; with the config it determines all that follows.
 
-  Randomness is a function of (seed, step) and the data's order one of
-  (seed, epoch), so that neither needs a place here.
+  Randomness is a function of (seed, step) and the order of the data one of
+  (seed, epoch), so neither is stored.
 
   Attributes:
-    step: steps done, int32 scalar.
+    step: number of steps done, int32 scalar.
     params: the network's parameters, by top-level module.
     batch_stats: running means and variances of its BatchNorms.
-    opt_state: optimiser state of the phase that made the last step.
+    opt_state: optimizer state of the phase that made the last step; None
+      before the first phase.
   """
 
   step: jax.Array
@@ -34,55 +34,43 @@ class TrainState:
 
   @property
   def variables(self) -> dict[str, Any]:
-    """What the network is applied with."""
+    """The variables of `model.apply`."""
     return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create(
   model: network.Network,
   config: ml_collections.ConfigDict,
-  phase: optimizers.Phase,
+  side: int,
   label_means: jax.Array,
 ) -> TrainState:
-  """Makes the state of a fresh network.
+  """Returns the state of a network with fresh weights.
 
   Args:
     model: the network.
     config: the whole config.
-    phase: the first phase; its optimiser is started.
+    side: side of the network's input, pixels.
     label_means: `[T]`, training means of the targets. With
-      `model.start_at_mean` the last layer starts as the constant prediction
-      of them (its bias; its kernel is zero), without it as drawn.
-
-  Returns:
-    The state before the first step.
+      `model.start_at_mean` the last layer starts with these as its bias and a
+      zero kernel, so that the network predicts the means.
   """
-  side = augment.make_frame(config.data).resolution
   images = jnp.zeros((1, side, side, 3))
-  key = jax.random.key(config.seed)
-  variables = jax.jit(model.init, static_argnames="train")(
-    key, images, train=False
-  )
+  init = jax.jit(model.init, static_argnames="train")
+  variables = init(jax.random.key(config.seed), images, train=False)
   params = dict(variables["params"])
   if config.model.start_at_mean:
     kernel = jnp.zeros_like(params["head"]["dense2"]["kernel"])
     last = {"kernel": kernel, "bias": jnp.asarray(label_means)}
     params["head"] = {**params["head"], "dense2": last}
-  state = TrainState(
+  return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=variables["batch_stats"],
     opt_state=None,
   )
-  return start_phase(state, config.optim, phase)
 
 
-def start_phase(
-  state: TrainState,
-  config: ml_collections.ConfigDict,
-  phase: optimizers.Phase,
-) -> TrainState:
-  """Gives the state a new optimiser, as each fit() call of the recipe does."""
-  tx = optimizers.make_optimizer(config, phase)
-  trained, _ = optimizers.split(state.params, config.groups, phase.frozen)
-  return dataclasses.replace(state, opt_state=tx.init(trained))
+def start_phase(state: TrainState, phase: optimizers.Phase) -> TrainState:
+  """Replaces the optimizer state, as each `fit` call of the recipe does."""
+  trained, _ = optimizers.split(state.params, phase.frozen)
+  return dataclasses.replace(state, opt_state=phase.tx.init(trained))

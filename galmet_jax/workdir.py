@@ -1,17 +1,19 @@
-"""One config and one data set, in all processes and all starts of a run."""
+"""Checks that a run keeps its config and data over processes and restarts."""
 
 from collections.abc import Mapping
 import json
 import pathlib
 
+from flax import traverse_util
 import ml_collections
 
 from galmet_jax import errors
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
+from tfds_sdss import staging
 
-# Fields that change no number of the training: a run may go on with others.
-_MAY_DIFFER = (
+# Fields that do not affect training; they may change on resume.
+_MAY_CHANGE = (
   "cache_dir",
   "eval.",
   "data.data_dir",
@@ -20,18 +22,18 @@ _MAY_DIFFER = (
   "train.log_every_steps",
   "train.checkpoint_every_steps",
 )
-# Those that may differ between the processes of a run.
-_OF_A_PROCESS = ("cache_dir", "data.data_dir", "data.manual_dir")
+# Fields that may differ between the processes of a run.
+_PER_PROCESS = ("cache_dir", "data.data_dir", "data.manual_dir")
 
 
 def check_in_all_processes(
   config: ml_collections.ConfigDict, data: Mapping[str, galaxies.Split]
 ) -> None:
-  """Raises ConfigError if processes have other configs or galaxies."""
+  """Raises ConfigError if the config or the data differ between processes."""
   fields = {
     name: value
-    for name, value in flat(json.loads(config.to_json())).items()
-    if name not in _OF_A_PROCESS
+    for name, value in flatten(json.loads(config.to_json())).items()
+    if name not in _PER_PROCESS
   }
   processes.assert_equal_across_processes(
     "the config", json.dumps(fields).encode()
@@ -42,44 +44,37 @@ def check_in_all_processes(
 
 
 def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes config.json, or compares with the one that is there.
+  """Writes config.json, or compares it with the one of an earlier start.
 
   Raises:
-    ConfigError: if the workdir belongs to another config.
+    ConfigError: if the workdir holds a run with another config.
   """
   path = workdir / "config.json"
-  ours = json.loads(config.to_json())
-  # Before the first checkpoint, as after a range test, there is no run yet.
-  begun = any((workdir / "checkpoints" / "latest").glob("[0-9]*"))
-  if not (begun and path.exists()):
-    workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(ours, indent=2) + "\n")
-    return
-  found, expected = flat(ours), flat(json.loads(path.read_text()))
-  differing = sorted(
-    name
-    for name in {**found, **expected}
+  found = json.loads(config.to_json())
+  # Before its first checkpoint a run may still change: lr_find leaves none.
+  has_started = any((workdir / "checkpoints" / "latest").glob("[0-9]*"))
+  if has_started and path.exists():
+    _compare(found, json.loads(path.read_text()), workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(found, indent=2) + "\n"
+  staging.write_atomically(path, text.encode())
+
+
+def _compare(found: dict, expected: dict, workdir: pathlib.Path) -> None:
+  found, expected = flatten(found), flatten(expected)
+  lines = [
+    f"  {name}: expected {expected.get(name)!r}, found {found.get(name)!r}"
+    for name in sorted({**found, **expected})
     if found.get(name) != expected.get(name)
-    and not name.startswith(_MAY_DIFFER)
-  )
-  if differing:
-    lines = [
-      f"  {name}: there {expected.get(name)!r}, now {found.get(name)!r}"
-      for name in differing
-    ]
+    and not name.startswith(_MAY_CHANGE)
+  ]
+  if lines:
     raise errors.ConfigError(
       f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
-      "Give a new --workdir, or the same config to go on."
+      "Give a new --workdir, or the run's own config to resume it."
     )
-  path.write_text(json.dumps(ours, indent=2) + "\n")
 
 
-def flat(tree: dict, prefix: str = "") -> dict:
-  """Names the leaves of a config's JSON by their full names."""
-  leaves: dict = {}
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      leaves.update(flat(value, f"{prefix}{name}."))
-    else:
-      leaves[f"{prefix}{name}"] = value
-  return leaves
+def flatten(tree: dict) -> dict:
+  """Returns the leaves of a config's JSON by their dotted names."""
+  return traverse_util.flatten_dict(tree, sep=".")

@@ -1,8 +1,8 @@
-"""Where a split's images lie while it is used: on the devices, or on the host.
+"""Placement of a split's images: in the devices' memory or in the host's.
 
-Either way a step gets the same numbers. A split that fits is put on the devices
-once, and a step is told only which examples it is to gather; one that does not
-is packed batch by batch in other threads, ahead of the steps.
+A step gets the same numbers either way. A split that fits is copied to the
+devices once, and a batch is only the indices to gather. Otherwise other threads
+pack the batches on the host, ahead of the steps.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import functools
 import os
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -20,13 +21,13 @@ from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 
-# Of the devices' memory; the rest is for the step.
+# Share of a device's memory that the images may take; steps need the rest.
 _SHARE = 0.5
 _PREFETCHED_BATCHES = 8
 
 
 class _Placed:
-  """A split, and what its order depends on."""
+  """A split, and what the order of its batches depends on."""
 
   def __init__(
     self,
@@ -35,7 +36,7 @@ class _Placed:
     seed: int,
     batch_size: int,
   ):
-    """Sends nothing yet: what is asked for is sent then."""
+    """Transfers nothing: images are transferred on first use."""
     self.split = split
     self.mesh = mesh
     self._seed = seed
@@ -48,7 +49,7 @@ class _Placed:
 
 
 class OnDevice(_Placed):
-  """A split in the memory of each device, its images packed."""
+  """A split in the memory of every device, with packed images."""
 
   @functools.cached_property
   def arrays(self) -> tuple[jax.Array, jax.Array]:
@@ -56,19 +57,25 @@ class OnDevice(_Placed):
     packed = augment.pack(self.split.images)
     return sharding.replicate((packed, self.split.targets), self.mesh)
 
-  def batch(self, step: int) -> tuple[jax.Array, ...]:
-    """Returns what a training step takes after the state: see `select`."""
-    return (*self.arrays, sharding.shard_batch(self._indices(step), self.mesh))
+  def batch(self, step: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns all images, all targets and the indices of a training batch."""
+    indices = sharding.shard_batch(self._indices(step), self.mesh)
+    return (*self.arrays, indices)
+
+  def abstract_batch(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Returns the shapes, dtypes and shardings of `batch`."""
+    return _abstract(self.batch(0))
 
   @staticmethod
   def select(
-    images: jax.Array, targets: jax.Array, indices: jax.Array
+    batch: tuple[jax.Array, jax.Array, jax.Array],
   ) -> tuple[jax.Array, jax.Array]:
-    """Gathers the batch, within the step: `[B, S, S]` and `[B, T]`."""
+    """Gathers a batch within the step: `[B, S, S]` and `[B, T]`."""
+    images, targets, indices = batch
     return images[indices], targets[indices]
 
   def images(self, indices: np.ndarray) -> jax.Array:
-    """Returns the images at `indices`, `[B, S, S]`, dealt over the devices."""
+    """Returns the images at `indices`, `[B, S, S]`, sharded over devices."""
     return self._gather(
       self.arrays[0], sharding.shard_batch(indices, self.mesh)
     )
@@ -82,42 +89,49 @@ class OnDevice(_Placed):
 
 
 class OnHost(_Placed):
-  """A split in the host's memory, of which batches are sent ahead."""
+  """A split in the host's memory, whose batches are transferred ahead."""
 
-  # The step whose batch was read last, that batch, and those that follow. None
-  # follows the one of the start.
-  _last: tuple[int, tuple[jax.Array, ...]] = (-2, ())
+  # The step that `_stream` continues.
+  _next_step: int | None = None
   _stream: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
 
-  def batch(self, step: int) -> tuple[jax.Array, ...]:
-    """Returns what a training step takes after the state: see `select`."""
-    last, batch = self._last
-    if step == last:  # it was compiled for
-      return batch
-    if step != last + 1:
+  def batch(self, step: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the images and targets of a training batch."""
+    if step != self._next_step:
       self._stream = self._read_from(step)
-    batch = sharding.shard_local_batch(
+    self._next_step = step + 1
+    return sharding.shard_local_batch(
       next(self._stream), self._batch_size, self.mesh
     )
-    self._last = step, batch
-    return batch
+
+  def abstract_batch(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Returns the shapes, dtypes and shardings of `batch`."""
+    side, num_targets = self.split.images.shape[1], self.split.targets.shape[1]
+    shape = (self._batch_size, side, side)
+    where = sharding.batch_sharding(self.mesh)
+    return (
+      jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=where),
+      jax.ShapeDtypeStruct(
+        (self._batch_size, num_targets), jnp.float32, sharding=where
+      ),
+    )
 
   @staticmethod
   def select(
-    images: jax.Array, targets: jax.Array
+    batch: tuple[jax.Array, jax.Array],
   ) -> tuple[jax.Array, jax.Array]:
-    """Returns the batch as it came: `[B, S, S]` and `[B, T]`."""
-    return images, targets
+    """Returns the batch unchanged: `[B, S, S]` and `[B, T]`."""
+    return batch
 
   def images(self, indices: np.ndarray) -> jax.Array:
-    """Returns the images at `indices`, `[B, S, S]`, dealt over the devices."""
+    """Returns the images at `indices`, `[B, S, S]`, sharded over devices."""
     rows = sharding.local_rows(len(indices), self.mesh)
     packed = augment.pack(self.split.images[indices[rows]])
     return sharding.shard_local_batch(packed, len(indices), self.mesh)
 
   def _read_from(self, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reads this process's part of the batches from a step on."""
-    # Not needed where the set fits, and slow to import.
+    """Reads this process's share of the batches, from a step on."""
+    # Slow to import, and not needed when the set fits on the devices.
     import grain
 
     rows = sharding.local_rows(self._batch_size, self.mesh)
@@ -127,12 +141,12 @@ class OnHost(_Placed):
       images = augment.pack(self.split.images[indices])
       return images, self.split.targets[indices]
 
-    batches = grain.MapDataset.range(step, np.iinfo(np.int32).max).map(read)
+    steps = grain.MapDataset.range(step, np.iinfo(np.int32).max)
     options = grain.ReadOptions(
       num_threads=min(os.cpu_count() or 1, _PREFETCHED_BATCHES),
       prefetch_buffer_size=_PREFETCHED_BATCHES,
     )
-    return iter(batches.to_iter_dataset(options))
+    return iter(steps.map(read).to_iter_dataset(options))
 
 
 Placement = OnDevice | OnHost
@@ -143,26 +157,23 @@ def make(
   config: ml_collections.ConfigDict,
   mesh: jax.sharding.Mesh,
 ) -> dict[str, Placement]:
-  """Chooses a place for the splits.
+  """Places all splits in the same way.
 
   Args:
     splits: the decoded splits, by name.
-    config: the whole config; `data.placement` is 'device', 'host' or 'auto':
-      the devices if all splits take no more than half of the memory of one.
+    config: the whole config; `data.placement` is 'device', 'host' or 'auto',
+      which chooses the devices if all splits fit in half of one's memory.
     mesh: the devices.
 
-  Returns:
-    The splits' placements, by name.
-
   Raises:
-    ConfigError: for another placement.
+    ConfigError: for an unknown placement.
   """
   kinds: dict[str, type[Placement]] = {"device": OnDevice, "host": OnHost}
   chosen = config.data.placement
   if chosen == "auto":
     pixels = sum(split.images[..., 0].size for split in splits.values())
     fits = 4 * pixels <= _SHARE * _memory(mesh.local_devices[0])
-    # Devices of several hosts may differ a little.
+    # Devices of several hosts may differ a little: the first one decides.
     chosen = "device" if processes.broadcast_int(fits) else "host"
   if chosen not in kinds:
     raise errors.ConfigError(
@@ -174,10 +185,15 @@ def make(
   }
 
 
+def _abstract(tree):
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+  )
+
+
 def _memory(device: jax.Device) -> int:
-  """Returns how much memory there is for a device, bytes."""
+  """Returns the memory of a device in bytes; a CPU has the host's."""
   statistics = device.memory_stats()
   if statistics and "bytes_limit" in statistics:
     return statistics["bytes_limit"]
-  # A CPU device shares the host's.
   return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

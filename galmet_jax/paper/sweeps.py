@@ -37,7 +37,7 @@ def lone_change(
   if name not in configs:
     return {}
   ours, common = (
-    workdir_lib.flat(json.loads(fields.to_json()))
+    workdir_lib.flatten(json.loads(fields.to_json()))
     for fields in (configs[name], config)
   )
   changed = {

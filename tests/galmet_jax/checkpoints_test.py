@@ -1,4 +1,4 @@
-"""Damaged checkpoints are noticed and passed over."""
+"""Damaged checkpoints are detected and skipped."""
 
 import dataclasses
 import gc
@@ -32,8 +32,8 @@ def abstract(step):
   )
 
 
-# A restore that fails leaves Orbax's coroutines and its event loop to the
-# garbage collector, which complains of them.
+# A failed restore leaves Orbax's coroutines and its event loop to the garbage
+# collector, which warns about them.
 pytestmark = [
   pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
   pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -59,7 +59,7 @@ def test_round_trip_is_exact(folder):
   jax.tree.map(lambda x, y: x.dtype == y.dtype, restored, make_state(3))
 
 
-def test_empty_directory_has_none(tmp_path):
+def test_empty_directory_restores_nothing(tmp_path):
   assert restore(tmp_path) is None
 
 
@@ -72,7 +72,7 @@ def test_steps_after_the_restored_one_are_forgotten(folder):
   store = checkpoints.Checkpoints(folder, keep=2)
   store.forget_after(1)
   assert store.steps() == []
-  # A step that was there is written anew.
+  # A deleted step can be saved again.
   store.save(
     dataclasses.replace(make_state(2), batch_stats=make_state(7).batch_stats)
   )
@@ -92,7 +92,7 @@ def truncate(path):
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, lambda p: p.unlink()])
-def test_damaged_step_is_set_aside(folder, damage, caplog):
+def test_damaged_step_is_renamed(folder, damage, caplog):
   files = data_files(folder, 3)
   assert files
   for path in files:
@@ -100,11 +100,11 @@ def test_damaged_step_is_set_aside(folder, damage, caplog):
   assert int(restore(folder).step) == 2
   assert "is damaged" in caplog.text
   assert (folder / "3.corrupt").is_dir()
-  # The next run of training writes that step again.
+  # The next start saves that step again.
   store = checkpoints.Checkpoints(folder, keep=2)
   store.save(make_state(3))
   assert int(restore(folder).step) == 3
-  # Here, where the complaints are expected, and not in a later test.
+  # The warnings must come here, where they are ignored, not in a later test.
   gc.collect()
 
 
@@ -114,7 +114,7 @@ def test_empty_step_directory_is_no_checkpoint(folder):
   gc.collect()
 
 
-def test_a_changed_leaf_changes_its_digest_alone():
+def test_changed_leaf_changes_only_its_digest():
   before = checkpoints.digests(make_state(1))
   state = make_state(1)
   state.params["head"]["kernel"] = state.params["head"]["kernel"].at[7].set(0)
@@ -124,7 +124,7 @@ def test_a_changed_leaf_changes_its_digest_alone():
   ]
 
 
-def test_ranger_and_its_cycle_are_restored(mock_data_dir, tmp_path):
+def test_ranger_with_one_cycle_is_restored(mock_data_dir, tmp_path):
   config = shrunk.config(
     mock_data_dir,
     model__network="xresnet",
@@ -134,7 +134,8 @@ def test_ranger_and_its_cycle_are_restored(mock_data_dir, tmp_path):
   )
   run = Run.prepare(config, tmp_path)
   state = run.initial_state()
-  # No zeros, which a fresh state would have as well.
+  # A fresh state would hold zeros.
+  state = train_state.start_phase(state, run.phases[0])
   filled = jax.tree.map(lambda x: x + jnp.ones_like(x), state.opt_state)
   state = dataclasses.replace(state, opt_state=filled)
   manager = checkpoints.Checkpoints(tmp_path / "latest", keep=1)

@@ -1,4 +1,4 @@
-"""Predictions do not depend on how a split is dealt into batches."""
+"""Predictions do not depend on batch size, order or placement."""
 
 import dataclasses
 
@@ -79,7 +79,7 @@ def expected(predict, split):
   return predict(split, 8)
 
 
-def test_plain_view_is_the_networks_prediction(network, split, expected):
+def test_plain_view_is_a_plain_forward_pass(network, split, expected):
   model, variables = network
   edge = (SIZE - CROP) // 2
   kept = split.images[:, edge:-edge, edge:-edge] / 255
@@ -114,7 +114,7 @@ def test_second_evaluation_compiles_nothing(predict, split, compilations):
   assert compilations == []
 
 
-def test_order_and_company_change_nothing(predict, split, expected):
+def test_order_and_other_galaxies_change_nothing(predict, split, expected):
   chosen = np.random.default_rng(2).permutation(N)[:5]
   part = galaxies.Split(
     split.objid[chosen], split.images[chosen], split.targets[chosen], {}
@@ -123,7 +123,7 @@ def test_order_and_company_change_nothing(predict, split, expected):
   np.testing.assert_allclose(found, expected[:, chosen], rtol=0, atol=1e-5)
 
 
-def test_images_on_the_host_change_nothing(predict, split, expected):
+def test_host_placement_changes_nothing(predict, split, expected):
   found = predict(split, 8, place=placement.OnHost)
   np.testing.assert_array_equal(found, expected)
 

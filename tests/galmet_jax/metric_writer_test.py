@@ -1,4 +1,4 @@
-"""The record of a run: cut back on a new start, and mirrored."""
+"""The record of a run: cut on a restart, mirrored in TensorBoard."""
 
 import json
 import struct
@@ -38,11 +38,11 @@ def test_rows_are_read_as_written(tmp_path):
   assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
-def test_nothing_to_read(tmp_path):
+def test_absent_record_is_empty(tmp_path):
   assert metric_writer.read(tmp_path) == []
 
 
-def test_new_start_forgets_what_came_after_its_step(tmp_path):
+def test_restart_drops_later_rows(tmp_path):
   write(tmp_path, 0, [(step, {"train/loss": 1.0}) for step in range(1, 8)])
   write(tmp_path, 4, [(5, {"train/loss": 2.0})])
   assert [
@@ -51,7 +51,7 @@ def test_new_start_forgets_what_came_after_its_step(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 9, 20])
-def test_line_cut_short_by_a_kill_is_left_out(tmp_path, length):
+def test_line_cut_by_a_kill_is_dropped(tmp_path, length):
   write(tmp_path, 0, [(step, {"train/loss": 0.5}) for step in (1, 2, 3)])
   path = tmp_path / metric_writer.FILE
   line = len(path.read_text()) // 3
@@ -62,7 +62,7 @@ def test_line_cut_short_by_a_kill_is_left_out(tmp_path, length):
   assert len(path.read_text().splitlines()) == 3
 
 
-def test_flush_hands_over_to_readers(tmp_path):
+def test_flushed_rows_can_be_read(tmp_path):
   writer = metric_writer.MetricWriter(tmp_path, 0)
   writer.write(1, {"train/loss": 0.5})
   writer.flush()
@@ -80,7 +80,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
   assert scalars == [(1, "train/loss", 0.5), (2, "lr/head", 0.125)]
 
 
-def test_tensorboard_purges_what_a_new_start_forgets(tmp_path):
+def test_tensorboard_purges_later_events(tmp_path):
   write(tmp_path, 4, [(5, {"train/loss": 0.5})])
   started = [
     event.step
@@ -90,10 +90,10 @@ def test_tensorboard_purges_what_a_new_start_forgets(tmp_path):
   assert started == [5]
 
 
-def test_progress_bar_shows_where_it_is(capsys):
+def test_progress_bar_shows_the_step(capsys):
   with metric_writer.ProgressBar(2, 10, images_per_step=16) as bar:
     bar.update(1, [1.0, 3.0])
-    bar.say("epoch 1: validation RMSE 0.1000")
+    bar.print_line("epoch 1: validation RMSE 0.1000")
   shown = capsys.readouterr()
   last = shown.err.split("\r")[-1]
   assert "epoch 1" in last

@@ -1,4 +1,4 @@
-"""A run that is killed and started again has the bits of one that is not."""
+"""A run that was killed and resumed ends with the same bits."""
 
 import json
 import os
@@ -65,11 +65,11 @@ def uninterrupted(mock_data_dir, tmp_path_factory):
 def test_killed_twice_ends_with_the_same_bits(
   mock_data_dir, uninterrupted, tmp_path
 ):
-  # In the middle of the first epoch, and of the third.
+  # In the middle of the first epoch and of the third.
   for step in (4, 12):
     kill_at_step(start(mock_data_dir, tmp_path), tmp_path, step)
   output = finish(start(mock_data_dir, tmp_path))
-  assert "Going on from step" in output
+  assert "Resuming at step" in output
   assert latest_digests(tmp_path) == latest_digests(uninterrupted)
   assert digests(tmp_path, "best") == digests(uninterrupted, "best")
   assert metric_writer.read(tmp_path) == metric_writer.read(uninterrupted)

@@ -1,4 +1,4 @@
-"""What is checked before anything is computed."""
+"""Checks before anything is computed."""
 
 import json
 
@@ -10,9 +10,7 @@ from galmet_jax.run import Run
 from tests import shrunk
 
 
-def test_workdir_without_a_checkpoint_takes_another_config(
-  mock_data_dir, tmp_path
-):
+def test_config_may_change_before_the_first_checkpoint(mock_data_dir, tmp_path):
   Run.prepare(shrunk.config(mock_data_dir), tmp_path)
   Run.prepare(shrunk.config(mock_data_dir, optim__weight_decay=0.5), tmp_path)
   written = json.loads((tmp_path / "config.json").read_text())

@@ -16,7 +16,7 @@ def optim(loss):
   return config
 
 
-def test_losses_are_those_of_numpy():
+def test_losses_against_numpy():
   rng = np.random.default_rng(0)
   predictions, targets = np.float32(rng.normal(9, 0.2, (2, 40, 2)))
   delta = np.abs(np.float64(predictions) - targets)
@@ -60,7 +60,7 @@ def test_missing_labels_are_masked(loss):
   value, gradient = jax.value_and_grad(train_step.loss_value)(
     jnp.asarray(predictions), holes, optim(loss)
   )
-  # As if the known labels were all there are.
+  # The same as with the known labels alone.
   known, index = ~missing, np.flatnonzero(~missing)
   expected, flat = jax.value_and_grad(train_step.loss_value)(
     jnp.asarray(predictions[known][:, None]),

@@ -1,4 +1,4 @@
-"""One update: its loss, what it leaves alone, and where it runs."""
+"""One update: its gradient, frozen modules, views and devices."""
 
 import dataclasses
 
@@ -83,8 +83,8 @@ class Step:
       self.data,
       self.mesh,
       model=network.from_config(self.config.model, 1, num_devices),
-      tx=optimizers.make_optimizer(self.config.optim, self.phase),
       phase=self.phase,
+      frame=augment.make_frame(self.config.data),
       config=self.config,
     )
 
@@ -92,12 +92,12 @@ class Step:
     params = jax.tree.map(jnp.array, self.start["params"])
     stats = jax.tree.map(jnp.array, self.start["batch_stats"])
     state = train_state.TrainState(jnp.int32(step), params, stats, None)
-    state = train_state.start_phase(state, self.config.optim, self.phase)
+    state = train_state.start_phase(state, self.phase)
     return sharding.replicate(state, self.mesh)
 
   def __call__(self, state, indices):
     indices = sharding.shard_batch(np.asarray(indices, np.int32), self.mesh)
-    return self.compiled(state, *self.data.arrays, indices)
+    return self.compiled(state, (*self.data.arrays, indices))
 
   @property
   def flops(self):
@@ -118,7 +118,7 @@ def frozen(start):
 
 
 def same(one, other):
-  """Tells for each leaf whether all bits are the same."""
+  """Returns for each leaf whether all bits are equal."""
   return jax.tree.leaves(
     jax.tree.map(lambda x, y: np.array_equal(x, y), one, other)
   )
@@ -149,16 +149,16 @@ def test_first_update_is_the_gradient_times_the_groups_rate(unfrozen, start):
   assert float(values["grad_norm"]) == pytest.approx(np.sqrt(total), rel=1e-3)
 
 
-def test_same_step_has_the_same_bits_and_another_step_other_ones(unfrozen):
+def test_randomness_is_a_function_of_the_step(unfrozen):
   first, again, later = (
     unfrozen(unfrozen.state(step), INDICES) for step in (0, 0, 1)
   )
   assert all(same(first, again))
-  # Other views and other dropout.
+  # The views and the dropout differ.
   assert float(later[1]["loss"]) != float(first[1]["loss"])
 
 
-def test_some_steps_on_one_batch_lower_its_loss(unfrozen):
+def test_repeated_steps_on_one_batch_lower_its_loss(unfrozen):
   state, losses = unfrozen.state(), []
   for _ in range(25):
     state, values = unfrozen(state, INDICES)
@@ -169,11 +169,11 @@ def test_some_steps_on_one_batch_lower_its_loss(unfrozen):
 
 def test_epochs_compile_nothing(unfrozen, compilations):
   state = unfrozen.state()
-  state, _ = unfrozen.compiled(state, *unfrozen.data.batch(0))
+  state, _ = unfrozen.compiled(state, unfrozen.data.batch(0))
   compilations.clear()
   # Three steps an epoch.
   for step in range(1, 7):
-    state, values = unfrozen.compiled(state, *unfrozen.data.batch(step))
+    state, values = unfrozen.compiled(state, unfrozen.data.batch(step))
   assert np.isfinite(values["loss"])
   assert int(state.step) == 7
   assert compilations == []
@@ -186,7 +186,7 @@ def test_state_is_donated(unfrozen):
   assert not any(array.is_deleted() for array in unfrozen.data.arrays)
 
 
-def test_frozen_step_leaves_the_frozen_modules_alone(frozen, start):
+def test_frozen_step_does_not_change_frozen_modules(frozen, start):
   state = frozen.state()
   for _ in range(2):
     state, _ = frozen(state, INDICES)
@@ -221,7 +221,7 @@ def test_views_per_image_multiply_the_batch(start, monkeypatch):
   )
   assert numbers == [BATCH, 5 * BATCH]
   assert five.flops == pytest.approx(5 * one.flops, rel=0.1)
-  # Each image five times with its own label: all means stay as they are.
+  # Each image appears five times with its label: all means stay the same.
   for a, b in zip(
     jax.tree.leaves(one(one.state(), INDICES)),
     jax.tree.leaves(five(five.state(), INDICES)),
@@ -235,12 +235,12 @@ def spread(start):
   return Step(start, "all_constant", num_devices=4)
 
 
-def test_statistics_of_each_device_save_its_waiting(spread, start):
+def test_per_device_statistics_need_fewer_all_reduces(spread, start):
   alone = Step(start, "all_constant", num_devices=4, batch_norm="per_device")
   in_step, apart = (
     step.compiled.as_text().count(" all-reduce(") for step in (spread, alone)
   )
-  # Five BatchNorms, one sum each way; gradients are summed either way.
+  # Five BatchNorms, one sum in each direction; gradients are always summed.
   assert in_step - apart >= 2 * 5 - 2
   assert apart >= 1
   losses = [
@@ -266,10 +266,10 @@ def test_one_device_and_four_agree(unfrozen, spread):
       np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
 
 
-def test_new_phase_starts_a_new_optimiser(unfrozen):
+def test_new_phase_resets_the_optimizer(unfrozen):
   state, _ = unfrozen(unfrozen.state(), INDICES)
   assert any(leaf.any() for leaf in jax.tree.leaves(state.opt_state))
-  fresh = train_state.start_phase(state, unfrozen.config.optim, unfrozen.phase)
+  fresh = train_state.start_phase(state, unfrozen.phase)
   assert not any(leaf.any() for leaf in jax.tree.leaves(fresh.opt_state))
   assert dataclasses.replace(fresh, opt_state=None) == dataclasses.replace(
     state, opt_state=None

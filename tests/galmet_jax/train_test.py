@@ -1,4 +1,4 @@
-"""The real config, shrunk, from end to end."""
+"""The real config, shrunk, end to end."""
 
 import json
 
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galmet_jax import checkpoints
 from galmet_jax import errors
 from galmet_jax import export
 from galmet_jax import lr_find
@@ -22,7 +21,7 @@ from tests import shrunk
 
 @pytest.fixture(scope="module")
 def finished(mock_data_dir, tmp_path_factory):
-  """A run that went through: (config, workdir, summary)."""
+  """A finished run: (config, workdir, summary)."""
   config = shrunk.config(mock_data_dir)
   workdir = tmp_path_factory.mktemp("finished")
   return config, workdir, train.train_and_evaluate(config, workdir)
@@ -34,7 +33,7 @@ def latest_digests(workdir):
   return json.loads((folder / str(step) / "digests" / "metadata").read_text())
 
 
-def test_writes_all_that_it_promises(finished):
+def test_writes_all_files(finished):
   _, workdir, summary = finished
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
   assert json.loads((workdir / "summary.json").read_text()) == summary
@@ -73,7 +72,7 @@ def test_summary_follows_from_the_predictions(finished):
       block[name], expected[name], rtol=1e-4, atol=1e-5
     )
     low, high = block[f"{name}_ci68"]
-    # So few galaxies may hold no outlier in any draw.
+    # With so few galaxies, no draw may hold an outlier.
     assert low <= high if name == "outlier_fraction" else low < high
   true = table.oh_p50_true
   floor = block["rmse_training_mean"]
@@ -103,14 +102,14 @@ def test_starts_at_the_mean_and_learns(finished):
   losses = [
     row["train/loss"] for row in metric_writer.read(workdir) if "lr/head" in row
   ]
-  # The first loss is that of the constant prediction.
+  # The first loss belongs to the constant prediction.
   assert losses[0] == pytest.approx(
     summary["test"]["rmse_training_mean"], rel=0.5
   )
   assert np.mean(losses[-5:]) < losses[0]
 
 
-def test_started_again_it_trains_no_more(finished):
+def test_finished_run_does_not_train_again(finished):
   config, workdir, summary = finished
   before = latest_digests(workdir)
   again = train.train_and_evaluate(config, workdir)
@@ -122,7 +121,7 @@ def test_started_again_it_trains_no_more(finished):
 def test_evaluate_again_gives_the_same(finished):
   config, workdir, summary = finished
   assert report.evaluate_only(config, workdir)["test"] == summary["test"]
-  # Neither of these changes what was trained.
+  # Neither field affects training.
   config = shrunk.config(
     config.data.data_dir, eval__checkpoint="best", train__log_every_steps=1
   )
@@ -151,7 +150,7 @@ def test_exported_weights_start_another_run(finished, tmp_path):
       (state.params[module], state.batch_stats[module]),
       (trained.params[module], trained.batch_stats[module]),
     )
-  # The head is fresh: the constant prediction of the mean.
+  # The head is fresh: it predicts the mean.
   assert not np.asarray(state.params["head"]["dense2"]["kernel"]).any()
   assert np.asarray(trained.params["head"]["dense2"]["kernel"]).any()
   wider = shrunk.config(
@@ -175,7 +174,7 @@ def test_evaluate_without_checkpoint_says_to_train(mock_data_dir, tmp_path):
     report.evaluate_only(config, tmp_path)
 
 
-def test_lr_find_leaves_the_run_as_it_was(finished):
+def test_lr_find_does_not_change_the_run(finished):
   config, workdir, _ = finished
   before = latest_digests(workdir)
   record = (workdir / metric_writer.FILE).read_bytes()
@@ -188,7 +187,7 @@ def test_lr_find_leaves_the_run_as_it_was(finished):
   assert (workdir / "figures" / "lr_find.png").stat().st_size > 1000
 
 
-def test_suggested_rate_is_a_tenth_of_the_best():
+def test_suggested_rate():
   rates = np.array([1e-3, 1e-2, 1e-1, 1.0])
   assert lr_find.suggest(rates, [3.0, 2.0, 1.0, 4.0]) == pytest.approx(1e-2)
 
@@ -197,13 +196,13 @@ def test_other_config_in_the_same_workdir_is_refused(finished):
   config, workdir, _ = finished
   other = shrunk.config(config.data.data_dir, optim__weight_decay=0.5)
   with pytest.raises(
-    errors.ConfigError, match=r"optim\.weight_decay: there 0\.01, now 0\.5"
+    errors.ConfigError, match=r"optim\.weight_decay: expected 0\.01, found 0\.5"
   ):
     train.train_and_evaluate(other, workdir)
 
 
 def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
-  # The loss overflows float32 some steps after the first checkpoint.
+  # The loss overflows float32 a few steps after the first checkpoint.
   rates = {"early": 1e36, "late": 1e36, "head": 1e36}
   config = shrunk.config(
     mock_data_dir, train__checkpoint_every_steps=1, optim__optimizer="sgd"
@@ -221,18 +220,17 @@ def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
     train.train_and_evaluate(config, tmp_path)
   named = int(str(error.value).split("at step ")[1].split()[0])
   run = Run.prepare(config, tmp_path)
-  latest = checkpoints.Checkpoints(tmp_path / "checkpoints" / "latest", 2)
-  state = latest.restore(run.abstract_state)
+  state = run.latest.restore(run.abstract_state)
   assert run.phases[0].end <= int(state.step) == named - 1
   for leaf in jax.tree.leaves(state.params):
     assert np.isfinite(leaf).all()
 
 
-def test_two_targets_one_of_them_with_gaps(
-  mock_data_dir, tmp_path, monkeypatch
-):
+def test_two_targets_with_missing_labels(mock_data_dir, tmp_path, monkeypatch):
   whole = galaxies.load
-  monkeypatch.setattr(galaxies, "load", lambda *given: with_gaps(whole(*given)))
+  monkeypatch.setattr(
+    galaxies, "load", lambda *given: with_missing_labels(whole(*given))
+  )
   config = shrunk.config(
     mock_data_dir,
     data__targets=("oh_p50", "lgm_tot_p50"),
@@ -254,7 +252,7 @@ def test_two_targets_one_of_them_with_gaps(
   assert block["rmse_random_forest"] < block["rmse_training_mean"]
 
 
-def with_gaps(splits):
+def with_missing_labels(splits):
   for split in splits.values():
     split.targets[::4, 1] = np.nan
   return splits

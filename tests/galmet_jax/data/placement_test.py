@@ -1,4 +1,4 @@
-"""The same numbers, wherever the images lie."""
+"""Both placements give the same numbers."""
 
 import jax
 import ml_collections
@@ -26,14 +26,14 @@ def place(kind, split, num_devices):
 
 
 def selected(data, step):
-  return jax.jit(data.select)(*data.batch(step))
+  return jax.jit(data.select)(data.batch(step))
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 @pytest.mark.parametrize("kind", [placement.OnDevice, placement.OnHost])
-def test_batches_are_those_of_the_order(split, kind, num_devices):
+def test_batches_follow_the_order(split, kind, num_devices):
   data = place(kind, split, num_devices)
-  # Two batches an epoch; back, as after a restart; and further.
+  # Two batches per epoch; then back, as after a restart; then ahead.
   for step in (0, 1, 2, 3, 1, 2, 40):
     images, targets = selected(data, step)
     indices = batches.batch_indices(SEED, step, N, BATCH)
@@ -43,7 +43,15 @@ def test_batches_are_those_of_the_order(split, kind, num_devices):
 
 
 @pytest.mark.parametrize("kind", [placement.OnDevice, placement.OnHost])
-def test_images_of_an_evaluation(split, kind):
+def test_abstract_batch_describes_the_batch(split, kind):
+  data = place(kind, split, 4)
+  for expected, found in zip(data.abstract_batch(), data.batch(0), strict=True):
+    assert (expected.shape, expected.dtype) == (found.shape, found.dtype)
+    assert expected.sharding == found.sharding
+
+
+@pytest.mark.parametrize("kind", [placement.OnDevice, placement.OnHost])
+def test_images_for_evaluation(split, kind):
   data = place(kind, split, 4)
   indices = np.array([20, 0, 3, 3], np.int32)
   found = data.images(indices)
@@ -67,7 +75,7 @@ def test_cpu_device_shares_the_packed_images(split):
   assert start == packed.ctypes.data
 
 
-def test_split_is_put_on_the_devices_once(split):
+def test_split_is_transferred_once(split):
   data = place(placement.OnDevice, split, 1)
   assert "arrays" not in vars(data)
   images, targets, _ = data.batch(0)
@@ -101,7 +109,7 @@ def test_choice(split, monkeypatch, chosen, memory, expected):
   }
 
 
-def test_memory_of_this_machine_holds_a_small_set():
+def test_memory_of_this_machine():
   assert placement._memory(jax.devices()[0]) > 2**28
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from configs import resnet34
-from galmet_jax import optimizers
 from galmet_jax import train_state
 from galmet_jax.models import layers
 from galmet_jax.models import network
@@ -277,9 +276,8 @@ def test_first_predictions_are_the_label_means():
     "rates": {"early": 0.1, "head": 0.1},
   }
   model = network.from_config(config.model, 2)
-  phase = optimizers.make_phases(config.optim, 3)[0]
   means = np.float32([8.9065, 10.056])
-  state = train_state.create(model, config, phase, means)
+  state = train_state.create(model, config, 32, means)
   found = small_networks.run(
     model, state.variables, small_networks.images(4, 32, 32), train=False
   )

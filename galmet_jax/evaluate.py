@@ -12,9 +12,9 @@ import tqdm
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import placement
+from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
-from galmet_jax.devices.cpu import xla
 from galmet_jax.models import network
 
 # Batches that the devices may have queued.
@@ -41,11 +41,11 @@ def make_eval_step(
     return model.apply(variables, pixels, train=False)
 
   everywhere, sharded = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-  return jax.jit(
+  return compilation.jit(
     eval_step,
+    mesh,
     in_shardings=(everywhere, sharded, sharded),
     out_shardings=everywhere,
-    compiler_options=xla.compiler_options(mesh),
   )
 
 

@@ -13,8 +13,8 @@ from galmet_jax import errors
 from galmet_jax import optimizers
 from galmet_jax.data import augment
 from galmet_jax.data import placement
+from galmet_jax.devices import compilation
 from galmet_jax.devices import sharding
-from galmet_jax.devices.cpu import xla
 from galmet_jax.models import network
 from galmet_jax.train_state import TrainState
 
@@ -132,10 +132,10 @@ def compile_train_step(
   Returns:
     A function (state, batch) -> (state, metrics) that donates the state.
   """
-  step = jax.jit(
+  step = compilation.jit(
     functools.partial(train_step, select=data.select, **static),
+    mesh,
     out_shardings=sharding.replicated(mesh),
     donate_argnums=0,
-    compiler_options=xla.compiler_options(mesh),
   )
   return step.lower(state, data.abstract_batch()).compile()

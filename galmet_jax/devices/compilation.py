@@ -1,15 +1,18 @@
 """Where a second start finds what the first has decoded and compiled."""
 
+from collections.abc import Callable
 import hashlib
 import os
 import pathlib
 import platform
 import shlex
 import stat
+from typing import Any
 
 import jax
 
 from galmet_jax import errors
+from galmet_jax.devices.cpu import xla
 
 # Of the compiled programs, of all devices and versions of JAX together.
 MAX_COMPILED_BYTES = 2 << 30
@@ -88,6 +91,12 @@ def keep_compiled(directory: pathlib.Path | None) -> None:
     "jax_persistent_cache_enable_xla_caches",
     "xla_gpu_per_fusion_autotune_cache_dir",
   )
+
+
+def jit(function: Callable, mesh: jax.sharding.Mesh, **kwargs: Any) -> Any:
+  """Calls `jax.jit`, with the CPU compiler options if the mesh is of CPUs."""
+  options = xla.compiler_options(mesh)
+  return jax.jit(function, compiler_options=options, **kwargs)
 
 
 def _default() -> pathlib.Path:

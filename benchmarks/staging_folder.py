@@ -1,7 +1,7 @@
-"""A staging folder of any size, as `fetch` leaves it, made in minutes.
+"""Makes a staging folder of any size in minutes, in the form `fetch` writes.
 
-The galaxies are synthetic: a few hundred mocks, repeated under made-up ids
-and positions. Each file has its own bytes, for a JPEG comment holds its id.
+The galaxies are synthetic: a few hundred mocks, repeated under invented ids
+and positions. A JPEG comment with the id makes the bytes of each file unique.
 """
 
 import hashlib
@@ -21,12 +21,7 @@ _FIRST = 1237648704043942146  # a plausible objID
 
 
 def make(root: pathlib.Path, number: int) -> staging.Staging:
-  """Fills a staging folder, or finds that it is full.
-
-  Args:
-    root: the folder.
-    number: of galaxies.
-  """
+  """Fills the folder `root` with galaxies, unless it is already full."""
   folder = staging.Staging(root)
   if folder.source_path.exists():
     return folder
@@ -76,7 +71,7 @@ def _rows(number: int) -> pd.DataFrame:
 
 
 def _with_comment(jpeg: bytes, text: str) -> bytes:
-  """Puts a comment behind a JPEG's first marker; its pixels stay."""
+  """Inserts a comment after a JPEG's first marker, without new pixels."""
   comment = text.encode("ascii")
   segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
   return jpeg[:2] + segment + jpeg[2:]

@@ -1,4 +1,4 @@
-"""A Markdown table of the figures of `benchmarks.train`.
+"""Prints the figures of `benchmarks.train` as a Markdown table.
 
 python -m benchmarks.table benchmarks/results/FILE.jsonl
 """
@@ -9,17 +9,13 @@ import sys
 
 
 def main() -> None:
-  """Prints the table of the file that the command line names."""
+  """Prints the table of one file."""
   lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
   print("\n".join(rows([json.loads(line) for line in lines])))
 
 
 def rows(figures: list[dict]) -> list[str]:
-  """Returns the table's lines: a row for each figure.
-
-  Args:
-    figures: what the lines hold.
-  """
+  """Returns the table's lines: a header and one row per figure."""
   table = [
     "| figure | device | batch × views | dtype | value | faster than PyTorch |",
     "|---|---|---|---|---|---|",

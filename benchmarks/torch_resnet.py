@@ -1,17 +1,16 @@
-"""ResNet-34 with the paper's head in PyTorch, timed on demand.
+"""ResNet-34 with the paper's head in PyTorch, timed on request.
 
   python torch_resnet.py --batch=32
 
-Of this project it imports nothing, so that any Python with PyTorch can run it.
-The first line on standard output tells what it is, as JSON. Then each line on
-standard input, such as `train 3`, is so many steps of one kind: `train`,
-`eval`, and after `torch.compile` `train_compiled`, `eval_compiled`. The answer
-is a line with the seconds that they took, or `error:` and the reason.
-Between lines it sleeps.
+It imports nothing from this project, so that any Python with PyTorch can run
+it. The first line on standard output describes the process as JSON. Each line
+on standard input then requests steps of one kind, such as `train 3`: `train`,
+`eval`, or, compiled by torch.compile, `train_compiled`, `eval_compiled`. The
+answer is a line with the seconds that they took, or `error:` and the reason.
 
-What users of PyTorch are told to do for speed: channels_last, bfloat16 autocast
-and cuDNN's search for the fastest kernel on a GPU, inference_mode to evaluate.
-The batch lies on the device, normalised, and stays the same.
+It follows PyTorch's own advice on speed: channels_last, bfloat16 autocast and
+cuDNN's search for the fastest kernel on a GPU, inference_mode for evaluation.
+The same normalised batch stays on the device.
 """
 
 import argparse
@@ -83,7 +82,7 @@ class ResNet(nn.Module):
 
 
 class Bench:
-  """A network, a batch and an optimiser."""
+  """A network, a batch and an optimizer."""
 
   def __init__(self, batch: int, size: int):
     torch.manual_seed(0)
@@ -106,7 +105,7 @@ class Bench:
     return torch.autocast(self.device, torch.bfloat16, enabled=on_gpu)
 
   def train(self, network) -> None:
-    """Makes a step down the root-mean-square error."""
+    """Runs one training step with the RMSE loss."""
     self.optimizer.zero_grad(set_to_none=True)
     with self.autocast():
       predictions = network(self.images)
@@ -119,17 +118,17 @@ class Bench:
       network(self.images)
 
   def run(self, kind: str, steps: int) -> float:
-    """Makes some steps of a kind; returns the seconds that they took."""
+    """Runs steps of a kind; returns the seconds that they took."""
     name, _, compiled = kind.partition("_")
     step = {"train": self.train, "eval": self.eval}[name]
     network = self.compiled if compiled else self.model
     self.model.train(name == "train")
     self.wait()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(steps):
       step(network)
     self.wait()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
   def wait(self) -> None:
     if self.device == "cuda":
@@ -137,14 +136,14 @@ class Bench:
 
 
 def main() -> None:
-  """Answers the lines of standard input."""
+  """Answers each line of standard input."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--batch", type=int, required=True, help="images")
   parser.add_argument("--size", type=int, default=128, help="pixels")
   args = parser.parse_args()
-  # What compilers print must not come between the answers.
+  # Keeps compilers' messages out of the answers.
   answers = os.fdopen(os.dup(1), "w", buffering=1)
   os.dup2(2, 1)
   bench = Bench(args.batch, args.size)
@@ -159,7 +158,7 @@ def main() -> None:
     kind, steps = line.split()
     try:
       print(bench.run(kind, int(steps)), file=answers)
-    except Exception as error:  # told, and the other kinds go on
+    except Exception as error:  # reported; the other kinds still run
       reason = " ".join(str(error).split())
       print(f"error: {type(error).__name__}: {reason[:300]}", file=answers)
 

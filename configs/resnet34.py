@@ -1,37 +1,37 @@
 """ResNet-34 on 128×128 gri images: the recipes of Wu & Boada (2019).
 
-  python main.py --config=configs/resnet34.py:VARIANT --workdir=W
+  python main.py --config=configs/resnet34.py            # as_published
+  python main.py --config=configs/resnet34.py:VARIANT
 
-Training starts from ImageNet weights, which are downloaded once (87 MB);
---config.model.pretrained= with nothing after it starts from random ones.
+Training starts from ImageNet weights, which are downloaded once (87 MB); an
+empty value, --config.model.pretrained=, starts from random weights.
 
-What each variant should reach on SDSS, as the authors report it: RMSE in dex on
-20,466 test galaxies. Their time was 25-30 minutes for ten epochs on a P100, at
-some 430 images a second. Nobody has run these configs on that sample yet;
-`configs/reproduce.py` runs most of them.
+RMSE in dex that the authors report on 20,466 SDSS test galaxies. Ten epochs
+took them 25-30 minutes on a P100, at some 430 images a second. Nobody has run
+these configs on that sample yet; configs/reproduce.py runs most of them.
 
-  as_published   0.085  25-30 min     one rate of 0.1 for all layers, as the
-                                      authors' runs had it
+  as_published   0.085  25-30 min     one rate of 0.1 for all layers, as in the
+                                      authors' runs
   as_intended    -      25-30 min     rates of 0.001, 0.01 and 0.1 from stem to
-                                      head, as the text has it
-  one_cycle      0.083  10 h (text)   70 epochs of one cycle, all layers at once
+                                      head, as in the paper's text
+  one_cycle      0.083  10 h (text)   70 epochs of one cycle, no frozen layers
   r_band         0.159  25-30 min     the r band alone, without TTA
   grayscale_test 0.220  25-30 min     trained on gri, tested on r, without TTA
-  multi_target   0.084  25-30 min     percentiles of O/H and the stellar mass
+  multi_target   0.084  25-30 min     percentiles of O/H, and the stellar mass
                                       (0.218); missing labels are masked
   resolution     0.089  below 30 min  64 pixels; --config.data.resolution=32,
                                       16, 8, 4, 2, 1: 0.093, 0.105, 0.113,
                                       0.129, 0.159, 0.161
-  five_views     -      (five times)  five views of each image in a batch, as
-                                      the text has it
+  five_views     -      5 x as long   five views of each image in a batch, as in
+                                      the paper's text
   wu2020         0.086  14 min        xresnet34, Ranger, 7 epochs from random
-                                      weights (Wu 2020; on validation)
+                                      weights (Wu 2020; validation RMSE)
 
-and three that must fail, to show that nothing leaks:
+Three controls that must fail show that no information leaks:
 
-  shuffled_labels  R² of 0: labels dealt to other galaxies in training
-  shuffled_pixels  no better than colours: pixels of an image in any order
-  blank_images     the training mean: black images
+  shuffled_labels  R² of 0: training labels are permuted among galaxies
+  shuffled_pixels  no better than colours: pixels are permuted in each image
+  blank_images     the training mean: all images are black
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ from ml_collections import config_dict
 
 _PHASES = ("head_only", "all_constant", "all_sgdr")
 
-# What a variant changes, by the field's full name.
+# {variant: {full name of a field: its value}}
 VARIANTS: dict[str, dict[str, Any]] = {
   "as_published": {},
   "as_intended": {
@@ -68,8 +68,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
   },
   "resolution": {"data.resolution": 64},
   "five_views": {"train.views_per_image": 5},
-  # The authors' crop was drawn within 144 pixels of 0.262 arcsec; ours lies in
-  # the middle.
+  # The authors crop at random within 144 pixels of 0.262 arcsec, we centrally.
   "wu2020": {
     "data.crop": 112,
     "model.network": "xresnet",
@@ -103,74 +102,79 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
       f"variant {variant!r}; expected one of {', '.join(VARIANTS)}."
     )
   config = ml_collections.ConfigDict()
-  # Of the initial weights, the order of the data, the views and the dropout.
+  # Seeds weight init, data order, augmentation and dropout.
   config.seed = 0
-  # Where decoded images (7 GB for the paper's sample) and compiled programs are
-  # kept for the next start; None: ~/.cache/galmet_jax, nothing: nowhere.
+  # Folder of compiled programs; None: ~/.cache/galmet_jax, empty: no cache.
   config.cache_dir = config_dict.placeholder(str)
 
   config.data = ml_collections.ConfigDict()
   config.data.name = "sdss_metallicity/dr17"
-  # Where TFDS keeps the data set; None: its own default.
+  # Folder of the TFDS data sets; None: TFDS's default.
   config.data.data_dir = config_dict.placeholder(str)
-  # The unpacked archive of demo500, instead of a download.
+  # The unpacked archive of demo500, used instead of a download.
   config.data.manual_dir = config_dict.placeholder(str)
   config.data.targets = ("oh_p50",)
-  # Side of the square about the centre that the network sees, pixels.
+  # Side of the central square that the network sees, pixels.
   config.data.crop = 128
-  # Pixels across it after averaging: a divisor of crop; None: crop itself.
+  # Side after averaging pixels, a divisor of crop; None: crop.
   config.data.resolution = config_dict.placeholder(int)
-  # What the three channels show.
+  # Bands of the three channels.
   config.data.bands = ("i", "r", "g")
-  # Instead of the data set's own validation split, this one of num_folds parts
-  # of training and validation is held out; see --mode=ensemble.
+  # Validation fold, 0 to num_folds - 1; None: the data set's own split.
   config.data.fold = config_dict.placeholder(int)
+  # Number of folds of training and validation galaxies; see --mode=ensemble.
   config.data.num_folds = 5
-  # Training galaxies; a smaller number is a part of a larger. None: all.
+  # Number of training galaxies (smaller sets are nested); None: all.
   config.data.num_train = config_dict.placeholder(int)
-  # Where decoded images lie: device, host, or auto (the devices if they fit).
+  # Memory that holds the images: device, host, or auto (device if they fit).
   config.data.placement = "auto"
   # none, shuffled_labels, shuffled_pixels or blank_images.
   config.data.control = "none"
 
   config.model = ml_collections.ConfigDict()
-  # resnet, or xresnet (Wu 2020), for which block, head_width and dropout_rates
-  # mean nothing.
+  # resnet, or xresnet, which ignores block, head_width and dropout_rates.
   config.model.network = "resnet"
+  # Blocks in each stage.
   config.model.stage_sizes = (3, 4, 6, 3)
+  # basic or bottleneck.
   config.model.block = "basic"
+  # Channels of the first stage.
   config.model.width = 64
   config.model.head_width = 512
   config.model.dropout_rates = (0.25, 0.5)
-  # Of the computation; parameters and statistics are float32.
+  # Type of the computation; parameters and statistics are float32.
   config.model.dtype = "bfloat16"
-  # While training on several devices: statistics of the whole batch (global),
-  # or of each device's part (per_device), as torch's DDP has it.
+  # Training statistics over the whole batch (global) or each device's part.
   config.model.batch_norm = "global"
-  # FILE.safetensors, FILE.pth or timm:NAME; nothing: random weights.
+  # FILE.safetensors, FILE.pth or timm:NAME; empty: random weights.
   config.model.pretrained = "timm:resnet34.tv_in1k"
+  # Whether the untrained network predicts the mean training label.
   config.model.start_at_mean = False
 
   config.augment = ml_collections.ConfigDict()
   config.augment.max_zoom = 1.1
   config.augment.zoom_probability = 0.75
+  # Degrees.
   config.augment.max_rotation = 10.0
   config.augment.rotation_probability = 0.75
+  # Largest change of brightness and of contrast.
   config.augment.lighting = 0.05
 
   config.optim = ml_collections.ConfigDict()
+  # rmse, mse or huber.
   config.optim.loss = "rmse"
   config.optim.huber_delta = 0.1
+  # sgd, adamw or ranger.
   config.optim.optimizer = "sgd"
   config.optim.momentum = 0.9
   config.optim.weight_decay = 0.0
+  # Layer groups: each of the network's modules is in one.
   config.optim.groups = ml_collections.ConfigDict()
   config.optim.groups.early = ("stem", "stage1", "stage2")
   config.optim.groups.late = ("stage3", "stage4")
   config.optim.groups.head = ("head",)
 
-  # Of the blocks below, those that run, in order; each starts with a new
-  # optimiser.
+  # Blocks below that run, in order; each starts with a new optimizer.
   config.optim.phases = _PHASES
   rates = {"early": 0.1, "late": 0.1, "head": 0.1}
   config.optim.head_only = ml_collections.ConfigDict()
@@ -187,11 +191,11 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
 
   config.optim.all_sgdr = ml_collections.ConfigDict()
   config.optim.all_sgdr.schedule = "sgdr"
-  # Cycles of 1, 2 and 4 epochs.
+  # Three cycles, of 1, 2 and 4 epochs.
   config.optim.all_sgdr.cycles = 3
   config.optim.all_sgdr.cycle_len = 1
   config.optim.all_sgdr.cycle_mult = 2
-  # Of the first cycle: this part of its steps runs at a hundredth.
+  # Fraction of the first cycle that runs at a hundredth of the rate.
   config.optim.all_sgdr.slow_start = 0.05
   config.optim.all_sgdr.frozen = ()
   config.optim.all_sgdr.rates = rates
@@ -201,13 +205,15 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.optim.cycle.epochs = 70
   # linear (fastai 0.7) or cosine (fastai 2).
   config.optim.cycle.shape = "linear"
-  # Of the steps: those before the peak, and those after the way back.
+  # Fraction of steps before the peak.
   config.optim.cycle.rise = 0.425
+  # Fraction of steps of the final decay, after the descent from the peak.
   config.optim.cycle.anneal = 0.15
-  # The peak over the first and over the last rate.
+  # Peak rate divided by the first rate.
   config.optim.cycle.start_ratio = 10.0
+  # Peak rate divided by the last rate.
   config.optim.cycle.end_ratio = 1000.0
-  # The momentum at the ends and at the peak.
+  # Momentum at the ends and at the peak.
   config.optim.cycle.momenta = (0.95, 0.85)
   config.optim.cycle.frozen = ()
   config.optim.cycle.rates = {"early": 1e-3, "late": 1e-2, "head": 1e-1}
@@ -216,21 +222,45 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.train.batch_size = 64
   config.train.views_per_image = 1
   config.train.log_every_steps = 50
-  # And at the end of training.
+  # A checkpoint is also saved at the end of training.
   config.train.checkpoint_every_steps = 1000
 
   config.eval = ml_collections.ConfigDict()
   config.eval.batch_size = 256
   config.eval.splits = ("validation", "test")
-  # none, random (plain + 4 random views: the paper's) or dihedral (all 8).
+  # none, random (plain + 4 random views, as in the paper) or dihedral (8).
   config.eval.tta = "random"
-  # What the channels show; None: what they show in training.
+  # Bands of the channels in the report; None: as in training.
   config.eval.bands = config_dict.placeholder(tuple)
-  # latest or best (least validation RMSE).
+  # latest, or best (least validation RMSE).
   config.eval.checkpoint = "latest"
-  # Beside the network: mean, forest, boosting, mass-metallicity relation.
+  # Whether to fit mean, forest, boosting and the mass-metallicity relation.
   config.eval.baselines = True
   config.eval.bootstrap_draws = 1000
 
   config.update_from_flattened_dict(VARIANTS[variant])
   return config
+
+
+def small_recipe(config: ml_collections.ConfigDict) -> None:
+  """Changes a config to a recipe for few images on a CPU.
+
+  Weights start at random, so nothing is frozen, and the network first predicts
+  the mean label. One cosine cycle of AdamW, without dropout.
+  """
+  # The radius R90 is 25 pixels: the galaxy fits, and a step costs half.
+  config.data.crop = 96
+  # XLA's CPU backend has no fast bfloat16.
+  config.model.dtype = "float32"
+  config.model.pretrained = ""
+  config.model.dropout_rates = (0.0, 0.0)
+  config.model.start_at_mean = True
+  config.optim.optimizer = "adamw"
+  config.optim.weight_decay = 0.01
+  config.optim.phases = ("all_sgdr",)
+  config.optim.all_sgdr.cycles = 1
+  config.optim.all_sgdr.rates = {"early": 1e-3, "late": 1e-3, "head": 1e-3}
+  config.train.batch_size = 16
+  config.train.log_every_steps = 5
+  config.train.checkpoint_every_steps = 80
+  config.eval.batch_size = 32

@@ -1,12 +1,12 @@
 """ResNet-34 on the authors' ready-made images from Zenodo.
 
-  python main.py --config=configs/zenodo.py --workdir=W
+  python main.py --config=configs/zenodo.py
+  python main.py --config=configs/zenodo.py:VARIANT  # of configs/resnet34.py
 
-The paper's recipe on record 14712542: 160 x 160 pixels of 0.262 arcsec for
-every galaxy, so that apparent size is not divided out. The network sees the
-central 144, as in Wu (2025). Nobody has run it on the whole sample yet.
-
-Variants: those of configs/resnet34.py.
+The paper's recipe on record 14712542: 160×160 pixels of 0.262 arcsec for every
+galaxy, so images are not scaled to the galaxy's apparent size. The network sees
+the central 144 pixels, as in Wu (2025). Nobody has run it on the whole sample
+yet. docs/data.md has the commands that download and build the sample.
 """
 
 import ml_collections

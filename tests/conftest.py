@@ -8,17 +8,13 @@ os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
-# The user's own cache is neither filled nor believed: one for all processes.
+# One cache of compiled programs for pytest's workers and the runs that tests
+# start; the user's own is neither read nor written.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-  _home = tempfile.TemporaryDirectory(prefix="galmet_jax_")
-  atexit.register(_home.cleanup)
-  os.environ["XDG_CACHE_HOME"] = _home.name
-# Compiled programs, for all processes of one test run: the workers, and the
-# runs that tests start, kill and start again.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="galmet_jax_")
   atexit.register(_cache.cleanup)
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+  os.environ["XDG_CACHE_HOME"] = _cache.name
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
@@ -38,7 +34,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def mock_data_dir(tmp_path_factory):
-  """A data_dir with the mock sample, of 120 galaxies instead of all."""
+  """A data_dir with 120 galaxies of the mock sample."""
   data_dir = tmp_path_factory.mktemp("tfds")
   builder = sdss_metallicity_dataset_builder.Builder
   config = builder.builder_configs["mock"]
@@ -50,7 +46,7 @@ def mock_data_dir(tmp_path_factory):
 
 @pytest.fixture
 def compilations():
-  """The seconds of each compilation since the test's start."""
+  """A list that gains the seconds of each compilation during the test."""
   seconds = []
 
   def record(event, duration, **_):
@@ -58,7 +54,7 @@ def compilations():
       seconds.append(duration)
 
   jax.monitoring.register_event_duration_secs_listener(record)
-  # A test that counts none must not pass because none can be counted.
+  # Proves that the event exists: a test may assert that none occurs.
   jax.jit(lambda x: x + len(seconds))(1.0)
   assert seconds
   return seconds

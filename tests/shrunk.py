@@ -1,4 +1,4 @@
-"""The quickstart's config, shrunk: the same code in seconds."""
+"""The quickstart config, shrunk to train in seconds."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import ml_collections
 
 from configs import quickstart
 
-# As flags for main.py, and below as a config.
+# Used as flags of main.py and in a config.
 FIELDS = {
   "model.stage_sizes": (1, 1, 1, 1),
   "model.width": 8,

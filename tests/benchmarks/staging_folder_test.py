@@ -1,4 +1,4 @@
-"""The benchmark's staging folder is one that can be built."""
+"""The staging folder of the benchmarks can be built."""
 
 from benchmarks import staging_folder
 from tfds_sdss import build
@@ -11,7 +11,7 @@ def test_staging_folder(tmp_path, monkeypatch):
   entries = folder.read_manifest()
   assert len(entries) == 60
   assert all(folder.has_image(entry) for entry in entries.values())
-  # A second call finds it.
+  # A second call changes nothing.
   assert staging_folder.make(folder.root, 60).root == folder.root
   data_dir = str(tmp_path / "data")
   builder = build.build("dr17", data_dir, str(folder.root))

@@ -1,0 +1,132 @@
+"""Contenders that take turns, and PyTorch as one in a process of its own."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+import time
+
+TORCH_SCRIPT = pathlib.Path(__file__).with_name("torch_resnet.py")
+_CPU_ROUND_S = 2.0
+_GPU_ROUND_STEPS = 20
+# Threads of the contender that has just finished spin for a while: those of
+# Intel's OpenMP for 0.2 s.
+_REST_S = 0.3
+
+# Runs a number of steps and returns the seconds that they took.
+Contender = Callable[[int], float]
+
+
+def alternate(
+  sides: Mapping[str, Contender], rounds: int, on_cpu: bool
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+  """Times contenders in turns (A B A B), so that they share any disturbance.
+
+  Args:
+    sides: the contenders by name.
+    rounds: number of turns of each.
+    on_cpu: whether a turn lasts two seconds, or else 20 steps.
+
+  Returns:
+    Seconds per step of each round, by name; and for each PyTorch contender that
+    failed, the reason.
+  """
+  steps, failed = {}, {}
+  for name, run in sides.items():
+    try:
+      run(1)  # may compile, or search for the fastest kernels
+      one = run(1)
+    except TorchError as error:
+      failed[name] = str(error)
+      continue
+    steps[name] = (
+      max(1, math.ceil(_CPU_ROUND_S / one)) if on_cpu else _GPU_ROUND_STEPS
+    )
+  seconds: dict[str, list[float]] = {name: [] for name in steps}
+  for _ in range(rounds):
+    for name, number in steps.items():
+      if len(steps) > 1:
+        time.sleep(_REST_S)
+        # Not timed: it allocates again what was freed during the other's turn.
+        sides[name](1)
+      seconds[name].append(sides[name](number) / number)
+  return seconds, failed
+
+
+def ratio(
+  ours: list[float], theirs: list[float]
+) -> tuple[float, tuple[float, float]]:
+  """Returns median and range of theirs / ours, round by round."""
+  ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+  return statistics.median(ratios), (min(ratios), max(ratios))
+
+
+class TorchError(RuntimeError):
+  """PyTorch's process failed; the message gives the reason."""
+
+
+class TorchProcess:
+  """A process that runs torch_resnet.py, to be used in a `with` statement.
+
+  It is a process of its own because the thread pools of the two libraries would
+  slow each other down in one.
+
+  Attributes:
+    facts: version, device, dtype and threads, as the process reports them.
+  """
+
+  def __init__(self, command: list[str]):
+    """Starts the process and waits until it is ready.
+
+    Raises:
+      TorchError: if it does not start.
+    """
+    try:
+      self._process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+      )
+    except OSError as error:
+      raise TorchError(f"{command[0]} does not start: {error}.") from error
+    try:
+      self.facts = json.loads(self._read())
+    except TorchError:
+      self.__exit__()
+      raise
+
+  def __enter__(self) -> "TorchProcess":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._process.kill()
+    self._process.communicate()
+
+  def run(self, kind: str, steps: int) -> float:
+    """Runs steps of a kind (see torch_resnet.py); returns the seconds.
+
+    Raises:
+      TorchError: if a step fails or the process has ended.
+    """
+    assert self._process.stdin
+    try:
+      self._process.stdin.write(f"{kind} {steps}\n")
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # _read() reports it
+    answer = self._read()
+    if answer.startswith("error: "):
+      raise TorchError(answer.removeprefix("error: "))
+    return float(answer)
+
+  def _read(self) -> str:
+    assert self._process.stdout
+    line = self._process.stdout.readline().strip()
+    if not line:
+      raise TorchError(
+        "expected an answer from the PyTorch process, but it has ended; its "
+        "own error is printed above. Name a Python that has PyTorch: "
+        "--torch-python=PATH."
+      )
+    return line

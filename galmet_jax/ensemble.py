@@ -1,10 +1,9 @@
-"""k networks, each blind to another fold; their mean and its scatter.
+"""An ensemble of k networks, each trained without one of k folds.
 
-The members are trained one after another: each is a run like any other, in a
-directory of its own, so that an ensemble may be interrupted anywhere.
+The members train one after another. Each is an ordinary run in a directory of
+its own, so an interrupted ensemble resumes like any run.
 """
 
-from collections.abc import Mapping
 import copy
 import pathlib
 from typing import Any
@@ -15,7 +14,6 @@ import pandas as pd
 
 from galmet_jax import errors
 from galmet_jax import metrics
-from galmet_jax import plots
 from galmet_jax import report
 from galmet_jax import train
 from galmet_jax.devices import processes
@@ -24,26 +22,26 @@ from galmet_jax.devices import processes
 def train_and_evaluate(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> dict[str, Any]:
-  """Trains the members that are not done yet, and evaluates them together.
+  """Trains the unfinished members and evaluates the ensemble.
 
-  Member i holds out fold i of training and validation together, and lies in
-  `workdir/fold_i`. Each galaxy of these has one prediction of a network that
-  has not seen it (out of fold); each test galaxy has k, and their mean (Wu &
-  Boada 2019, section 2.3.5).
+  Member i is trained in `workdir/fold_i` and holds out fold i of the training
+  and validation galaxies together. Each of these galaxies has one out-of-fold
+  prediction, by the member that did not train on it. The predictions of a test
+  galaxy are averaged over the members (Wu & Boada 2019, section 2.3.5).
 
   Args:
-    config: the config of a member; `data.num_folds` is k, `data.fold` is set
-      here.
-    workdir: where the members and the tables go.
+    config: the config of a member; `data.num_folds` is k and `data.fold` must
+      be None.
+    workdir: directory of the members and of the results.
 
   Returns:
-    What summary.json holds: blocks of figures of the ensemble on `test` and of
-    the members on `out_of_fold` (further targets under SPLIT/TARGET), and
-    `members`, the test figures of each. Nothing but in the first process.
+    The content of summary.json: metrics of the ensemble on `test` and of the
+    members on `out_of_fold` (further targets under SPLIT/TARGET), and
+    `members`, the test metrics of each. Empty on all processes but the first.
 
   Raises:
-    ConfigError: if the config holds out a fold already, or does not evaluate
-      both splits.
+    ConfigError: if the config sets a fold or does not evaluate both splits, or
+      if the members were evaluated on different galaxies.
   """
   if config.data.fold is not None:
     raise errors.ConfigError(
@@ -52,8 +50,8 @@ def train_and_evaluate(
     )
   if set(config.eval.splits) != {"validation", "test"}:
     raise errors.ConfigError(
-      f"eval.splits is {config.eval.splits}; expected validation and test, of "
-      "which an ensemble is made."
+      f"eval.splits is {config.eval.splits}; an ensemble needs validation and "
+      "test. Leave out --config.eval.splits."
     )
   folders = []
   for fold in range(config.data.num_folds):
@@ -61,60 +59,67 @@ def train_and_evaluate(
     member.data.fold = fold
     folders.append(workdir / f"fold_{fold}")
     print(f"Fold {fold} of {config.data.num_folds}: {folders[-1]}", flush=True)
-    if report.finished(member, folders[-1]) is None:
+    if not report.is_finished(member, folders[-1]):
       train.train_and_evaluate(member, folders[-1])
-  return processes.on_first(lambda: _evaluate(config, workdir, folders)) or {}
+  return processes.on_first(lambda: _write(config, workdir, folders)) or {}
 
 
-def _evaluate(
+def _write(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   folders: list[pathlib.Path],
 ) -> dict[str, Any]:
-  """Writes everything about the members together."""
   targets = tuple(config.data.targets)
-  tables = {
-    "out_of_fold": out_of_fold(folders),
-    "test": mean_of_members(folders, targets),
-  }
+  test = mean_of_members(folders, targets)
+  tables = {"out_of_fold": out_of_fold(folders), "test": test}
   summary: dict[str, Any] = {}
   for name, table in tables.items():
-    table.to_csv(workdir / f"predictions_{name}.csv", index=False)
-    for i, target in enumerate(targets):
-      block = _figures_of_merit(table, target, config)
-      summary[name if i == 0 else f"{name}/{target}"] = block
-    _draw(workdir, name, table, summary[name], config)
-  summary["members"] = _members(folders, targets[0])
-  path = report.write_summary(workdir, summary)
-  print(report.table(summary, ("out_of_fold", "test"), targets))
-  single = [member["rmse"] for member in summary["members"]]
+    title = (
+      f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
+    )
+    summary |= report.write_split(workdir, name, table, config, title, {})
+  members = metrics.compute(
+    test[f"{targets[0]}_true"].to_numpy(),
+    np.stack([test[f"{targets[0]}_pred_{i}"] for i in range(len(folders))]),
+  )
+  summary["members"] = [
+    {name: float(values[i]) for name, values in members.items()}
+    for i in range(len(folders))
+  ]
+  report.write_summary(workdir, summary)
+  print(report.format_metrics(summary, tuple(tables), targets))
+  rmse = members["rmse"]
   print(
-    f"A member alone: {np.mean(single):.4f} ± {np.std(single, ddof=1):.4f} on "
-    f"the test split.\nWritten to {workdir}: {path.name}, predictions_*.csv"
+    f"A single member: {rmse.mean():.4f} ± {rmse.std(ddof=1):.4f} on the test "
+    "split.\nWrote summary.json, predictions_*.csv and figures/ to "
+    f"{workdir}."
   )
   return summary
 
 
 def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:
-  """Joins the members' predictions of the galaxies they held out.
+  """Joins the members' predictions for the galaxies that they held out.
 
   Args:
-    folders: the members' directories.
+    folders: directories of the members.
 
   Returns:
-    The rows of all predictions_validation.csv with their `fold`, by objid.
+    The rows of all predictions_validation.csv and their `fold`, in order of
+    objid.
 
   Raises:
-    ValueError: if a galaxy was held out twice.
+    ConfigError: if two members held out the same galaxy.
   """
   parts = [
     _read(folder / "predictions_validation.csv").assign(fold=fold)
     for fold, folder in enumerate(folders)
   ]
   table = pd.concat(parts).sort_values("objid", ignore_index=True)
-  if not table.objid.is_unique:
-    raise ValueError(
-      f"objid {table.objid[table.objid.duplicated()].iloc[0]} is in two folds."
+  repeated = table.objid[table.objid.duplicated()]
+  if len(repeated):
+    raise errors.ConfigError(
+      f"objid {repeated.iloc[0]} is in two folds of {folders[0].parent}; "
+      "expected each galaxy in one. Start again with a new --workdir."
     )
   return table
 
@@ -122,28 +127,32 @@ def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:
 def mean_of_members(
   folders: list[pathlib.Path], targets: tuple[str, ...]
 ) -> pd.DataFrame:
-  """Averages the members' predictions of the test split.
+  """Averages the members' predictions for the test split.
 
   Args:
-    folders: the members' directories.
-    targets: the targets' names.
+    folders: directories of the members.
+    targets: names of the targets.
 
   Returns:
     objid and, for each target, TARGET_true, TARGET_pred (the mean),
-    TARGET_member_std (the scatter of the members about it, of one member) and
+    TARGET_member_std (the standard deviation of a single member) and
     TARGET_pred_FOLD.
 
   Raises:
-    ValueError: if the members predict other galaxies.
+    ConfigError: if the members predict different galaxies.
   """
   tables = [_read(folder / "predictions_test.csv") for folder in folders]
-  columns: dict[str, Any] = {"objid": tables[0].objid}
+  first = tables[0]
   for folder, table in zip(folders, tables, strict=True):
-    if not table.objid.equals(tables[0].objid):
-      raise ValueError(f"{folder} predicts other galaxies than {folders[0]}.")
+    if not table.objid.equals(first.objid):
+      raise errors.ConfigError(
+        f"{folder} predicts other galaxies than {folders[0]}; expected the "
+        "same test split. Start again with a new --workdir."
+      )
+  columns: dict[str, Any] = {"objid": first.objid}
   for target in targets:
     predicted = np.stack([table[f"{target}_pred"] for table in tables])
-    columns[f"{target}_true"] = tables[0][f"{target}_true"]
+    columns[f"{target}_true"] = first[f"{target}_true"]
     columns[f"{target}_pred"] = predicted.mean(0)
     columns[f"{target}_member_std"] = predicted.std(0, ddof=1)
     for fold, values in enumerate(predicted):
@@ -153,47 +162,3 @@ def mean_of_members(
 
 def _read(path: pathlib.Path) -> pd.DataFrame:
   return pd.read_csv(path, dtype={"objid": np.int64})
-
-
-def _figures_of_merit(
-  table: pd.DataFrame, target: str, config: ml_collections.ConfigDict
-) -> dict[str, Any]:
-  known = table.dropna(subset=f"{target}_true")
-  return metrics.with_intervals(
-    known[f"{target}_true"].to_numpy(),
-    known[f"{target}_pred"].to_numpy(),
-    config.eval.bootstrap_draws,
-    config.seed,
-  )
-
-
-def _members(
-  folders: list[pathlib.Path], target: str
-) -> list[dict[str, float]]:
-  members = []
-  for folder in folders:
-    table = _read(folder / "predictions_test.csv")
-    values = metrics.compute(table[f"{target}_true"], table[f"{target}_pred"])
-    members.append({name: float(value) for name, value in values.items()})
-  return members
-
-
-def _draw(
-  workdir: pathlib.Path,
-  name: str,
-  table: pd.DataFrame,
-  values: Mapping[str, Any],
-  config: ml_collections.ConfigDict,
-) -> None:
-  target = config.data.targets[0]
-  path = workdir / "figures" / f"predicted_against_true_{name}.png"
-  path.parent.mkdir(exist_ok=True)
-  plots.predicted_against_true(
-    path,
-    table[f"{target}_true"].to_numpy(),
-    table[f"{target}_pred"].to_numpy(),
-    values,
-    title=f"{config.data.name}, {config.data.num_folds} folds, "
-    + name.replace("_", " "),
-    label=report.label(target),
-  )

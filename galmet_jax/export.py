@@ -1,4 +1,4 @@
-"""The weights of a run in torchvision's layout (`--mode=export`)."""
+"""Export of a run's weights in torchvision's layout (`--mode=export`)."""
 
 import pathlib
 
@@ -13,26 +13,26 @@ from galmet_jax.run import Run
 def export(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> pathlib.Path:
-  """Writes weights.safetensors beside the run's other files.
+  """Writes weights.safetensors to the workdir.
 
   Args:
-    config: the run's config; `eval.checkpoint` says which weights.
+    config: the run's config; `eval.checkpoint` selects the weights.
     workdir: the run's directory.
 
   Returns:
-    The file; `pretrained.to_torchvision` tells its names.
+    The path of the file; `pretrained.to_torchvision` documents its names.
 
   Raises:
     ConfigError: for a network that torchvision does not have.
-    NoCheckpointError: if nothing was trained.
+    NoCheckpointError: if there is no checkpoint.
   """
   if config.model.network != "resnet":
     raise errors.ConfigError(
       f"model.network is {config.model.network!r}, which torchvision does not "
-      "have; expected resnet."
+      "have; expected resnet. Export a run of such a network."
     )
   state = Run.prepare(config, workdir).trained_state()
   path = workdir / "weights.safetensors"
   processes.on_first(lambda: pretrained.save(state.variables, path))
-  print(f"Step {int(state.step)} written to {path}.")
+  print(f"Wrote the weights of step {int(state.step)} to {path}.")
   return path

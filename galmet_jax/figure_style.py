@@ -1,7 +1,7 @@
-"""What the figures share: colours, cells, axes, files.
+"""Colours, histogram cells and file output shared by all figures.
 
-Drawn with matplotlib's objects alone: pyplot keeps global state and looks for
-a display, which threads and batch jobs cannot share or do not have.
+Figures are built from matplotlib objects without pyplot, whose global state and
+display backend do not suit threads and batch jobs.
 """
 
 import pathlib
@@ -15,35 +15,31 @@ from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
 
-# Okabe & Ito (2008): told apart with every kind of colour vision.
+# Okabe & Ito (2008): distinguishable with any kind of colour vision.
 BLUE, RED = "#0072B2", "#D55E00"
 COLORS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", RED)
-# Those of them dark enough for thin lines and for text.
+# The colours dark enough for thin lines and text.
 INKS = (BLUE, RED, COLORS[2], COLORS[3])
 PALE_BLUE, GREY = "#8FBFDD", "#5F5F5F"
 WHOLE = "{x:,.0f}"
-# Fewer galaxies would leave most cells of a 2-D histogram empty.
+# With fewer galaxies most cells of a 2-D histogram are empty.
 MANY = 500
-# The palest shades would not differ from an empty cell.
+# Without the palest shades, which look like an empty cell.
 _BLUES = matplotlib.colormaps["Blues"](np.linspace(0.22, 1, 256))
-# Never so dark that a line upon them is lost.
+# Without the dark shades, on which a line is invisible.
 _GREYS = matplotlib.colormaps["Greys"](np.linspace(0.08, 0.5, 256))
 
 
 def cell_edges(values: np.ndarray, number: int) -> np.ndarray:
-  """Divides the range of all values into cells of equal width.
+  """Divides the range of finite values `[K]` into cells of equal width.
 
-  Args:
-    values: `[K]`, finite.
-    number: of galaxies; the more, the finer the cells.
-
-  Returns:
-    edges `[B + 1]`, a little beyond the least and the greatest value.
+  Returns edges `[B + 1]`, with a margin on both sides. More galaxies (`number`)
+  give finer cells.
   """
   low, high = float(np.min(values)), float(np.max(values))
-  # A single value needs room as well.
+  # Equal values still get cells of non-zero width.
   margin = 0.03 * (high - low) or 0.1
-  # Twice the cube root (Rice's rule), within what the eye can resolve.
+  # Rice's rule, limited to cells large enough to see.
   num_bins = int(np.clip(round(2 * np.cbrt(number)), 12, 60))
   return np.linspace(low - margin, high + margin, num_bins + 1)
 
@@ -57,19 +53,19 @@ def draw_galaxies(
   *,
   grey: bool = False,
 ) -> collections.QuadMesh | None:
-  """Draws points for few galaxies, a 2-D histogram for many.
+  """Draws points for few galaxies and a 2-D histogram for many.
 
   Args:
-    panel: to draw in; its limits become the outermost edges.
+    panel: its limits become the outermost edges.
     x: `[N]`.
     y: `[N]`.
-    x_edges: `[B + 1]`, of the cells.
-    y_edges: `[C + 1]`, of the cells.
-    grey: in pale grey, as the background of coloured lines.
+    x_edges: edges of the cells, `[B + 1]`.
+    y_edges: edges of the cells, `[C + 1]`.
+    grey: whether to draw in pale grey, as a background for coloured lines.
 
   Returns:
-    The cells, of logarithmic shades from one galaxy to the most in a cell, or
-    None where there are points.
+    The cells, with a logarithmic scale from one galaxy to the fullest cell, or
+    None for points.
   """
   panel.set(xlim=x_edges[[0, -1]], ylim=y_edges[[0, -1]])
   if len(x) < MANY:
@@ -86,36 +82,31 @@ def draw_galaxies(
 def draw_counts(
   mesh: collections.QuadMesh, bar: axes.Axes, **kwargs: Any
 ) -> None:
-  """Draws what the shades of the cells mean.
-
-  Args:
-    mesh: the cells, from `draw_galaxies`.
-    bar: to draw in.
-    **kwargs: of `Figure.colorbar`.
-  """
+  """Draws the colour bar of cells; `kwargs` are those of `Figure.colorbar`."""
   colorbar = bar.figure.colorbar(mesh, bar, format=WHOLE, **kwargs)
   colorbar.long_axis.set_minor_formatter(ticker.NullFormatter())
   bar.tick_params(labelsize=8)
 
 
 def open_sides(panel: axes.Axes) -> None:
-  """Takes the upper and the right side of the frame away."""
+  """Hides the top and right spines."""
   panel.spines[["top", "right"]].set_visible(False)
 
 
 def draw_grid(panel: axes.Axes) -> None:
-  """Draws a pale grid in an open frame."""
+  """Draws a pale grid and hides the top and right spines."""
   open_sides(panel)
   panel.grid(color="#E5E5E5", lw=0.6)
 
 
 def save(fig: figure.Figure, path: pathlib.Path, dpi: int = 150) -> None:
-  """Writes a figure as PNG, of `dpi` pixels in an inch."""
-  # The same margin around all that is drawn, however long its labels.
+  """Writes a figure as PNG and creates its folder."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  # "tight" gives every figure the same margin, whatever the size of its labels.
   fig.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.12)
 
 
 def save_for_print(fig: figure.Figure, path: pathlib.Path, title: str) -> None:
-  """Writes a figure of constrained layout, titled at its upper left."""
+  """Writes a figure with constrained layout and a title at 300 dpi."""
   fig.suptitle(title, x=0.01, ha="left", fontsize=11)
   save(fig, path, dpi=300)

@@ -1,11 +1,12 @@
-"""Learning-rate range test (Smith 2017), as fastai's `lr_find`."""
+"""Learning-rate range test (Smith 2017), like fastai's `lr_find`."""
 
-import csv
+import dataclasses
 import pathlib
 
 import jax
 import ml_collections
 import numpy as np
+import pandas as pd
 import tqdm
 
 from galmet_jax import optimizers
@@ -17,27 +18,26 @@ from galmet_jax.run import Run
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
 _NUM_STEPS = 100
-# Of the smoothed loss; the test stops where it has grown fourfold.
-_MEMORY = 0.98
+# Decay of the exponential moving average of the loss.
+_DECAY = 0.98
+# The test stops once the smoothed loss exceeds this multiple of its minimum.
 _DIVERGED = 4.0
 
 
 def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
-  """Raises the rate from step to step until the loss diverges.
+  """Increases the rate at every step until the loss diverges.
 
-  Starts from the workdir's latest checkpoint, or from a fresh network if
-  there is none, in the recipe's last phase (all of whose groups train unless
-  it freezes some); groups keep the ratio of their rates. The run itself is
-  left as it was: nothing of the test is saved but lr_find.csv and
-  figures/lr_find.png.
+  Starts from the workdir's latest checkpoint, or from the initial weights if
+  there is none, and trains the layer groups of the recipe's last phase with the
+  ratios of their rates. Writes lr_find.csv and figures/lr_find.png; checkpoints
+  and metrics of the run stay as they are.
 
   Args:
     config: the whole config.
     workdir: the run's directory.
 
   Returns:
-    The suggested rate of the fastest group: a tenth of the one at which the
-    smoothed loss is least.
+    The suggested peak rate of the fastest group, see `suggest`.
   """
   run = Run.prepare(config, workdir)
   state = run.latest.restore(run.abstract_state)
@@ -68,56 +68,42 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     for i in range(_NUM_STEPS):
       state, values = step_fn(state, data.batch(i))
       loss = float(jax.device_get(values["loss"]))
-      average = _MEMORY * average + (1 - _MEMORY) * loss
-      corrected = average / (1 - _MEMORY ** (i + 1))
       if not np.isfinite(loss):
         break
+      average = _DECAY * average + (1 - _DECAY) * loss
       losses.append(loss)
-      smoothed.append(corrected)
+      # The average starts at zero; this removes the bias.
+      smoothed.append(average / (1 - _DECAY ** (i + 1)))
       bar.set_postfix_str(f"rate {rates[i]:.1e}, loss {loss:.4f}")
       bar.update()
-      if corrected > _DIVERGED * min(smoothed):
+      if smoothed[-1] > _DIVERGED * min(smoothed):
         break
-  suggested = suggest(rates[: len(smoothed)], smoothed)
-  processes.on_first(
-    lambda: _write(workdir, rates[: len(losses)], losses, smoothed, suggested)
+  table = pd.DataFrame(
+    {"rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed}
   )
+  suggested = suggest(rates, smoothed)
+  processes.on_first(lambda: _write(workdir, table, suggested))
   return suggested
 
 
 def _write(
-  workdir: pathlib.Path,
-  rates: np.ndarray,
-  losses: list[float],
-  smoothed: list[float],
-  suggested: float,
+  workdir: pathlib.Path, table: pd.DataFrame, suggested: float
 ) -> None:
-  """Writes lr_find.csv and the figure."""
-  with open(workdir / "lr_find.csv", "w", newline="") as file:
-    table = csv.writer(file)
-    table.writerow(["rate", "loss", "smoothed"])
-    table.writerows(zip(rates, losses, smoothed, strict=True))
-  figure = workdir / "figures" / "lr_find.png"
-  figure.parent.mkdir(exist_ok=True)
-  plots.lr_find(
-    figure,
-    rates,
-    np.array(losses),
-    np.array(smoothed),
-    suggested,
-  )
-  print(f"Suggested peak rate: {suggested:.2g}. See {figure}.")
+  table.to_csv(workdir / "lr_find.csv", index=False)
+  path = workdir / "figures" / "lr_find.png"
+  plots.lr_find(path, table, suggested)
+  print(f"Suggested peak rate: {suggested:.2g}. See {path}.")
 
 
 def suggest(rates: np.ndarray, smoothed: list[float]) -> float:
-  """Returns a tenth of the rate at which the smoothed loss is least."""
+  """Returns a tenth of the rate with the lowest smoothed loss."""
   return float(rates[int(np.argmin(smoothed))] / 10)
 
 
 def _range_test(
   last: optimizers.Phase, config: ml_collections.ConfigDict
 ) -> optimizers.Phase:
-  """Makes a phase of rising rates out of the recipe's last phase."""
+  """Returns the last phase with exponentially increasing rates."""
   peaks = {group: config[last.name].rates[group] for group in last.rates}
   fastest = max(peaks.values())
 
@@ -126,11 +112,10 @@ def _range_test(
     return lambda step: ratio * _LOWEST * growth**step
 
   rates = {group: rising(peak / fastest) for group, peak in peaks.items()}
-  return optimizers.Phase(
-    name=last.name,
+  return dataclasses.replace(
+    last,
     start=0,
     end=_NUM_STEPS,
-    frozen=last.frozen,
     rates=rates,
     tx=optimizers.make_optimizer(config, rates, config.momentum),
   )

@@ -1,26 +1,27 @@
-"""Figures of merit of a regression, with bootstrap intervals."""
+"""Regression metrics with bootstrap intervals."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-# Names in the order of tables and of summary.json.
+# In the order of tables and of summary.json.
 NAMES = ("rmse", "mae", "nmad", "bias", "r2", "slope", "outlier_fraction")
 
 
 def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-  """Computes the figures of merit along the last axis.
+  """Computes the metrics along the last axis.
 
   With Δ = predicted − true:
 
   * rmse: √⟨Δ²⟩; mae: ⟨|Δ|⟩; bias: ⟨Δ⟩.
-  * nmad: 1.4826 · median|Δ − median Δ|, the robust standard deviation.
+  * nmad: 1.4826 · median|Δ − median Δ|, a robust standard deviation.
   * r2: 1 − Σ Δ² / Σ (true − ⟨true⟩)².
-  * slope: of the least-squares line of predicted on true; below one when
+  * slope: slope of the least-squares line of predicted on true; below one if
     predictions shrink to the mean.
-  * outlier_fraction: of |Δ| > 3 nmad.
+  * outlier_fraction: fraction of galaxies with |Δ| > 3 nmad.
 
   Args:
     true: `[..., N]`.
@@ -34,13 +35,12 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
   predicted = np.asarray(predicted, np.float64)
   delta = predicted - true
   centred = true - true.mean(-1, keepdims=True)
-  # A bootstrap draw of equal labels has no variance to explain.
+  # Labels may all be equal, as in a bootstrap draw from a small split.
   with np.errstate(divide="ignore", invalid="ignore"):
     variance = (centred**2).sum(-1)
     r2 = 1 - (delta**2).sum(-1) / variance
     slope = (centred * predicted).sum(-1) / variance
-  median = np.median(delta, -1, keepdims=True)
-  nmad = 1.4826 * np.median(np.abs(delta - median), -1)
+  nmad = stats.median_abs_deviation(delta, axis=-1, scale="normal")
   return {
     "rmse": np.sqrt((delta**2).mean(-1)),
     "mae": np.abs(delta).mean(-1),
@@ -55,13 +55,13 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
 def with_intervals(
   true: np.ndarray, predicted: np.ndarray, num_draws: int, seed: int
 ) -> dict[str, Any]:
-  """Computes the figures with their 68 % bootstrap intervals.
+  """Computes the metrics and their 68 % bootstrap intervals.
 
   Args:
     true: `[N]`.
     predicted: `[N]`.
-    num_draws: bootstrap draws over galaxies.
-    seed: of the draws.
+    num_draws: number of bootstrap draws of N galaxies.
+    seed: seed of the draws.
 
   Returns:
     `n`, and for each of NAMES its value and `NAME_ci68`, the 16th and 84th
@@ -101,13 +101,13 @@ def bootstrap(
     statistic: maps indices `[draws, n]` to named values `[draws]`.
     n: number of galaxies.
     num_draws: number of draws.
-    seed: of the draws.
+    seed: seed of the draws.
 
   Returns:
-    The named values, `[num_draws]` each.
+    name -> values `[num_draws]`.
   """
   rng = np.random.default_rng(seed)
-  # In chunks of a bounded number of indices, whatever the size of the split.
+  # Chunks bound the memory: one index array of all draws may not fit.
   chunk = max(1, 2_000_000 // n)
   parts = []
   for start in range(0, num_draws, chunk):

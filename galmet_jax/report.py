@@ -1,8 +1,7 @@
-"""What a finished run leaves: tables, figures, summary.json, a short table."""
+"""Evaluation of a run: predictions, metrics, figures and summary.json."""
 
 from collections.abc import Mapping
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -19,30 +18,54 @@ from galmet_jax import plots
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
+from tfds_sdss import staging
+
+# Titles of the baselines in tables and figures, in the order of tables.
+BASELINES = {
+  "training_mean": "training mean",
+  "random_forest": "random forest",
+  "gradient_boosting": "gradient boosting",
+  "mass_metallicity": "mass-metallicity relation",
+}
+_NUM_EXAMPLES = 24
+
+
+def evaluate_only(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Evaluates the checkpoint of a run again (`--mode=evaluate`).
+
+  The `eval` block of the config may differ from the one used in training.
+  Returns and raises the same as `evaluate_run`.
+  """
+  run = Run.prepare(config, workdir)
+  return evaluate_run(run, {"data_s": run.data_seconds})
 
 
 def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
-  """Evaluates the splits of `eval.splits` and writes everything about them.
+  """Evaluates the splits of `eval.splits` and writes the results.
 
   Writes predictions_SPLIT.csv, summary.json and figures/.
 
   Args:
-    run: the run; its workdir holds the checkpoint named by
-      `eval.checkpoint` ('latest' or 'best').
-    timing: seconds and rates known so far, by name.
+    run: its workdir holds the checkpoint named by `eval.checkpoint` ('latest'
+      or 'best').
+    timing: durations in seconds and rates so far, copied to the summary.
 
   Returns:
-    What summary.json holds: a block of figures for each split (of the first
-    target; further targets under SPLIT/TARGET) and `timing`. Nothing but in the
-    first process, which alone writes.
+    The content of summary.json: metrics of the first target under SPLIT, of
+    further targets under SPLIT/TARGET, and `checkpoint`, `eval` and `timing`.
+    Empty on all processes but the first.
 
   Raises:
     errors.NoCheckpointError: if there is no checkpoint.
   """
   config = run.config
+  # A run that has just been trained is restored from disk as well, so that the
+  # metrics describe the stored checkpoint.
   state = run.trained_state()
   started = time.perf_counter()
-  views = {
+  predictions = {
     name: evaluate.predict(
       run.eval_step,
       state.variables,
@@ -54,33 +77,40 @@ def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
     for name in config.eval.splits
   }
   seconds = time.perf_counter() - started
-  images = sum(x.shape[0] * x.shape[1] for x in views.values())
+  num_images = sum(x.shape[0] * x.shape[1] for x in predictions.values())
   timing = {
     **timing,
     "evaluate_s": seconds,
-    "evaluate_images_per_s": images / seconds,
+    "evaluate_images_per_s": num_images / seconds,
   }
   step = int(state.step)
-  return processes.on_first(lambda: _write(run, step, views, timing)) or {}
+  return (
+    processes.on_first(lambda: _write(run, step, predictions, timing)) or {}
+  )
 
 
 def _write(
   run: Run,
   step: int,
-  views: Mapping[str, np.ndarray],
+  predictions: Mapping[str, np.ndarray],
   timing: dict[str, float],
 ) -> dict[str, Any]:
-  """Writes everything about predictions `[V, N, T]` of splits, by name."""
+  """Writes the results for the predictions `[V, N, T]` of each split."""
   config = run.config
   summary: dict[str, Any] = {}
-  for name, values in views.items():
+  for name, views in predictions.items():
     split = run.data[name].split
-    predicted = values.mean(0)
-    # In float64: eight equal float32 numbers must have no scatter.
-    scatter = values.astype(np.float64).std(0)
-    _write_predictions(run, name, split, predicted, scatter)
-    summary |= _figures_of_merit(run, name, split, predicted)
-    _draw(run, name, split, predicted, summary[name])
+    table = _predictions_table(split, views, config.data.targets)
+    by_baselines = {}
+    if config.eval.baselines:
+      by_baselines = baselines.predict_all(
+        run.data["train"].split, split, config.data.targets, config.seed
+      )
+    title = f"{config.data.name}, {name} split"
+    summary |= write_split(
+      run.workdir, name, table, config, title, by_baselines
+    )
+    _draw_examples(run, name, table, title)
   summary["checkpoint"] = {
     "which": config.eval.checkpoint,
     "step": step,
@@ -94,156 +124,155 @@ def _write(
     plots.training_curves(
       run.workdir / "figures" / "training_curves.png", rows, run.groups
     )
-  path = write_summary(run.workdir, summary)
-  print(table(summary, config.eval.splits, config.data.targets))
-  print(f"Written to {run.workdir}: {path.name}, predictions_*.csv, figures/")
+  write_summary(run.workdir, summary)
+  print(format_metrics(summary, config.eval.splits, config.data.targets))
+  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.workdir}.")
   return summary
 
 
-def write_summary(
-  workdir: pathlib.Path, summary: dict[str, Any]
-) -> pathlib.Path:
-  """Writes summary.json, whole or not at all; returns its path."""
-  path = workdir / "summary.json"
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(summary, indent=2) + "\n")
-  os.replace(partial, path)
-  return path
-
-
-def finished(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> dict[str, Any] | None:
-  """Returns the summary of a run that is done, None if there is work left.
-
-  In processes other than the first, nothing ({}) for one that is done.
-
-  Args:
-    config: the run's config, the same to the last field.
-    workdir: the run's directory.
-  """
-  summary = processes.on_first(lambda: _finished(config, workdir))
-  return (
-    (summary or {}) if processes.broadcast_int(summary is not None) else None
-  )
-
-
-def _finished(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> dict[str, Any] | None:
-  try:
-    found = json.loads((workdir / "config.json").read_text())
-    summary = json.loads((workdir / "summary.json").read_text())
-  except FileNotFoundError:
-    return None
-  ours, done = json.loads(config.to_json()), summary["checkpoint"]
-  # A run that was to be evaluated otherwise, and was killed before, has the new
-  # config and the old summary.
-  if found != ours or summary["eval"] != ours["eval"]:
-    return None
-  return summary if done["trained_steps"] == done["of_steps"] else None
-
-
-def _write_predictions(
-  run: Run,
-  name: str,
-  split: galaxies.Split,
-  predicted: np.ndarray,
-  scatter: np.ndarray,
-) -> None:
-  columns: dict[str, np.ndarray] = {"objid": split.objid}
-  for i, target in enumerate(run.config.data.targets):
+def _predictions_table(
+  split: galaxies.Split, views: np.ndarray, targets: tuple[str, ...]
+) -> pd.DataFrame:
+  """Averages predictions `[V, N, T]` over the views."""
+  predicted = views.mean(0)
+  # In float64, so that equal float32 predictions have a scatter of exactly 0.
+  scatter = views.astype(np.float64).std(0)
+  columns = {"objid": split.objid}
+  for i, target in enumerate(targets):
     columns[f"{target}_true"] = split.targets[:, i]
     columns[f"{target}_pred"] = predicted[:, i]
     columns[f"{target}_tta_std"] = scatter[:, i]
-  path = run.workdir / f"predictions_{name}.csv"
-  pd.DataFrame(columns).to_csv(path, index=False)
+  return pd.DataFrame(columns)
 
 
-def _figures_of_merit(
-  run: Run, name: str, split: galaxies.Split, predicted: np.ndarray
-) -> dict[str, Any]:
-  config = run.config
-  others: dict[str, np.ndarray] = {}
-  if config.eval.baselines:
-    others = baselines.predict_all(
-      run.data["train"].split, split, config.data.targets, config.seed
-    )
+def write_split(
+  workdir: pathlib.Path,
+  name: str,
+  table: pd.DataFrame,
+  config: ml_collections.ConfigDict,
+  title: str,
+  by_baselines: Mapping[str, np.ndarray],
+) -> dict[str, dict[str, Any]]:
+  """Writes predictions_NAME.csv, draws the first target, computes metrics.
+
+  Args:
+    workdir: receives the table and figures/predicted_against_true_NAME.png.
+    name: name of the split.
+    table: `objid` and, for each target, TARGET_true (NaN where unknown) and
+      TARGET_pred; N rows.
+    config: the whole config.
+    title: title of the figure.
+    by_baselines: baseline -> predictions `[N, T]`, NaN where it has none.
+
+  Returns:
+    The metrics of the first target under NAME and of others under NAME/TARGET.
+  """
+  table.to_csv(workdir / f"predictions_{name}.csv", index=False)
+  targets = config.data.targets
   blocks = {}
-  for i, target in enumerate(config.data.targets):
-    true = split.targets[:, i]
+  for i, target in enumerate(targets):
+    true = table[f"{target}_true"].to_numpy()
+    predicted = table[f"{target}_pred"].to_numpy()
     known = np.isfinite(true)
     block = metrics.with_intervals(
-      true[known],
-      predicted[known, i],
-      config.eval.bootstrap_draws,
-      config.seed,
+      true[known], predicted[known], config.eval.bootstrap_draws, config.seed
     )
-    for baseline, values in others.items():
+    for baseline, values in by_baselines.items():
       both = known & np.isfinite(values[:, i])
       if both.any():
         rmse = metrics.compute(true[both], values[both, i])["rmse"]
         block[f"rmse_{baseline}"] = float(rmse)
-    blocks[name if i == 0 else f"{name}/{target}"] = block
+    blocks[_block_name(name, targets, i)] = block
+  plots.predicted_against_true(
+    workdir / "figures" / f"predicted_against_true_{name}.png",
+    table[f"{targets[0]}_true"].to_numpy(),
+    table[f"{targets[0]}_pred"].to_numpy(),
+    blocks[name],
+    title=title,
+    label=label(targets[0]),
+  )
   return blocks
 
 
-def _draw(
-  run: Run,
-  name: str,
-  split: galaxies.Split,
-  predicted: np.ndarray,
-  values: dict[str, Any],
+def _block_name(split: str, targets: tuple[str, ...], i: int) -> str:
+  """Returns the key in summary.json for the metrics of target i."""
+  return split if i == 0 else f"{split}/{targets[i]}"
+
+
+def _draw_examples(
+  run: Run, name: str, table: pd.DataFrame, title: str
 ) -> None:
-  """Draws the figures of one split, for the first target."""
+  """Draws a random selection of galaxies and those with the largest errors."""
+  split = run.data[name].split
   target = run.config.data.targets[0]
-  true, predicted = split.targets[:, 0], predicted[:, 0]
-  folder = run.workdir / "figures"
-  folder.mkdir(exist_ok=True)
-  plots.predicted_against_true(
-    folder / f"predicted_against_true_{name}.png",
-    true,
-    predicted,
-    values,
-    title=f"{run.config.data.name}, {name} split",
-    label=label(target),
-  )
+  true = table[f"{target}_true"].to_numpy()
+  predicted = table[f"{target}_pred"].to_numpy()
   rng = np.random.default_rng(run.config.seed)
-  chosen = rng.permutation(len(split))[:24]
-  worst = np.argsort(-np.abs(predicted - true))[:24]
-  for kind, index in (("examples", chosen), ("worst_outliers", worst)):
+  orders = {
+    "examples": rng.permutation(len(table)),
+    "worst_outliers": np.argsort(-np.abs(predicted - true)),
+  }
+  for kind, order in orders.items():
+    index = order[:_NUM_EXAMPLES]
     plots.examples(
-      folder / f"{kind}_{name}.png",
+      run.workdir / "figures" / f"{kind}_{name}.png",
       split.images[index],
       true[index],
       predicted[index],
       split.objid[index],
-      title=f"{run.config.data.name}, {name} split: " + kind.replace("_", " "),
+      title=f"{title}: {kind.replace('_', ' ')}",
     )
 
 
-# As the tables call them.
-BASELINES = {
-  "training_mean": "training mean",
-  "random_forest": "random forest",
-  "gradient_boosting": "gradient boosting",
-  "mass_metallicity": "mass-metallicity relation",
-}
+def write_summary(workdir: pathlib.Path, summary: dict[str, Any]) -> None:
+  """Writes summary.json atomically."""
+  text = json.dumps(summary, indent=2) + "\n"
+  staging.write_atomically(workdir / "summary.json", text.encode())
+
+
+def is_finished(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> bool:
+  """Whether the workdir holds a complete run of exactly this config.
+
+  Complete means trained to the last step and evaluated. All processes return
+  the answer of the first.
+  """
+  finished = processes.on_first(lambda: _is_finished(config, workdir))
+  return bool(processes.broadcast_int(bool(finished)))
+
+
+def _is_finished(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> bool:
+  try:
+    stored = json.loads((workdir / "config.json").read_text())
+    summary = json.loads((workdir / "summary.json").read_text())
+  except FileNotFoundError:
+    return False
+  expected, checkpoint = json.loads(config.to_json()), summary["checkpoint"]
+  return (
+    stored == expected
+    # A run killed before its second evaluation has the new config.json and
+    # the summary.json of the first.
+    and summary["eval"] == expected["eval"]
+    and checkpoint["trained_steps"] == checkpoint["of_steps"]
+  )
 
 
 def label(target: str) -> str:
-  """Returns what a figure calls a target."""
+  """Returns the axis label of a target."""
   return "12 + log(O/H)" if target == "oh_p50" else target
 
 
-def table(
+def format_metrics(
   summary: dict[str, Any], splits: tuple[str, ...], targets: tuple[str, ...]
 ) -> str:
-  """Formats the figures of merit beside the baselines."""
+  """Formats the network's metrics and the RMSE of the baselines as text."""
   lines = []
   for name in splits:
     for i, target in enumerate(targets):
-      block = summary[name if i == 0 else f"{name}/{target}"]
+      block = summary[_block_name(name, targets, i)]
       low, high = block["rmse_ci68"]
       lines += [
         "",
@@ -254,24 +283,8 @@ def table(
           lines.append(f"  {title:<29}{block[f'rmse_{baseline}']:.4f}")
       lines += [
         f"  {'network':<29}{block['rmse']:.4f}  (68 %: {low:.4f}-{high:.4f})",
-        f"  its NMAD {block['nmad']:.4f}, bias {block['bias']:+.4f}, "
+        f"    NMAD {block['nmad']:.4f}, bias {block['bias']:+.4f}, "
         f"R² {block['r2']:.3f}, slope {block['slope']:.3f}, "
         f"outliers {100 * block['outlier_fraction']:.1f} %",
       ]
   return "\n".join([*lines, ""])
-
-
-def evaluate_only(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> dict[str, Any]:
-  """Evaluates the checkpoint of a run again (`--mode=evaluate`).
-
-  Args:
-    config: the run's config; its `eval` block may differ.
-    workdir: the run's directory.
-
-  Returns:
-    As `evaluate_run`.
-  """
-  run = Run.prepare(config, workdir)
-  return evaluate_run(run, {"data_s": run.data_seconds})

@@ -100,7 +100,7 @@ def _train(
   if name in config.reproduce.ensembles:
     ensemble.train_and_evaluate(member, folder)
     return
-  if report.finished(member, folder) is not None:
+  if report.is_finished(member, folder):
     print("Done already.", flush=True)
     return
   processes.on_first(lambda: _take_over(name, config, configs, runs))

@@ -1,4 +1,4 @@
-"""O/H from stellar mass, on galaxies whose relation is known."""
+"""O/H from stellar mass, on galaxies that follow a known relation."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from galmet_jax.data import galaxies
 
 
 def weighed(n, seed):
-  """Makes galaxies whose mass gives O/H, linear up to 10.5 and flat beyond."""
+  """Makes galaxies with O/H linear in mass up to 10.5 and constant above."""
   mass = np.float32(np.random.default_rng(seed).uniform(8.2, 11.2, n))
   targets = np.stack([relation(mass), mass], axis=1)
   images = np.zeros((n, 2, 2, 3), np.uint8)
@@ -26,19 +26,20 @@ def relation(mass):
 def test_relation_is_recovered():
   mass = np.random.default_rng(0).uniform(8.2, 11.2, 3001)
   centres, medians = baselines.fit_mass_metallicity(mass, relation(mass))
-  # Bins of 0.15 from 8.10 to 11.25; none has fewer than 20 of 3001 galaxies.
+  # Bins of 0.15 from 8.10 to 11.25, each with at least 20 of 3001 galaxies.
   assert len(centres) == 21
   assert (np.diff(centres) > 0).all()
   np.testing.assert_allclose(medians, relation(centres), atol=2e-4)
   at = np.linspace(centres[0], centres[-1], 200)
   found = baselines.mass_metallicity(at, centres, medians)
-  # The kink at 10.5 is an edge of the bins: half a bin, half of the slope.
+  # The kink at 10.5 is a bin edge; the error there is half a bin times half
+  # the slope.
   np.testing.assert_allclose(found, relation(at), atol=0.011)
   straight = at < 10.35
   np.testing.assert_allclose(found[straight], relation(at[straight]), atol=2e-4)
 
 
-def test_relation_is_constant_beyond_its_ends_and_missing_without_a_mass():
+def test_relation_is_constant_outside_its_range_and_nan_without_a_mass():
   found = baselines.mass_metallicity(
     np.array([5.0, 8.5, 9.5, 13.0, np.nan, -9999.0, np.inf], np.float32),
     np.array([8.0, 9.0, 10.0]),
@@ -48,14 +49,14 @@ def test_relation_is_constant_beyond_its_ends_and_missing_without_a_mass():
 
 
 def test_bins_of_few_galaxies_are_merged():
-  # By bins of 0.15: 9.00, 9.15, 9.30 and 9.90.
+  # In the bins that start at 9.00, 9.15, 9.30 and 9.90.
   counts = {9.01: 30, 9.16: 5, 9.31: 15, 9.91: 19}
   mass = np.repeat(list(counts), list(counts.values()))
   oh = np.arange(len(mass)) / 10
   centres, medians = baselines.fit_mass_metallicity(mass, oh)
   np.testing.assert_allclose(centres, [9.01, 9.31])
   np.testing.assert_allclose(medians, [1.45, np.median(oh[30:])])
-  # One galaxy more, and the last bin stands alone.
+  # With one more galaxy the last bin is not merged.
   centres, medians = baselines.fit_mass_metallicity(
     np.append(mass, 9.91), np.append(oh, 6.9)
   )
@@ -65,7 +66,7 @@ def test_bins_of_few_galaxies_are_merged():
   np.testing.assert_allclose(few, [[9.01], [0.1]])
 
 
-def test_relation_does_not_see_order_or_what_is_missing():
+def test_relation_ignores_order_and_missing_values():
   rng = np.random.default_rng(0)
   mass, oh = rng.normal(10, 0.5, 300), rng.normal(8.9, 0.2, 300)
   found = baselines.fit_mass_metallicity(mass, oh)
@@ -82,7 +83,7 @@ def test_relation_does_not_see_order_or_what_is_missing():
     baselines.fit_mass_metallicity(holes, np.full(4, np.nan))
 
 
-def test_mass_predicts_abundances_alone():
+def test_only_abundances_are_predicted_from_mass():
   train, test = weighed(400, 0), weighed(50, 1)
   train.columns["lgm_tot_p50"][:5] = np.nan
   train.targets[5:9, 0] = np.nan
@@ -94,7 +95,7 @@ def test_mass_predicts_abundances_alone():
   missing = np.isin(np.arange(50), [3, 7])
   np.testing.assert_array_equal(np.isnan(found[:, 0]), missing)
   error = (found - test.targets)[~missing, 0]
-  # Half a bin beyond the first median, and the kink.
+  # Largest at the kink and below the first median, by half a bin.
   assert np.abs(error).max() < 0.25 * 0.1
 
 

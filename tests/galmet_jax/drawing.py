@@ -1,4 +1,4 @@
-"""What is asked of every figure."""
+"""Checks that every figure must pass."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def watch(monkeypatch):
-  """The figures saved, and where in pixels each of their texts was drawn."""
+  """Records the saved figures and the extent in pixels of each text."""
   figures, extents = [], {}
   draw, savefig = text.Text.draw, figure.Figure.savefig
 
@@ -18,17 +18,17 @@ def watch(monkeypatch):
     if self.get_visible() and self.get_text():
       extents[self] = self.get_window_extent(renderer)
 
-  def save_and_keep(self, *args, **kwargs):
+  def save_and_record(self, *args, **kwargs):
     figures.append(self)
     savefig(self, *args, **kwargs)
 
   monkeypatch.setattr(text.Text, "draw", draw_and_measure)
-  monkeypatch.setattr(figure.Figure, "savefig", save_and_keep)
+  monkeypatch.setattr(figure.Figure, "savefig", save_and_record)
   return figures, extents
 
 
 def check(path, watched, size, dpi=300):
-  """A PNG of about this size in inches, inked, no text upon another.
+  """Checks size in inches, ink, empty margins, and that no texts overlap.
 
   Returns the figure and its texts.
   """
@@ -39,8 +39,8 @@ def check(path, watched, size, dpi=300):
     np.testing.assert_allclose(np.divide(png.size, dpi), size, atol=0.3)
     ink = np.asarray(png.convert("L")) < 200
   assert ink.mean() > 0.003
-  rim = dpi // 18
-  for edge in (ink[:rim], ink[-rim:], ink[:, :rim], ink[:, -rim:]):
+  margin = dpi // 18
+  for edge in (ink[:margin], ink[-margin:], ink[:, :margin], ink[:, -margin:]):
     assert not edge.any()
   for one, other in itertools.combinations(extents, 2):
     assert not extents[one].overlaps(extents[other]), (one, other)

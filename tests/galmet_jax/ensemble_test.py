@@ -1,4 +1,4 @@
-"""Ensembles: which galaxies each member saw, tables, interruption."""
+"""Ensembles: held-out galaxies, tables of predictions, resuming."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from galmet_jax import ensemble
+from galmet_jax import errors
 from galmet_jax import report
 from galmet_jax import train
 from tests import shrunk
@@ -26,7 +27,7 @@ def config_of(mock_data_dir, **changes):
 
 @pytest.fixture(scope="module")
 def finished(mock_data_dir, tmp_path_factory):
-  """An ensemble of two: (config, workdir, summary)."""
+  """Trains an ensemble of two; returns (config, workdir, summary)."""
   config = config_of(mock_data_dir)
   workdir = tmp_path_factory.mktemp("ensemble")
   return config, workdir, ensemble.train_and_evaluate(config, workdir)
@@ -36,11 +37,11 @@ def read(path):
   return pd.read_csv(path, dtype={"objid": np.int64})
 
 
-def test_out_of_fold_predictions_are_of_the_blind_member(finished):
+def test_out_of_fold_predictions_are_by_the_member_that_held_out(finished):
   config, workdir, summary = finished
   table = read(workdir / "predictions_out_of_fold.csv")
   test = read(workdir / "predictions_test.csv")
-  # 120 mocks in all, each held out once or for the test.
+  # Each of the 120 mock galaxies is held out once or in the test split.
   assert len(table) + len(test) == 120
   assert len(set(table.objid) | set(test.objid)) == 120
   assert summary["out_of_fold"]["n"] == len(table)
@@ -66,7 +67,7 @@ def test_mean_of_the_members(finished):
   np.testing.assert_array_equal(table.oh_p50_pred_0, one)
   np.testing.assert_array_equal(table.oh_p50_pred_1, two)
   np.testing.assert_allclose(table.oh_p50_pred, (one + two) / 2, rtol=1e-7)
-  # Of two numbers the standard deviation is their distance over √2.
+  # The standard deviation of two numbers is their distance over √2.
   np.testing.assert_allclose(
     table.oh_p50_member_std, np.abs(one - two) / np.sqrt(2), atol=1e-6
   )
@@ -84,48 +85,42 @@ def test_mean_of_the_members(finished):
   }
 
 
-def test_done_members_are_not_touched_again(finished, tmp_path, monkeypatch):
+def test_finished_members_are_skipped(finished, tmp_path, monkeypatch):
   config, workdir, summary = finished
-  again = tmp_path / "again"
-  shutil.copytree(workdir, again)
-  monkeypatch.setattr(train, "train_and_evaluate", None)
-  assert ensemble.train_and_evaluate(config, again) == summary
-
-
-def test_only_what_is_missing_is_trained(finished, tmp_path, monkeypatch):
-  config, workdir, _ = finished
-  again = tmp_path / "again"
-  shutil.copytree(workdir, again)
-  (again / "fold_1" / "summary.json").unlink()
-  called = []
+  copy = tmp_path / "copy"
+  shutil.copytree(workdir, copy)
+  trained = []
   monkeypatch.setattr(
-    train, "train_and_evaluate", lambda config, folder: called.append(folder)
+    train, "train_and_evaluate", lambda config, folder: trained.append(folder)
   )
-  ensemble.train_and_evaluate(config, again)
-  assert called == [again / "fold_1"]
+  assert ensemble.train_and_evaluate(config, copy) == summary
+  assert not trained
+  (copy / "fold_1" / "summary.json").unlink()
+  ensemble.train_and_evaluate(config, copy)
+  assert trained == [copy / "fold_1"]
 
 
-def test_finished_means_trained_to_the_end(finished, tmp_path):
+def test_finished_means_trained_to_the_end_and_evaluated(finished, tmp_path):
   config, workdir, _ = finished
   member = config.copy_and_resolve_references()
   member.data.fold = 0
   folder = tmp_path / "fold_0"
-  assert report.finished(member, folder) is None
+  assert not report.is_finished(member, folder)
   shutil.copytree(workdir / "fold_0", folder)
-  summary = report.finished(member, folder)
-  assert summary["checkpoint"]["trained_steps"] > 0
+  assert report.is_finished(member, folder)
   member.eval.tta = "dihedral"
-  assert report.finished(member, folder) is None
-  # Killed between the new config and the new summary.
+  assert not report.is_finished(member, folder)
+  # As if killed after config.json and before summary.json was replaced.
   (folder / "config.json").write_text(member.to_json())
-  assert report.finished(member, folder) is None
+  assert not report.is_finished(member, folder)
   member.eval.tta = "none"
   (folder / "config.json").write_text(member.to_json())
-  assert report.finished(member, folder) == summary
-  # As an evaluation of an interrupted run leaves it.
+  assert report.is_finished(member, folder)
+  # As after --mode=evaluate of an interrupted run.
+  summary = json.loads((folder / "summary.json").read_text())
   summary["checkpoint"]["trained_steps"] -= 1
   report.write_summary(folder, summary)
-  assert report.finished(member, folder) is None
+  assert not report.is_finished(member, folder)
 
 
 def write_member(folder, split, objid):
@@ -135,14 +130,14 @@ def write_member(folder, split, objid):
   pd.DataFrame(columns).to_csv(folder / f"predictions_{split}.csv", index=False)
 
 
-def test_members_that_do_not_fit(tmp_path):
+def test_members_with_inconsistent_galaxies_are_refused(tmp_path):
   folders = [tmp_path / "a", tmp_path / "b"]
   for folder, objid in zip(folders, ([1, 2], [2, 3]), strict=True):
     write_member(folder, "validation", objid)
     write_member(folder, "test", objid)
-  with pytest.raises(ValueError, match="objid 2 is in two folds"):
+  with pytest.raises(errors.ConfigError, match="objid 2 is in two folds"):
     ensemble.out_of_fold(folders)
-  with pytest.raises(ValueError, match="b predicts other galaxies than"):
+  with pytest.raises(errors.ConfigError, match="b predicts other galaxies"):
     ensemble.mean_of_members(folders, ("oh_p50",))
 
 
@@ -150,11 +145,11 @@ def test_members_that_do_not_fit(tmp_path):
   ("changes", "message"),
   [
     ({"data__fold": 1}, "data.fold is 1; expected None"),
-    ({"eval__splits": ("test",)}, "expected validation and test"),
+    ({"eval__splits": ("test",)}, "an ensemble needs validation and test"),
   ],
 )
-def test_configs_that_make_no_ensemble(
+def test_unsuitable_configs_are_refused(
   mock_data_dir, tmp_path, changes, message
 ):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(errors.ConfigError, match=message):
     ensemble.train_and_evaluate(config_of(mock_data_dir, **changes), tmp_path)

@@ -168,20 +168,14 @@ def _scale_losses(panel: axes.Axes, lowest: float) -> None:
 def examples(
   path: pathlib.Path,
   images: np.ndarray,
-  true: np.ndarray,
-  predicted: np.ndarray,
-  objid: np.ndarray,
+  table: pd.DataFrame,
+  target: str,
   title: str,
 ) -> None:
   """Draws galaxies with their objid and values, six to a row.
 
-  Args:
-    path: the PNG to write.
-    images: uint8 `[N, S, S, 3]`.
-    true: `[N]`, dex.
-    predicted: `[N]`, dex.
-    objid: int64 `[N]`.
-    title: title of the figure.
+  `images` are uint8 `[N, S, S, 3]`; the N rows of `table` contain objid,
+  TARGET_true and TARGET_pred (dex).
   """
   columns = min(len(images), 6)
   rows = -(-len(images) // columns)
@@ -193,14 +187,15 @@ def examples(
   panel.set_axis_off()
   center: dict[str, Any] = {"ha": "center", "va": "center"}
   panel.text(width / 2, 0.1, title, fontsize=11, **center)
-  for i, image in enumerate(images):
+  values = table[["objid", f"{target}_true", f"{target}_pred"]]
+  for i, (objid, true, predicted) in enumerate(values.itertuples(index=False)):
     row, column = divmod(i, columns)
     x = width / 2 + 1.5 * (column - columns / 2 + 0.5)
     y = 1.2 + 2.0 * row
-    panel.imshow(image, extent=(x - 0.7, x + 0.7, y + 0.7, y - 0.7))
-    name, grey = str(objid[i]), figure_style.GREY
-    panel.text(x, y - 0.78, name, fontsize=6.5, color=grey, **center)
-    text = f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}"
+    panel.imshow(images[i], extent=(x - 0.7, x + 0.7, y + 0.7, y - 0.7))
+    grey = figure_style.GREY
+    panel.text(x, y - 0.78, str(objid), fontsize=6.5, color=grey, **center)
+    text = f"true {true:.3f}\npredicted {predicted:.3f}"
     panel.text(x, y + 0.89, text, fontsize=8, **center)
   panel.set(xlim=(0, width), ylim=(height, 0))
   figure_style.save(fig, path)

@@ -61,8 +61,6 @@ def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
     errors.NoCheckpointError: if there is no checkpoint.
   """
   config = run.config
-  # A run that has just been trained is restored from disk as well, so that the
-  # metrics describe the stored checkpoint.
   state = run.trained_state()
   started = time.perf_counter()
   predictions = {
@@ -203,23 +201,19 @@ def _draw_examples(
   run: Run, name: str, table: pd.DataFrame, title: str
 ) -> None:
   """Draws a random selection of galaxies and those with the largest errors."""
-  split = run.data[name].split
-  target = run.config.data.targets[0]
-  true = table[f"{target}_true"].to_numpy()
-  predicted = table[f"{target}_pred"].to_numpy()
-  rng = np.random.default_rng(run.config.seed)
+  images, target = run.data[name].split.images, run.config.data.targets[0]
+  error = (table[f"{target}_pred"] - table[f"{target}_true"]).to_numpy()
   orders = {
-    "examples": rng.permutation(len(table)),
-    "worst_outliers": np.argsort(-np.abs(predicted - true)),
+    "examples": np.random.default_rng(run.config.seed).permutation(len(table)),
+    "worst_outliers": np.argsort(-np.abs(error)),
   }
   for kind, order in orders.items():
     index = order[:_NUM_EXAMPLES]
     plots.examples(
       run.workdir / "figures" / f"{kind}_{name}.png",
-      split.images[index],
-      true[index],
-      predicted[index],
-      split.objid[index],
+      images[index],
+      table.iloc[index],
+      target,
       title=f"{title}: {kind.replace('_', ' ')}",
     )
 

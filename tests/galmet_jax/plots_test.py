@@ -167,15 +167,17 @@ def test_examples(tmp_path, drawn, n, size):
   rng = np.random.default_rng(n)
   images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
   true, predicted = sample(n)
-  objid = OBJID + np.arange(n)
+  table = pd.DataFrame(
+    {"objid": OBJID + np.arange(n), "oh_true": true, "oh_pred": predicted}
+  )
   path = tmp_path / "examples.png"
-  plots.examples(path, images, true, predicted, objid, "Galaxies")
+  plots.examples(path, images, table, "oh", "Galaxies")
   fig, texts = check(path, drawn, size)
   found = fig.findobj(image.AxesImage)
   assert len(found) == n
   for i, one in enumerate(found):
     np.testing.assert_array_equal(one.get_array(), images[i])
-    assert str(objid[i]) in texts
+    assert str(OBJID + i) in texts
     assert f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}" in texts
 
 

@@ -98,10 +98,7 @@ def _write(
 
 
 def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:
-  """Joins the members' predictions for the galaxies that they held out.
-
-  Args:
-    folders: directories of the members.
+  """Joins the predictions in `folders` for the galaxies held out there.
 
   Returns:
     The rows of all predictions_validation.csv and their `fold`, in order of
@@ -127,11 +124,7 @@ def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:
 def mean_of_members(
   folders: list[pathlib.Path], targets: tuple[str, ...]
 ) -> pd.DataFrame:
-  """Averages the members' predictions for the test split.
-
-  Args:
-    folders: directories of the members.
-    targets: names of the targets.
+  """Averages the predictions in `folders` for the test split.
 
   Returns:
     objid and, for each target, TARGET_true, TARGET_pred (the mean),
@@ -142,17 +135,17 @@ def mean_of_members(
     ConfigError: if the members predict different galaxies.
   """
   tables = [_read(folder / "predictions_test.csv") for folder in folders]
-  first = tables[0]
+  objid = tables[0].objid
   for folder, table in zip(folders, tables, strict=True):
-    if not table.objid.equals(first.objid):
+    if not table.objid.equals(objid):
       raise errors.ConfigError(
         f"{folder} predicts other galaxies than {folders[0]}; expected the "
         "same test split. Start again with a new --workdir."
       )
-  columns: dict[str, Any] = {"objid": first.objid}
+  columns: dict[str, Any] = {"objid": objid}
   for target in targets:
     predicted = np.stack([table[f"{target}_pred"] for table in tables])
-    columns[f"{target}_true"] = first[f"{target}_true"]
+    columns[f"{target}_true"] = tables[0][f"{target}_true"]
     columns[f"{target}_pred"] = predicted.mean(0)
     columns[f"{target}_member_std"] = predicted.std(0, ddof=1)
     for fold, values in enumerate(predicted):

@@ -40,7 +40,7 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     variance = (centred**2).sum(-1)
     r2 = 1 - (delta**2).sum(-1) / variance
     slope = (centred * predicted).sum(-1) / variance
-  nmad = stats.median_abs_deviation(delta, axis=-1, scale="normal")
+  nmad = 1.4826 * stats.median_abs_deviation(delta, axis=-1)
   return {
     "rmse": np.sqrt((delta**2).mean(-1)),
     "mae": np.abs(delta).mean(-1),

@@ -31,11 +31,7 @@ def predict_all(
 ) -> dict[str, np.ndarray]:
   """Fits every baseline that the data set allows and predicts a split.
 
-  Args:
-    train: training galaxies; each target has a label for at least one.
-    split: N galaxies to predict.
-    targets: names of the T targets.
-    seed: seed of the tree ensembles.
+  Each of the T targets must have a training label.
 
   Returns:
     name -> float `[N, T]`, in the order of tables: training_mean,
@@ -133,13 +129,9 @@ def predict_mass_metallicity(
   Uses the mass-metallicity relation of the training galaxies. (The paper
   applies such a relation to masses predicted by a network: RMSE 0.1208 dex.)
 
-  Args:
-    train: galaxies that define the relation.
-    split: N galaxies to predict.
-    targets: names of the T targets; names that start with oh_ are abundances.
-
   Returns:
-    float64 `[N, T]`, NaN for galaxies without a mass and for other targets.
+    float64 `[N, T]`, NaN for galaxies without a mass and for targets whose name
+    does not start with oh_.
   """
   predicted = np.full((len(split), len(targets)), np.nan)
   if _MASS not in train.columns:
@@ -195,12 +187,7 @@ def fit_mass_metallicity(
 def mass_metallicity(
   mass: np.ndarray, centres: np.ndarray, medians: np.ndarray
 ) -> np.ndarray:
-  """Evaluates a mass-metallicity relation.
-
-  Args:
-    mass: log10 of solar masses, `[N]`; NaN or -9999 if missing.
-    centres: masses of the bins, `[B]`, from `fit_mass_metallicity`.
-    medians: O/H of the bins, `[B]`.
+  """Evaluates a relation from `fit_mass_metallicity` at masses `[N]`.
 
   Returns:
     O/H, float64 `[N]`: linear between the bins, constant outside them, and NaN

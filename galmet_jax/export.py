@@ -13,11 +13,7 @@ from galmet_jax.run import Run
 def export(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> pathlib.Path:
-  """Writes weights.safetensors to the workdir.
-
-  Args:
-    config: the run's config; `eval.checkpoint` selects the weights.
-    workdir: the run's directory.
+  """Writes the weights that `eval.checkpoint` selects to weights.safetensors.
 
   Returns:
     The path of the file; `pretrained.to_torchvision` documents its names.

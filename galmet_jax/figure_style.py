@@ -55,13 +55,8 @@ def draw_galaxies(
 ) -> collections.QuadMesh | None:
   """Draws points for few galaxies and a 2-D histogram for many.
 
-  Args:
-    panel: its limits become the outermost edges.
-    x: `[N]`.
-    y: `[N]`.
-    x_edges: edges of the cells, `[B + 1]`.
-    y_edges: edges of the cells, `[C + 1]`.
-    grey: whether to draw in pale grey, as a background for coloured lines.
+  The outermost edges become the panel's limits. Pale grey is meant as a
+  background for coloured lines.
 
   Returns:
     The cells, with a logarithmic scale from one galaxy to the fullest cell, or

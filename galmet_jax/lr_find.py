@@ -32,10 +32,6 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
   ratios of their rates. Writes lr_find.csv and figures/lr_find.png; checkpoints
   and metrics of the run stay as they are.
 
-  Args:
-    config: the whole config.
-    workdir: the run's directory.
-
   Returns:
     The suggested peak rate of the fastest group, see `suggest`.
   """

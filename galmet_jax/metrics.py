@@ -12,7 +12,7 @@ NAMES = ("rmse", "mae", "nmad", "bias", "r2", "slope", "outlier_fraction")
 
 
 def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-  """Computes the metrics along the last axis.
+  """Computes the metrics of `[..., N]` along the last axis.
 
   With Δ = predicted − true:
 
@@ -22,10 +22,6 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
   * slope: slope of the least-squares line of predicted on true; below one if
     predictions shrink to the mean.
   * outlier_fraction: fraction of galaxies with |Δ| > 3 nmad.
-
-  Args:
-    true: `[..., N]`.
-    predicted: `[..., N]`.
 
   Returns:
     name -> float64 `[...]`, in the units of the target (r2, slope and
@@ -55,13 +51,7 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
 def with_intervals(
   true: np.ndarray, predicted: np.ndarray, num_draws: int, seed: int
 ) -> dict[str, Any]:
-  """Computes the metrics and their 68 % bootstrap intervals.
-
-  Args:
-    true: `[N]`.
-    predicted: `[N]`.
-    num_draws: number of bootstrap draws of N galaxies.
-    seed: seed of the draws.
+  """Computes the metrics of `[N]` and their 68 % bootstrap intervals.
 
   Returns:
     `n`, and for each of NAMES its value and `NAME_ci68`, the 16th and 84th
@@ -97,14 +87,8 @@ def bootstrap(
 ) -> dict[str, np.ndarray]:
   """Evaluates a statistic on draws with replacement from n galaxies.
 
-  Args:
-    statistic: maps indices `[draws, n]` to named values `[draws]`.
-    n: number of galaxies.
-    num_draws: number of draws.
-    seed: seed of the draws.
-
-  Returns:
-    name -> values `[num_draws]`.
+  The statistic maps indices `[draws, n]` to named values `[draws]`. Returns
+  name -> values `[num_draws]`.
   """
   rng = np.random.default_rng(seed)
   # Chunks bound the memory: one index array of all draws may not fit.

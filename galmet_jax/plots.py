@@ -105,10 +105,8 @@ def training_curves(
 ) -> None:
   """Draws loss, validation RMSE and learning rates against the step.
 
-  Args:
-    path: the PNG to write.
-    rows: rows of metrics.jsonl.
-    groups: layer groups; a group without a rate at a step is frozen there.
+  `rows` are those of metrics.jsonl. A layer group without a rate at a step is
+  frozen there.
   """
   losses = ["train/loss", "validation/rmse"]
   columns = ["step", *losses, *(f"lr/{group}" for group in groups)]
@@ -202,13 +200,7 @@ def examples(
 
 
 def lr_find(path: pathlib.Path, table: pd.DataFrame, suggested: float) -> None:
-  """Draws a learning-rate range test (Smith 2017).
-
-  Args:
-    path: the PNG to write.
-    table: `rate` (increasing), `loss` of one mini-batch, and `smoothed`.
-    suggested: the rate to mark.
-  """
+  """Draws `loss` and `smoothed` against `rate`; marks the suggested rate."""
   fig = figure.Figure(figsize=(6.4, 4.0), layout="constrained")
   panel = fig.subplots()
   for name, width in (("loss", 0.8), ("smoothed", 1.6)):

@@ -43,14 +43,11 @@ def evaluate_only(
 
 
 def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
-  """Evaluates the splits of `eval.splits` and writes the results.
+  """Evaluates the splits of `eval.splits`.
 
-  Writes predictions_SPLIT.csv, summary.json and figures/.
-
-  Args:
-    run: its workdir holds the checkpoint named by `eval.checkpoint` ('latest'
-      or 'best').
-    timing: durations in seconds and rates so far, copied to the summary.
+  Evaluates the checkpoint that `eval.checkpoint` names, and writes
+  predictions_SPLIT.csv, summary.json and figures/. The summary includes
+  `timing`: durations in seconds and rates of the run so far.
 
   Returns:
     The content of summary.json: metrics of the first target under SPLIT, of

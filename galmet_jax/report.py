@@ -43,10 +43,9 @@ def evaluate_only(
 
 
 def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
-  """Evaluates the splits of `eval.splits`.
+  """Evaluates the checkpoint `eval.checkpoint` on the splits of `eval.splits`.
 
-  Evaluates the checkpoint that `eval.checkpoint` names, and writes
-  predictions_SPLIT.csv, summary.json and figures/. The summary includes
+  Writes predictions_SPLIT.csv, summary.json and figures/. The summary includes
   `timing`: durations in seconds and rates of the run so far.
 
   Returns:

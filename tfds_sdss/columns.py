@@ -16,7 +16,7 @@ class Column(NamedTuple):
 
   Attributes:
     name: in the catalogue, in the data set and, but for the two ids, in SDSS.
-    table: letter of the SDSS table, as in `skyserver.FROM`.
+    table: alias of the SDSS table in the query of fetch/skyserver.py.
     dtype: NumPy type that keeps every digit SDSS sends.
     unit: in astropy's spelling, empty for a number without one.
     description: what it is.

@@ -1,10 +1,10 @@
-"""The staging folder: what `fetch` leaves and `build` reads.
+"""The staging folder: output of `fetch`, input of `build`.
 
-source.json      what was asked of whom; another source is refused here
-catalog.parquet  one row per galaxy, with units (see columns.COLUMNS)
-images/DDD/OBJID.jpg  the cutouts, DDD being the last three digits of objID
-manifest.jsonl   one line per answer, the newest line of a galaxy counts
-failed.csv       the galaxies without an image, and why
+source.json           source and options of the fetch
+catalog.parquet       one row per galaxy, with units (see columns.COLUMNS)
+images/DDD/OBJID.jpg  images; DDD are the last three digits of OBJID
+manifest.jsonl        one line per result; a galaxy's last line is valid
+failed.csv            galaxies without an image, with reasons
 """
 
 from __future__ import annotations
@@ -29,30 +29,28 @@ import pyarrow.parquet as pq
 from tfds_sdss import columns
 from tfds_sdss.errors import DataError
 
-# Part of the galaxies that may lack an image. The paper's authors lost 18 %
-# without a word of it.
+# Default of the largest fraction of galaxies without an image.
 MAX_LOSS = 0.02
-# Seconds between two forced writes of the manifest to the disk.
-_SYNC_SECONDS = 1.0
+_SYNC_SECONDS = 1.0  # between two fsyncs of the manifest
 
 
 class StagingError(DataError):
-  """A staging folder is absent, incomplete, in use, or of another request."""
+  """A staging folder is absent, incomplete, in use, or of another source."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """What became of one galaxy's image.
+  """Result of fetching one galaxy's image.
 
   Attributes:
     objid: SDSS objID.
-    url: what was asked for, with all parameters.
-    reason: empty if the image is there, else a word such as `http_404`.
-    permanent: whether asking again is pointless; False for an image.
-    status: HTTP status of the last answer; None if there was none.
-    sha256: digest of the file in hexadecimal; empty without an image.
+    url: requested address, with all parameters.
+    reason: keyword of the failure, such as `http_404`; empty for an image.
+    permanent: whether another request is pointless; False for an image.
+    status: HTTP status of the last answer; None without an answer.
+    sha256: hexadecimal digest of the file; empty without an image.
     zeros: fraction of exactly black pixels; None without an image.
-    detail: a line for people, such as the server's reason phrase.
+    detail: explanation of the failure, one line.
   """
 
   objid: int
@@ -66,7 +64,7 @@ class Entry:
 
   @property
   def is_image(self) -> bool:
-    """Whether there is an image."""
+    """Whether the galaxy has an image."""
     return not self.reason
 
 
@@ -82,16 +80,16 @@ class Staging:
     self.failed_path = self.root / "failed.csv"
 
   def image_path(self, objid: int) -> pathlib.Path:
-    """Returns where a galaxy's image is or will be."""
+    """Returns the path of a galaxy's image, whether it exists or not."""
     return pathlib.Path(self._image_name(objid))
 
   def _image_name(self, objid: int) -> str:
     return f"{self._prefix}/images/{objid % 1000:03d}/{objid}.jpg"
 
   def read_image(self, objid: int) -> bytes:
-    """Returns a galaxy's image; nothing if there is none."""
+    """Returns a galaxy's image; empty if there is none."""
     try:
-      # Not by way of pathlib, which takes longer than to read so small a file.
+      # Without pathlib, which takes longer than reading so small a file.
       with open(self._image_name(objid), "rb", buffering=0) as file:
         return file.read()
     except FileNotFoundError:
@@ -101,7 +99,7 @@ class Staging:
     """Returns source.json.
 
     Raises:
-      StagingError: if there is none; the message gives the command.
+      StagingError: if it is absent or damaged.
     """
     try:
       return json.loads(self.source_path.read_text(encoding="utf-8"))
@@ -114,48 +112,47 @@ class Staging:
     except ValueError as error:
       raise StagingError(
         f"{self.source_path} is not JSON ({error}). Delete it and fetch again; "
-        "the images that are there are kept."
+        "existing images are kept."
       ) from error
 
   def write_source(self, source: dict) -> None:
-    """Writes source.json, whole or not at all."""
+    """Writes source.json."""
     text = json.dumps(source, indent=2) + "\n"
     write_atomically(self.source_path, text.encode("utf-8"))
 
   def read_catalog(self) -> pd.DataFrame:
     """Returns the catalogue.
 
-    Columns: `columns.COLUMNS` as far as the source has them, and `sky_group`,
-    int64, the least objid among the galaxies within 2 arcsec. A value that
-    SDSS has not is NaN.
+    Its columns are those of `columns.COLUMNS` that the source provides, and
+    `sky_group`, int64. Missing values are NaN.
 
     Raises:
-      StagingError: if there is none.
+      StagingError: if it is absent or damaged.
     """
     try:
       return pd.read_parquet(self.catalog_path)
     except FileNotFoundError:
       raise StagingError(
         f"{self.root}: expected catalog.parquet, found none. The fetch was "
-        "interrupted early: give its command again."
+        "interrupted early: run the same command again."
       ) from None
     except pa.ArrowException as error:
       raise StagingError(
-        f"{self.catalog_path} is damaged ({error}). Delete it and give the "
-        "fetch command again; the images that are there are kept."
+        f"{self.catalog_path} is damaged ({error}). Delete it and fetch again; "
+        "existing images are kept."
       ) from error
 
   def write_catalog(self, frame: pd.DataFrame) -> None:
-    """Writes the catalogue as Parquet, units in the fields' metadata."""
+    """Writes the catalogue."""
     write_parquet(self.catalog_path, frame)
 
   def read_manifest(self) -> dict[int, Entry]:
-    """Returns the newest entry of each galaxy by objid.
+    """Returns the last entry of each galaxy by objid.
 
-    A line that a killed run left unfinished is passed over.
+    An incomplete last line, left by a killed run, is ignored.
 
     Raises:
-      StagingError: if any other line is no entry.
+      StagingError: if another line is not an entry.
     """
     entries: dict[int, Entry] = {}
     try:
@@ -176,20 +173,18 @@ class Staging:
     return entries
 
   def has_image(self, entry: Entry) -> bool:
-    """Whether an entry's image is there, byte for byte."""
-    if not entry.is_image:
-      return False
+    """Whether an entry's image exists unchanged."""
     data = self.read_image(entry.objid)
     return hashlib.sha256(data).hexdigest() == entry.sha256
 
   def write_image(self, objid: int, data: bytes) -> None:
-    """Writes an image, whole or not at all."""
+    """Writes a galaxy's image."""
     path = self.image_path(objid)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
 
   def write_failed(self, entries: list[Entry]) -> None:
-    """Writes failed.csv: the galaxies without an image, and why."""
+    """Writes failed.csv."""
     frame = pd.DataFrame(
       [dataclasses.asdict(entry) for entry in entries if not entry.is_image],
       columns=["objid", "reason", "permanent", "status", "detail", "url"],
@@ -198,20 +193,18 @@ class Staging:
     text = frame.sort_values("objid").to_csv(index=False)
     write_atomically(self.failed_path, text.encode("utf-8"))
 
-  @contextlib.contextmanager
-  def manifest(self) -> Iterator[Manifest]:
-    """Opens the manifest for appending."""
-    with Manifest(self.manifest_path) as opened:
-      yield opened
+  def manifest(self) -> Manifest:
+    """Opens the manifest for appending, for use in a `with` block."""
+    return Manifest(self.manifest_path)
 
   @contextlib.contextmanager
   def lock(self) -> Iterator[None]:
-    """Keeps a second run out of this folder.
+    """Locks the folder against other runs.
 
-    The kernel drops the lock when the process ends, however it ends.
+    The kernel releases the lock when the process ends, even if it is killed.
 
     Raises:
-      StagingError: if another run has it; the message names that run.
+      StagingError: if another run holds the lock.
     """
     self.root.mkdir(parents=True, exist_ok=True)
     with (self.root / ".lock").open("a+", encoding="utf-8") as file:
@@ -221,7 +214,7 @@ class Staging:
         file.seek(0)
         raise StagingError(
           f"{self.root} is in use by another fetch ({file.read().strip()}). "
-          "Wait for it, or stop it."
+          "Wait for it or stop it."
         ) from None
       file.truncate(0)
       since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -231,19 +224,14 @@ class Staging:
 
 
 class Manifest:
-  """The append-only record of what became of each galaxy."""
+  """The append-only list of results."""
 
   def __init__(self, path: pathlib.Path):
     self._file = path.open("ab+")
     self._synced = time.monotonic()
-    # A killed run may have left half a line.
-    end = self._file.seek(0, os.SEEK_END)
-    if end:
-      self._file.seek(end - 1)
-      if self._file.read(1) != b"\n":
-        self._file.seek(0)
-        whole = self._file.read().rfind(b"\n") + 1
-        self._file.truncate(whole)
+    # Remove an incomplete last line, left by a killed run.
+    self._file.seek(0)
+    self._file.truncate(self._file.read().rfind(b"\n") + 1)
 
   def __enter__(self) -> Manifest:
     return self
@@ -253,7 +241,7 @@ class Manifest:
       os.fsync(self._file.fileno())
 
   def append(self, entry: Entry) -> None:
-    """Adds one line, and forces the file to the disk now and then."""
+    """Adds an entry."""
     line = json.dumps(dataclasses.asdict(entry)).encode("utf-8") + b"\n"
     self._file.write(line)
     self._file.flush()
@@ -263,11 +251,9 @@ class Manifest:
 
 
 def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
-  """Writes a table, with unit and description in the fields' metadata.
+  """Writes a table, with units and descriptions as metadata.
 
-  Args:
-    path: the file.
-    frame: columns of NumPy's number types or of strings.
+  Columns have a NumPy number type or contain strings.
   """
   fields = []
   for name in frame.columns:
@@ -290,7 +276,10 @@ def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Writes a file under another name and renames it when it is whole."""
+  """Writes a file completely or not at all: an interruption leaves the old one.
+
+  The data go to `path`.part, which is then renamed.
+  """
   part = path.with_name(f"{path.name}.part")
   try:
     part.write_bytes(data)

@@ -1,48 +1,48 @@
-"""From a catalogue as text to one clean row per galaxy.
+"""Checks a catalogue and reduces it to one row per galaxy.
 
-Nothing is dropped unsaid: every rule counts what it took.
+Every dropped row is counted, by rule.
 """
 
 from __future__ import annotations
 
+from astropy import coordinates
+from astropy import units
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy import spatial
 from scipy.sparse import csgraph
 
 from tfds_sdss import catalog
 from tfds_sdss import columns
 from tfds_sdss.errors import DataError
 
-# Galaxies nearer to each other are one group: the same galaxy measured twice,
-# or a pair that shares most of its image.
-GROUP_RADIUS_ARCSEC = 2.0
-
+# Closer galaxies form one group: one galaxy measured twice, or a pair whose
+# images are almost the same.
+_GROUP_RADIUS = 2.0 * units.arcsec
 _ID_COLUMNS = ("objid", "specobjid")
-_ARCSEC = np.pi / 180 / 3600  # radians
 
 
 def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
   """Checks a catalogue and keeps one row per galaxy.
 
   A row is dropped if it has no position, if its oh_p50 is missing or
-  impossible, or if it repeats a spectrum. Of two spectra of one objID the one
-  with the least zErr is kept, then the one with the least specObjID; a
-  catalogue without these columns keeps the first row.
+  impossible, or if it repeats a spectrum. If an objID has several spectra, the
+  one with the smallest zErr is kept, in a tie the one with the smallest
+  specObjID; a catalogue without these columns keeps the first row.
 
   Args:
-    rows: text, named as in `columns.COLUMNS`; `objid` and `oh_p50` at least.
-      Other columns are passed over.
+    rows: columns of text, named as in `columns.COLUMNS`; `objid` and `oh_p50`
+      are required. Unknown columns are ignored.
 
   Returns:
-    The catalogue, in order of objid, with the columns' own types and the
-    column `sky_group`; and a report: `rows` that came, `dropped` by rule,
-    `missing` values by column, `sky_pairs`: groups of several galaxies.
+    The catalogue, sorted by objid, with the types of `columns.COLUMNS` and the
+    column `sky_group`; and a report: `rows` read, `dropped` rows by rule,
+    `missing` values by column, `sky_pairs`: number of groups with several
+    galaxies.
 
   Raises:
-    DataError: if a column is absent, an id is no integer or another value no
-      number. Then no value of that catalogue can be trusted.
+    DataError: if a column is absent, an id is not an integer or another value
+      is not a number: the whole catalogue is suspect then.
   """
   absent = {"objid", "oh_p50"} - set(rows.columns)
   if absent:
@@ -84,9 +84,9 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 
 
 def _parse(name: str, values: pd.Series) -> pd.Series:
-  """Turns a column of text into numbers; a missing one is NaN."""
+  """Turns a column of text into numbers; missing values become NaN."""
   if name in _ID_COLUMNS:
-    # One by one and never through a float, which would round them.
+    # Not by way of pandas' parser: a float would round ids.
     ids = [catalog.parse_objid(text) for text in values]
     return pd.Series(ids, values.index, "int64")
   try:
@@ -99,31 +99,26 @@ def _parse(name: str, values: pd.Series) -> pd.Series:
   numbers = numbers.where(np.isfinite(numbers) & (numbers > catalog.MISSING))
   dtype = columns.BY_NAME[name].dtype
   if issubclass(dtype, np.integer):
-    # Of these only bptclass can be missing; -1 is SDSS's "unclassifiable".
+    # Only bptclass can be missing; -1 is SDSS's "unclassifiable".
     numbers = numbers.fillna(-1)
   return numbers.astype(dtype)
 
 
 def _sky_groups(frame: pd.DataFrame) -> np.ndarray:
-  """Returns the least objid of each galaxy's group, int64 `[N]`.
+  """Returns the smallest objid of each galaxy's group, int64 `[N]`.
 
-  Groups are friends of friends: chains of galaxies each of which is within
-  GROUP_RADIUS_ARCSEC of the next.
+  Groups are friends of friends: chains of galaxies, each within 2 arcsec of
+  the next.
   """
-  objid = frame.objid.to_numpy()
-  if "ra" not in frame or not len(frame):
-    return objid.copy()
-  ra, dec = np.radians(frame.ra), np.radians(frame.dec)
-  unit = np.stack(
-    [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1
-  )
-  chord = 2 * np.sin(GROUP_RADIUS_ARCSEC * _ARCSEC / 2)
-  pairs = spatial.KDTree(unit).query_pairs(chord, output_type="ndarray")
   size = len(frame)
-  graph = sparse.coo_array(
-    (np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (size, size)
+  if "ra" not in frame or not size:
+    return frame.objid.to_numpy().copy()
+  position = coordinates.SkyCoord(
+    frame.ra.to_numpy(), frame.dec.to_numpy(), unit="deg"
   )
-  _, group = csgraph.connected_components(graph, directed=False)
-  least = np.full(group.max() + 1, np.iinfo(np.int64).max)
-  np.minimum.at(least, group, objid)
-  return least[group]
+  first, second, *_ = position.search_around_sky(position, _GROUP_RADIUS)
+  friends = sparse.coo_array(
+    (np.ones(len(first)), (first, second)), (size, size)
+  )
+  _, group = csgraph.connected_components(friends, directed=False)
+  return frame.objid.groupby(group).transform("min").to_numpy()

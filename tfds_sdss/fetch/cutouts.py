@@ -1,8 +1,8 @@
-"""The images of SkyServer: which to ask for, and asking until they are there.
+"""Downloads the images from SkyServer.
 
-Every answer becomes one line of the manifest. A galaxy whose line says that its
-image is there is asked for again only if the file has changed on disk, or if
-the request would be another one, as after a change of the field.
+Every result becomes an entry of the manifest. An image is downloaded again only
+if its file has changed, or if its request has, such as after a change of the
+field.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import skyserver
 
 FIELDS = ("petro", "fixed")
-# SDSS's own pixel, arcsec, as Wu & Boada (2019) have it.
-_SDSS_PIXEL = 0.396
-_FIXED_SIDE = 15.0  # SDSS pixels per 128 cutout pixels, for the fixed field
-# petroR90_r of a galaxy of this sample, arcsec. Outside, the measurement
-# failed, and the server would silently take the nearest scale it has.
+_SDSS_PIXEL = 0.396  # pixel of the survey, arcsec (Wu & Boada 2019)
+# Radius that stands in for petroR90_r in the fixed field, arcsec.
+_FIXED_RADIUS = 7.5
+# Valid petroR90_r, arcsec. Outside this range the measurement failed, and the
+# server would silently use the nearest scale it supports.
 _RADIUS_RANGE = (0.5, 300.0)
-# Above this fraction of exactly black pixels there is more edge than sky.
+# Images with a larger fraction of exactly black pixels are rejected: they show
+# the edge of the survey.
 MAX_ZEROS = 0.5
-# Galaxies in a row for which the server did not answer properly: then it is
-# the server, not the galaxies.
+# After so many failures in a row the server is at fault, not the galaxies.
 _MAX_IN_A_ROW = 20
 
 
 class Wanted(NamedTuple):
-  """A galaxy whose image is wanted.
+  """A galaxy and its request.
 
   Attributes:
     objid: SDSS objID.
-    url: what to ask for; None if its radius is missing or impossible.
+    url: address of the image; None if the radius is missing or impossible.
   """
 
   objid: int
@@ -52,30 +52,23 @@ class Wanted(NamedTuple):
 def wanted(
   frame: pd.DataFrame, service: skyserver.Service, field: str
 ) -> list[Wanted]:
-  """Returns what to ask for, galaxy by galaxy.
+  """Returns the request of each galaxy.
 
   Args:
-    frame: with objid, ra, dec in degrees and petroR90_r in arcsec.
-    service: whom to ask.
-    field: `petro`, 5.05 petroR90_r wide: apparent size is divided out, as in
-      Wu & Boada (2019); or `fixed`, 37.9 arcsec for all.
+    frame: catalogue with objid, ra, dec (degrees) and petroR90_r (arcsec).
+    service: SkyServer and data release.
+    field: `petro`: images 5.05 petroR90_r wide, so that apparent size is
+      divided out, as in Wu & Boada (2019), section 3; `fixed`: 37.9 arcsec.
   """
-  if field == "petro":
-    scale = 2 * frame.petroR90_r.to_numpy(np.float64) / _SDSS_PIXEL
-    known = frame.petroR90_r.between(*_RADIUS_RANGE).to_numpy()
-  else:
-    scale = np.full(len(frame), _FIXED_SIDE / _SDSS_PIXEL)
-    known = np.full(len(frame), True)
-  scale /= skyserver.SIZE
+  radius = frame.petroR90_r.astype(np.float64)
+  if field == "fixed":
+    radius[:] = _FIXED_RADIUS
+  known = radius.between(*_RADIUS_RANGE)
+  scale = 2 * radius / _SDSS_PIXEL / skyserver.SIZE
   return [
     Wanted(objid, service.cutout_url(*position) if usable else None)
     for objid, usable, *position in zip(
-      frame.objid.tolist(),
-      known.tolist(),
-      frame.ra.tolist(),
-      frame.dec.tolist(),
-      scale.tolist(),
-      strict=True,
+      frame.objid, known, frame.ra, frame.dec, scale, strict=True
     )
   ]
 
@@ -83,10 +76,10 @@ def wanted(
 def is_settled(
   galaxy: Wanted, entry: staging.Entry | None, folder: staging.Staging
 ) -> bool:
-  """Whether nothing is left to do for a galaxy.
+  """Whether an earlier run has finished a galaxy.
 
-  That is: it has been asked for in the same way (the host may have moved), and
-  its image is there byte for byte, or its failure is final.
+  It has if the same request, to whatever host, gave an image whose file is
+  unchanged, or a permanent failure.
   """
   if entry is None:
     return False
@@ -96,7 +89,7 @@ def is_settled(
 
 
 def _without_host(url: str) -> str:
-  # As text: to parse 142,000 addresses takes half a minute.
+  # Parsing 142,000 URLs would take half a minute.
   return url.partition("://")[2].partition("/")[2]
 
 
@@ -107,18 +100,18 @@ async def fetch(
   connections: int,
   on_entry: Callable[[staging.Entry], None],
 ) -> None:
-  """Asks for the images of these galaxies.
+  """Downloads the images of these galaxies.
 
   Args:
-    client: to ask with.
-    folder: where images and manifest go.
-    galaxies: in the order in which to ask.
-    connections: how many to ask for at once.
-    on_entry: called with each entry, after it has been written.
+    client: HTTP client.
+    folder: destination of images and manifest.
+    galaxies: requests, in order.
+    connections: number of simultaneous requests.
+    on_entry: called with each entry after it is written.
 
   Raises:
-    FetchError: if the server is gone; what has been fetched is kept.
-    OSError: if the disk is full or cannot be written.
+    FetchError: after too many failures in a row; finished images are kept.
+    OSError: if the disk is full or not writable.
   """
   queue = iter(galaxies)
   failures_in_a_row = 0
@@ -135,9 +128,9 @@ async def fetch(
       failures_in_a_row += 1
       if failures_in_a_row >= _MAX_IN_A_ROW:
         raise http_answers.FetchError(
-          f"no proper answer for {failures_in_a_row} galaxies in a row, the "
-          f"last: {entry.detail}. Give the same command later to go on, or the "
-          "service's new address as --base_url."
+          f"{failures_in_a_row} galaxies in a row failed, the last with: "
+          f"{entry.detail}. Run the same command later to resume. If the "
+          "service has moved, pass its address as --base_url."
         )
 
   with folder.manifest() as manifest:
@@ -146,7 +139,7 @@ async def fetch(
         for _ in range(connections):
           group.create_task(work(manifest))
     except BaseExceptionGroup as errors:
-      # Of several workers' errors the first says enough.
+      # The other workers' errors usually have the same cause.
       raise errors.exceptions[0] from None
 
 
@@ -162,13 +155,12 @@ async def _fetch_one(
       detail="petroR90_r is missing or impossible",
     )
 
-  def judge(answer: http_answers.Answer) -> tuple[bytes, float]:
-    return read_cutout(galaxy.objid, answer)
-
   url = str(galaxy.url)
   try:
-    data, zeros = await client.get(galaxy.url, judge)
-  except (http_answers.PermanentError, http_answers.TransientError) as error:
+    data, zeros = await client.get(
+      galaxy.url, lambda answer: _parse(galaxy.objid, answer)
+    )
+  except http_answers.ResponseError as error:
     return staging.Entry(
       galaxy.objid,
       url,
@@ -184,23 +176,11 @@ async def _fetch_one(
   )
 
 
-def read_cutout(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
-  """Checks what getjpeg sent.
-
-  Args:
-    objid: for the messages.
-    answer: what came. An error comes with a picture too, of its message.
-
-  Returns:
-    (the JPEG file, the fraction of its pixels that are exactly black).
-
-  Raises:
-    PermanentError: outside the footprint, or more edge than sky.
-    TransientError: if the server fails, or sends something else than an RGB
-      JPEG of 128 x 128 pixels.
-  """
-  # Only with a picture is it said of the position: any other 404 is of a
-  # service that has moved, and must not strike its galaxies off for good.
+def _parse(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
+  """Returns the JPEG and its fraction of black pixels, or raises."""
+  # getjpeg sends 404 with a picture for a position outside the footprint. Any
+  # other 404 comes from a service that has moved, and must not mark galaxies
+  # as permanently failed.
   if answer.status == 404 and answer.content_type.startswith("image/"):
     raise http_answers.PermanentError(
       "outside_footprint", f"objid {objid}: {answer.reason}", 404
@@ -216,19 +196,19 @@ def read_cutout(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
 
 
 def check_image(objid: int, data: bytes, size: int) -> float:
-  """Checks an image, and that it shows more sky than edge.
+  """Checks an image.
 
   Args:
-    objid: for the messages.
-    data: the JPEG file.
+    objid: SDSS objID, for error messages.
+    data: JPEG file.
     size: expected width and height, pixels.
 
   Returns:
-    The fraction of its pixels that are exactly black.
+    The fraction of exactly black pixels.
 
   Raises:
-    TransientError: if it isn't an RGB JPEG of that size.
-    PermanentError: if more than MAX_ZEROS of it is black.
+    TransientError: if the file is not an RGB JPEG of that size.
+    PermanentError: if the fraction exceeds MAX_ZEROS.
   """
   try:
     pixels = images.decode(objid, data, size)

@@ -1,4 +1,4 @@
-"""The archive of convnet-demo, fetched from GitHub and unpacked."""
+"""The convnet-demo archive from GitHub, downloaded and unpacked."""
 
 from __future__ import annotations
 
@@ -25,16 +25,13 @@ async def fetch(
     The number of galaxies.
 
   Raises:
-    FetchError: if it can't be fetched or isn't upstream's.
+    FetchError: if the download fails or its content is not upstream's.
   """
   path = yarl.URL(demo500.ARCHIVE_URL).path
   archive = folder.root / "downloads" / yarl.URL(path).name
   archive.parent.mkdir(parents=True, exist_ok=True)
   if not archive.exists():
-    try:
-      await client.download(yarl.URL(base_url + path), archive, None)
-    except (http_answers.PermanentError, http_answers.TransientError) as error:
-      raise http_answers.FetchError(str(error)) from error
+    await client.download(yarl.URL(base_url + path), archive, None)
   listed = demo500.read_hashes()
   try:
     root = demo500.open_archive(archive)
@@ -47,6 +44,6 @@ async def fetch(
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
     archive.unlink()
     raise http_answers.FetchError(
-      f"{base_url}{path} is not the archive expected: {error}"
+      f"{base_url}{path} is not the expected archive: {error}"
     ) from error
   return sum(len(examples) for examples in splits.values())

@@ -1,8 +1,8 @@
-"""Fetch a sample into a staging folder, and go on where an earlier run stopped.
+"""Fetches a sample into a staging folder; resumes an interrupted run.
 
-dr17, dr14  SkyServer: the catalogue by SqlSearch, the images by getjpeg
-zenodo      the authors' archive
-demo500     the 500 images of the authors' demonstration
+dr17, dr14  SkyServer: catalogue by SqlSearch, images by getjpeg
+zenodo      the authors' archive on Zenodo
+demo500     the 500 images of the authors' demonstration on GitHub
 """
 
 from __future__ import annotations
@@ -29,23 +29,19 @@ from tfds_sdss.fetch import zenodo
 from tfds_sdss.fetch.request import Outcome
 from tfds_sdss.fetch.request import Request
 
-_LOG_EVERY = 1_000  # galaxies between two lines where there is no bar
+_LOG_EVERY = 1_000  # galaxies between two log lines, without a progress bar
 
 _log = logging.getLogger(__name__)
 
 
 def fetch(request: Request) -> Outcome:
-  """Fetches a sample, or what is left of it.
-
-  Args:
-    request: what and how.
+  """Fetches a sample, or the remainder of an interrupted fetch.
 
   Raises:
-    StagingError: if another run works in the folder, or if it holds another
+    StagingError: if another run uses the folder, or if it contains another
       source.
-    FetchError: if the service cannot be reached, or answers otherwise than it
-      should. The same command goes on later.
-    OSError: if the disk is full or cannot be written.
+    FetchError: if the service fails or cannot be reached. A later call resumes.
+    OSError: if the disk is full or not writable.
   """
   folder = staging.Staging(request.out)
   with folder.lock():
@@ -53,8 +49,8 @@ def fetch(request: Request) -> Outcome:
       found = folder.read_source()["source"]
       if found != request.source:
         raise staging.StagingError(
-          f"{folder.root} holds {found}, expected {request.source}. Give "
-          "another --out."
+          f"{folder.root}: expected an empty folder or {request.source}, found "
+          f"{found}. Choose another --out."
         )
     return asyncio.run(_fetch(request, folder))
 
@@ -71,7 +67,11 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
       frame = await _fetch_zenodo(request, folder, client)
     else:
       frame = await _fetch_skyserver(request, folder, client)
-  return _conclude(request, folder, frame)
+  entries = _entries_of(frame, folder)
+  folder.write_failed(entries)
+  lost = collections.Counter(e.reason for e in entries if not e.is_image)
+  images = len(entries) - lost.total()
+  return Outcome(len(frame), images, dict(lost), request.max_loss)
 
 
 async def _fetch_skyserver(
@@ -82,13 +82,12 @@ async def _fetch_skyserver(
   service = skyserver.Service(request.server, request.source)
   frame = _known_catalog(request, folder)
   if frame is None:
-    _log.info("asking %s for the catalogue", request.server)
-
-    def tell(done: int, total: int) -> None:
-      _log.info("%d of %d rows", done, total)
-
+    _log.info("Reading the catalogue from %s", request.server)
     rows, counted = await skyserver.read_sample(
-      client, service, request.limit, tell
+      client,
+      service,
+      request.limit,
+      lambda done, total: _log.info("%d of %d rows", done, total),
     )
     frame = _store_catalog(
       request,
@@ -102,21 +101,20 @@ async def _fetch_skyserver(
     )
   known = folder.read_manifest()
   if known:
-    _log.info("comparing %d images with the manifest", len(known))
-  everything = cutouts.wanted(frame, service, request.field)
+    _log.info("Comparing %d images with the manifest", len(known))
   left = [
     galaxy
-    for galaxy in everything
+    for galaxy in cutouts.wanted(frame, service, request.field)
     if not cutouts.is_settled(galaxy, known.get(galaxy.objid), folder)
   ]
-  _log.info("%d of %d galaxies are left to ask for", len(left), len(frame))
+  _log.info("%d of %d galaxies remain", len(left), len(frame))
   if left:
     try:
       with _progress(len(frame), len(frame) - len(left)) as on_entry:
         await cutouts.fetch(client, folder, left, request.connections, on_entry)
     except BaseException:
-      # Who stops a run may want to see what is lost so far.
-      folder.write_failed(_newest(folder, frame))
+      # Also on Ctrl-C, so that failed.csv shows the losses so far.
+      folder.write_failed(_entries_of(frame, folder))
       raise
   return frame
 
@@ -147,7 +145,7 @@ async def _fetch_zenodo(
   if not all(
     zenodo.is_settled(known.get(objid), origin, folder) for objid in frame.objid
   ):
-    _log.info("downloading %s, %.1f GB", origin.name, origin.size / 1e9)
+    _log.info("Downloading %s, %.1f GB", origin.name, origin.size / 1e9)
     archive = await zenodo.download(client, origin, downloads)
     with _progress(len(frame), 0) as on_entry:
       zenodo.unpack(archive, origin, set(frame.objid), folder, on_entry)
@@ -157,7 +155,7 @@ async def _fetch_zenodo(
 def _known_catalog(
   request: Request, folder: staging.Staging
 ) -> pd.DataFrame | None:
-  """Returns the catalogue of an earlier run, if it is the one asked for."""
+  """Returns the catalogue of an earlier run with the same limit."""
   if not (folder.source_path.exists() and folder.catalog_path.exists()):
     return None
   if folder.read_source()["limit"] != request.limit:
@@ -171,23 +169,26 @@ def _store_catalog(
   rows: pd.DataFrame,
   facts: dict,
 ) -> pd.DataFrame:
+  """Cleans and writes the catalogue, and source.json with further facts."""
   frame, report = cleaning.clean(rows)
   for rule, number in report["dropped"].items():
     if number:
       _log.info("%d rows dropped: %s", number, rule)
   if not len(frame):
     raise DataError(
-      f"of {report['rows']} rows none is left: {report['dropped']}"
+      f"all {report['rows']} rows of the catalogue were dropped: "
+      f"{report['dropped']}"
     )
   folder.write_catalog(frame)
-  source = {
-    "source": request.source,
-    "base_url": request.server,
-    "limit": request.limit,
-    **facts,
-    "report": report,
-  }
-  folder.write_source(source)
+  folder.write_source(
+    {
+      "source": request.source,
+      "base_url": request.server,
+      "limit": request.limit,
+      **facts,
+      "report": report,
+    }
+  )
   return frame
 
 
@@ -195,7 +196,7 @@ def _store_catalog(
 def _progress(
   total: int, done: int
 ) -> Iterator[Callable[[staging.Entry], None]]:
-  """Shows rate, time left and losses by reason: a bar, or lines in a log."""
+  """Shows rate, time left and losses, as a bar or as log lines."""
   lost: collections.Counter[str] = collections.Counter()
   begun, first = time.monotonic(), done
   with tqdm.tqdm(
@@ -220,20 +221,9 @@ def _progress(
     yield on_entry
 
 
-def _conclude(
-  request: Request, folder: staging.Staging, frame: pd.DataFrame
-) -> Outcome:
-  """Writes failed.csv and counts."""
-  newest = _newest(folder, frame)
-  folder.write_failed(newest)
-  lost = collections.Counter(e.reason for e in newest if not e.is_image)
-  images = len(newest) - lost.total()
-  return Outcome(len(frame), images, dict(lost), request.max_loss)
-
-
-def _newest(
-  folder: staging.Staging, frame: pd.DataFrame
+def _entries_of(
+  frame: pd.DataFrame, folder: staging.Staging
 ) -> list[staging.Entry]:
-  """Returns what the manifest says of the catalogue's galaxies."""
+  """Returns the manifest's entries of the catalogue's galaxies."""
   entries = folder.read_manifest()
   return [entries[objid] for objid in frame.objid if objid in entries]

@@ -1,4 +1,4 @@
-"""What servers answer, and what becomes of it when they misbehave."""
+"""Classification of HTTP responses: retry, give up, or abort."""
 
 from __future__ import annotations
 
@@ -17,30 +17,16 @@ _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
 class FetchError(DataError):
-  """Fetching cannot go on; what has been fetched is kept."""
+  """The fetch cannot continue; everything fetched so far is kept."""
 
 
-class PermanentError(FetchError):
-  """A server's answer is final: to ask again is pointless.
-
-  Attributes:
-    reason: a word for tables, such as `outside_footprint`.
-    status: HTTP status; None if there was no answer.
-  """
-
-  def __init__(self, reason: str, detail: str, status: int | None = None):
-    super().__init__(detail)
-    self.reason = reason
-    self.status = status
-
-
-class TransientError(FetchError):
-  """It may work later.
+class ResponseError(FetchError):
+  """A single request failed.
 
   Attributes:
-    reason: a word for tables, such as `timeout`.
-    status: HTTP status; None if there was no answer.
-    retry_after: seconds that the server wants us to wait, 0 if it didn't say.
+    reason: keyword for tables, such as `outside_footprint`.
+    status: HTTP status; None without a response.
+    retry_after: wait requested by the server, seconds; 0 if unspecified.
   """
 
   def __init__(
@@ -56,15 +42,23 @@ class TransientError(FetchError):
     self.retry_after = retry_after
 
 
+class PermanentError(ResponseError):
+  """Repeating the request is pointless."""
+
+
+class TransientError(ResponseError):
+  """Repeating the request may succeed."""
+
+
 class Answer(NamedTuple):
-  """A whole answer.
+  """A complete response.
 
   Attributes:
     status: HTTP status.
-    reason: its phrase.
-    content_type: without parameters, in lower case.
-    body: every byte.
-    retry_after: seconds, 0 if the server didn't say.
+    reason: reason phrase.
+    content_type: media type in lower case, without parameters.
+    body: body as bytes.
+    retry_after: wait requested by the server, seconds; 0 if unspecified.
   """
 
   status: int
@@ -74,39 +68,30 @@ class Answer(NamedTuple):
   retry_after: float
 
 
-def refusal(answer: Answer, detail: str) -> FetchError:
-  """Returns the error that an answer's status stands for.
+def refusal(answer: Answer, detail: str) -> ResponseError:
+  """Returns the error for an answer whose status is not a success.
 
-  The statuses that servers send while they are busy or broken are transient,
-  all others permanent.
-
-  Args:
-    answer: with another status than 200.
-    detail: what was asked for, or what the server says.
+  The statuses of a busy or broken server are transient, all others permanent.
   """
   reason = f"http_{answer.status}"
-  detail = (
-    f"HTTP status {answer.status} {answer.reason}".rstrip() + f": {detail}"
-  )
-  if answer.status in _TRANSIENT:
-    return TransientError(reason, detail, answer.status, answer.retry_after)
-  return PermanentError(reason, detail, answer.status)
+  phrase = f"HTTP status {answer.status} {answer.reason}".rstrip()
+  kind = TransientError if answer.status in _TRANSIENT else PermanentError
+  return kind(reason, f"{phrase}: {detail}", answer.status, answer.retry_after)
 
 
 def translated(error: Exception, url: yarl.URL) -> FetchError:
-  """Returns what an error of the HTTP library means for us."""
-  # A query may have a thousand characters.
-  where = url.with_query(None)
+  """Returns our error for an error of aiohttp."""
+  where = url.with_query(None)  # a query may have a thousand characters
   detail = f"{where}: {error or type(error).__name__}"
   if isinstance(error, aiohttp.ClientSSLError):
     return FetchError(
-      f"{detail}. The server's certificate is not valid: check the clock, a "
-      "proxy, or --base_url."
+      f"{detail}. The server's certificate is not valid. Check the clock, the "
+      "proxy and --base_url."
     )
   if isinstance(error, aiohttp.TooManyRedirects):
     return FetchError(
-      f"{where}: more than {MAX_REDIRECTS} redirections. The service may have "
-      "moved: give its address as --base_url."
+      f"{where}: more than {MAX_REDIRECTS} redirections. If the service has "
+      "moved, pass its address as --base_url."
     )
   if isinstance(error, aiohttp.InvalidURL):
     return FetchError(f"{where} is not a valid address. Correct --base_url.")
@@ -118,7 +103,7 @@ def translated(error: Exception, url: yarl.URL) -> FetchError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-  """Reads Retry-After, in seconds or as a date; 0 if absent or senseless."""
+  """Returns Retry-After in seconds; 0 if it is absent or malformed."""
   text = headers.get("Retry-After", "").strip()
   if text.isdigit():
     return float(text)

@@ -1,10 +1,13 @@
-"""One way to ask a server for something, and to go on when it misbehaves."""
+"""HTTP client with rate limit, timeouts and retries."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from collections.abc import Callable
+import contextlib
 import dataclasses
+import functools
 import logging
 import pathlib
 from typing import TypeVar
@@ -16,9 +19,10 @@ import yarl
 
 from tfds_sdss.fetch import http_answers
 
-_MAX_BYTES = 1 << 27  # of an answer that is kept in memory
+_USER_AGENT = "galmet_jax/0.2.0 (arXiv:1810.12913{contact})"
+_MAX_BYTES = 1 << 27  # largest answer accepted into memory
 _CHUNK = 1 << 16
-_LONG_WAIT = 3.0  # seconds; a user who waits longer is told why
+_LONG_WAIT = 3.0  # seconds; longer waits are logged at INFO
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -26,20 +30,19 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """How long to wait for a server and how often to ask it again.
+  """Timeouts and retries.
 
   Attributes:
-    connect: seconds until a connection is there.
-    read: seconds between two pieces of an answer.
-    total: seconds for a whole answer, be it an image.
-    query_total: the same for a query; SkyServer ends its own after 600.
-    file_total: the same for a large file, which goes on where it stopped.
-    attempts: how often something is asked for before it is given up.
-    backoff: greatest wait before the second attempt, seconds. The wait is
-      random, and its bound doubles with each attempt.
-    longest_wait: seconds that a server may ask us to wait; if it asks for
-      more, we give up.
-    throttle: seconds to wait after a query that came too early.
+    connect: timeout for the connection, seconds.
+    read: timeout between two pieces of an answer, seconds.
+    total: timeout for a whole answer, such as an image, seconds.
+    query_total: the same for a query; SkyServer stops queries after 600 s.
+    file_total: the same for one attempt at a large file.
+    attempts: number of attempts per request.
+    backoff: upper bound of the random wait before the second attempt, seconds.
+      The bound doubles with each attempt.
+    longest_wait: longest wait accepted from a server, seconds.
+    throttle: wait after exceeding SkyServer's query rate, seconds.
   """
 
   connect: float = 15.0
@@ -54,7 +57,7 @@ class Limits:
 
 
 class _Pace:
-  """Spaces requests evenly, and stops them all when a server wants a pause."""
+  """Spaces requests evenly; pauses all of them if a server asks for it."""
 
   def __init__(self, rate: float):
     self._interval = 1.0 / rate
@@ -65,33 +68,33 @@ class _Pace:
     """Returns when the next request may start."""
     clock = asyncio.get_running_loop().time
     async with self._lock:
-      # In a loop, since hold() may move the time while we sleep.
+      # A loop, because hold() may postpone the next request meanwhile.
       while (now := clock()) < self._next:
         await asyncio.sleep(self._next - now)
       self._next = now + self._interval
 
   def hold(self, seconds: float) -> None:
-    """Lets no request start for some time."""
+    """Blocks new requests for some seconds."""
     until = asyncio.get_running_loop().time() + seconds
     self._next = max(self._next, until)
 
 
 class Client:
-  """Asks one server, at a limited rate, over a few connections.
+  """Client for one server.
 
   Attributes:
-    limits: of time and of attempts.
+    limits: timeouts and retries.
   """
 
   def __init__(
     self, rate: float, connections: int, limits: Limits, contact: str | None
   ):
-    self._pace = _Pace(rate)
     self.limits = limits
-    address = f"; {contact}" if contact else ""
+    self._pace = _Pace(rate)
+    contact = f"; {contact}" if contact else ""
     self._session = aiohttp.ClientSession(
       connector=aiohttp.TCPConnector(limit=connections),
-      headers={"User-Agent": f"galmet_jax/0.2 (arXiv:1810.12913{address})"},
+      headers={"User-Agent": _USER_AGENT.format(contact=contact)},
       trust_env=True,
     )
 
@@ -104,106 +107,27 @@ class Client:
   async def get(
     self,
     url: yarl.URL,
-    judge: Callable[[http_answers.Answer], _T],
+    parse: Callable[[http_answers.Answer], _T],
     total: float | None = None,
   ) -> _T:
-    """Asks until there is an answer that `judge` accepts.
+    """Requests a URL, with retries, and returns the parsed answer.
 
     Args:
-      url: with all parameters.
-      judge: turns an answer into what the caller wants, or raises
-        TransientError or PermanentError.
-      total: seconds for one answer whose first byte may come late; by default
+      url: address with all parameters.
+      parse: function from answer to result. Only the parser can recognize a
+        failure that comes with status 200, so it decides about retries: it
+        raises TransientError or PermanentError.
+      total: timeout in seconds if the first byte may come late; by default
         `limits.total`, and `limits.read` between two pieces.
 
     Raises:
-      TransientError: if the last attempt failed as well.
-      PermanentError: if an answer was final.
-      FetchError: if asking anything of this server is pointless, such as with
-        a bad certificate.
+      TransientError: if the last attempt fails as well.
+      PermanentError: if the server refuses the request.
+      FetchError: if every request would fail, as with an invalid certificate.
     """
 
     async def attempt() -> _T:
-      await self._pace.wait()
-      return judge(await self._get_once(url, total))
-
-    return await self._retry(attempt)
-
-  async def download(
-    self, url: yarl.URL, path: pathlib.Path, size: int | None
-  ) -> None:
-    """Downloads a file, going on where an earlier attempt stopped.
-
-    Args:
-      url: of the file.
-      path: where it goes, under `path`.part until it is whole.
-      size: its size in bytes, None if unknown.
-
-    Raises:
-      TransientError: if the last attempt failed as well.
-      PermanentError: if the server refuses.
-      FetchError: as for `get`.
-    """
-    part = path.with_name(f"{path.name}.part")
-
-    async def attempt() -> None:
-      await self._pace.wait()
-      await self._download_once(url, part, size)
-
-    await self._retry(attempt)
-    part.replace(path)
-
-  async def _retry(self, attempt: Callable) -> _T:
-    jitter = tenacity.wait_random_exponential(
-      multiplier=self.limits.backoff, max=self.limits.longest_wait
-    )
-
-    def wait(state: tenacity.RetryCallState) -> float:
-      error = state.outcome.exception() if state.outcome else None
-      asked = (
-        error.retry_after
-        if isinstance(error, http_answers.TransientError)
-        else 0.0
-      )
-      if asked:
-        self._pace.hold(asked)
-      seconds = asked + jitter(state)
-      level = logging.INFO if seconds > _LONG_WAIT else logging.DEBUG
-      _log.log(level, "%s; again in %.0f s", error, seconds)
-      return seconds
-
-    def is_worth_it(error: BaseException) -> bool:
-      return (
-        isinstance(error, http_answers.TransientError)
-        and error.retry_after <= self.limits.longest_wait
-      )
-
-    return await tenacity.AsyncRetrying(
-      retry=tenacity.retry_if_exception(is_worth_it),
-      stop=tenacity.stop_after_attempt(self.limits.attempts),
-      wait=wait,
-      reraise=True,
-    )(attempt)
-
-  def _timeout(
-    self, total: float | None, read: float | None
-  ) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-      total=total or self.limits.total,
-      sock_connect=self.limits.connect,
-      sock_read=read or self.limits.read,
-    )
-
-  async def _get_once(
-    self, url: yarl.URL, total: float | None
-  ) -> http_answers.Answer:
-    timeout = self._timeout(total, total)
-    try:
-      async with self._session.get(
-        url,
-        timeout=timeout,
-        max_redirects=http_answers.MAX_REDIRECTS,
-      ) as response:
+      async with self._open(url, total or self.limits.total, total) as response:
         body = bytearray()
         async for chunk in response.content.iter_any():
           body += chunk
@@ -211,15 +135,31 @@ class Client:
             raise http_answers.PermanentError(
               "too_large", f"{url}: more than {_MAX_BYTES} bytes"
             )
-        return http_answers.Answer(
-          response.status,
-          response.reason or "",
-          response.content_type.lower(),
-          bytes(body),
-          http_answers.retry_after(response.headers),
-        )
-    except (aiohttp.ClientError, TimeoutError) as error:
-      raise http_answers.translated(error, url) from error
+      return parse(_answer(response, bytes(body)))
+
+    return await self._retry(attempt)
+
+  async def download(
+    self, url: yarl.URL, path: pathlib.Path, size: int | None
+  ) -> None:
+    """Downloads a file; resumes an earlier attempt.
+
+    An incomplete file is called `path`.part.
+
+    Args:
+      url: address of the file.
+      path: destination.
+      size: expected size in bytes; None if unknown, which prevents resuming.
+
+    Raises:
+      TransientError: if the last attempt fails as well.
+      PermanentError: if the server refuses the request.
+      FetchError: as for `get`.
+    """
+    part = path.with_name(f"{path.name}.part")
+    # Not a lambda: tenacity awaits only what it recognizes as a coroutine.
+    await self._retry(functools.partial(self._download_once, url, part, size))
+    part.replace(path)
 
   async def _download_once(
     self, url: yarl.URL, part: pathlib.Path, size: int | None
@@ -228,50 +168,33 @@ class Client:
     if start and start == size:
       return
     if size is None or start > size:
-      # Of unknown length, or of another file: from the beginning.
-      start = 0
-    # A server that compresses on the way would make another size of it.
+      start = 0  # nothing to resume, or part of another file
+    # Compression in transit would change the size.
     headers = {"Accept-Encoding": "identity"}
     if start:
       headers["Range"] = f"bytes={start}-"
-    timeout = self._timeout(self.limits.file_total, None)
-    try:
-      async with self._session.get(
-        url,
-        timeout=timeout,
-        headers=headers,
-        max_redirects=http_answers.MAX_REDIRECTS,
-      ) as response:
-        if response.status not in (200, 206):
-          raise http_answers.refusal(
-            http_answers.Answer(
-              response.status,
-              response.reason or "",
-              response.content_type,
-              b"",
-              http_answers.retry_after(response.headers),
-            ),
-            str(url),
-          )
-        resumed = response.status == 206
-        with (
-          part.open("ab" if resumed else "wb") as file,
-          tqdm.tqdm(
-            total=size,
-            initial=start if resumed else 0,
-            desc=part.stem,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-          ) as bar,
-        ):
-          async for chunk in response.content.iter_chunked(_CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-            if size is not None and file.tell() > size:
-              break
-    except (aiohttp.ClientError, TimeoutError) as error:
-      raise http_answers.translated(error, url) from error
+    async with self._open(
+      url, self.limits.file_total, None, headers
+    ) as response:
+      if response.status not in (200, 206):
+        raise http_answers.refusal(_answer(response, b""), str(url))
+      resumed = response.status == 206
+      with (
+        part.open("ab" if resumed else "wb") as file,
+        tqdm.tqdm(
+          total=size,
+          initial=start if resumed else 0,
+          desc=part.stem,
+          unit="B",
+          unit_scale=True,
+          disable=None,
+        ) as bar,
+      ):
+        async for chunk in response.content.iter_chunked(_CHUNK):
+          file.write(chunk)
+          bar.update(len(chunk))
+          if size is not None and file.tell() > size:
+            break
     found = part.stat().st_size
     if size is not None and found != size:
       if found > size:
@@ -279,3 +202,81 @@ class Client:
       raise http_answers.TransientError(
         "cut_short", f"{url}: expected {size} bytes, found {found}"
       )
+
+  @contextlib.asynccontextmanager
+  async def _open(
+    self,
+    url: yarl.URL,
+    total: float,
+    read: float | None,
+    headers: dict[str, str] | None = None,
+  ) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Sends one request when the rate limit allows it."""
+    await self._pace.wait()
+    timeout = aiohttp.ClientTimeout(
+      total=total,
+      sock_connect=self.limits.connect,
+      sock_read=read or self.limits.read,
+    )
+    try:
+      async with self._session.get(
+        url,
+        timeout=timeout,
+        headers=headers,
+        max_redirects=http_answers.MAX_REDIRECTS,
+      ) as response:
+        yield response
+    except (aiohttp.ClientError, TimeoutError) as error:
+      raise http_answers.translated(error, url) from error
+
+  async def _retry(self, attempt: Callable) -> _T:
+    limits = self.limits
+
+    def is_worth_retrying(error: BaseException) -> bool:
+      return (
+        isinstance(error, http_answers.TransientError)
+        and error.retry_after <= limits.longest_wait
+      )
+
+    def hold(state: tenacity.RetryCallState) -> None:
+      # After the last attempt too: the pause concerns all requests.
+      if seconds := _error(state).retry_after:
+        self._pace.hold(seconds)
+
+    jitter = tenacity.wait_random_exponential(
+      multiplier=limits.backoff, max=limits.longest_wait
+    )
+    return await tenacity.AsyncRetrying(
+      retry=tenacity.retry_if_exception(is_worth_retrying),
+      stop=tenacity.stop_after_attempt(limits.attempts),
+      wait=lambda state: _error(state).retry_after + jitter(state),
+      after=hold,
+      before_sleep=_log_retry,
+      reraise=True,
+    )(attempt)
+
+
+def _error(state: tenacity.RetryCallState) -> http_answers.TransientError:
+  assert state.outcome is not None
+  error = state.outcome.exception()
+  assert isinstance(error, http_answers.TransientError)
+  return error
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+  assert state.next_action is not None
+  seconds = state.next_action.sleep
+  level = logging.INFO if seconds > _LONG_WAIT else logging.DEBUG
+  _log.log(level, "%s; retrying in %.0f s", _error(state), seconds)
+
+
+def _answer(
+  response: aiohttp.ClientResponse, body: bytes
+) -> http_answers.Answer:
+  return http_answers.Answer(
+    response.status,
+    response.reason or "",
+    response.content_type.lower(),
+    body,
+    http_answers.retry_after(response.headers),
+  )

@@ -1,4 +1,4 @@
-"""What is asked of `fetch`, and what comes of it."""
+"""Options and result of `fetch`."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ BASE_URLS = {
   "zenodo": zenodo.BASE_URL,
   "demo500": demo_archive.BASE_URL,
 }
-# The services are shared by all astronomers.
+# A courtesy: all astronomers share these services.
 MAX_CONNECTIONS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What to fetch, and how gently.
+  """Options of a fetch.
 
   Attributes:
     source: one of `SOURCES`.
-    out: the staging folder.
-    base_url: where the service is, if it isn't at its usual address.
-    rate: requests per second at most.
-    connections: requests at once, 1 to 4.
-    limit: number of galaxies; None for all.
-    max_loss: fraction of galaxies without an image that is still a success.
-    field: `petro` or `fixed`, see `cutouts.wanted`; for SkyServer only.
-    contact: an e-mail address for the service's operators.
-    limits: how long to wait and how often to ask again.
+    out: staging folder.
+    base_url: address of the service; None for the usual one.
+    rate: maximum rate, requests per second.
+    connections: maximum number of simultaneous requests, 1 to 4.
+    limit: maximum number of galaxies; None for all.
+    max_loss: largest fraction of galaxies without an image in a success.
+    field: `petro` or `fixed`, see `cutouts.wanted`; SkyServer only.
+    contact: e-mail address for the service's operators.
+    limits: timeouts and retries.
   """
 
   source: str
@@ -56,10 +56,10 @@ class Request:
   )
 
   def __post_init__(self):
-    """Refuses what cannot be.
+    """Validates the request.
 
     Raises:
-      DataError: if a value is out of its range or goes with another source.
+      DataError: if a value is invalid, or invalid for this source.
     """
     for name, good, expected in (
       ("source", self.source in SOURCES, " or ".join(SOURCES)),
@@ -75,12 +75,12 @@ class Request:
       (
         "limit",
         self.limit is None or self.source != "demo500",
-        "none with demo500, which comes whole",
+        "none with demo500, which is fetched as a whole",
       ),
       (
         "field",
         self.field == "petro" or self.source in SKYSERVER_SOURCES,
-        f"petro with {self.source}, whose images are made already",
+        f"petro with {self.source}, whose images are ready-made",
       ),
     ):
       if not good:
@@ -90,19 +90,19 @@ class Request:
 
   @property
   def server(self) -> str:
-    """Where the service is."""
+    """Address of the service, without a slash at the end."""
     return (self.base_url or BASE_URLS[self.source]).rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What has been fetched, by this run and those before it.
+  """Content of the staging folder after a fetch.
 
   Attributes:
-    galaxies: in the catalogue.
-    images: of them with an image.
-    lost: {reason: number} of the others.
-    max_loss: as asked for.
+    galaxies: number of galaxies in the catalogue.
+    images: number of galaxies with an image.
+    lost: numbers of galaxies without an image, by reason.
+    max_loss: largest acceptable loss.
   """
 
   galaxies: int
@@ -112,12 +112,12 @@ class Outcome:
 
   @property
   def loss(self) -> float:
-    """Fraction of the galaxies without an image."""
+    """Fraction of galaxies without an image."""
     return 1 - self.images / self.galaxies
 
   @property
   def is_success(self) -> bool:
-    """Whether no more is lost than allowed."""
+    """Whether the loss is acceptable."""
     return self.loss <= self.max_loss
 
   def __str__(self) -> str:

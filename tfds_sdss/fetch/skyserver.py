@@ -1,9 +1,9 @@
 """SkyServer: the paper's query by SqlSearch, and cutouts by getjpeg.
 
-SqlSearch has a few ways to say nothing of a failure: a statement without TOP
-is cut at a number of rows, an error may come as a table with status 200, or as
-a page of HTML. So each page of rows asks for a fixed number by TOP, in order
-of specObjID, and the rows are counted against COUNT in the end.
+SqlSearch can fail silently: it cuts the rows of a statement without TOP, and it
+returns errors as tables or HTML pages with status 200. So the catalogue is read
+in pages, each with TOP and in order of specObjID, and the number of rows is
+compared with COUNT.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tfds_sdss.fetch import http_answers
 from tfds_sdss.fetch import http_client
 
 BASE_URL = "https://skyserver.sdss.org"
-SIZE = 128  # pixels, of a cutout
-# Below SkyServer's limits of 500,000 rows and 600 seconds with room to spare.
+SIZE = 128  # cutout width and height, pixels
+# Well below SkyServer's limits of 500,000 rows and 600 seconds.
 PAGE_ROWS = 20_000
 
 _QUERY = "{release}/SkyServerWS/SearchTools/SqlSearch"
 _CUTOUT = "{release}/SkyServerWS/ImgCutout/getjpeg"
-# The server refuses a longer query string, parameters and escapes included.
+# The server rejects longer query strings (parameters and escapes included).
 _MAX_QUERY_STRING = 2_048
 
 _FROM = (
@@ -52,18 +52,18 @@ _SQL_NAMES = {"objid": "objID", "specobjid": "specObjID"}
 
 
 class Service(NamedTuple):
-  """Where SkyServer is and which data release is asked.
+  """A SkyServer and a data release.
 
   Attributes:
-    base_url: such as `https://skyserver.sdss.org`.
-    release: such as `dr17`.
+    base_url: address, such as `https://skyserver.sdss.org`.
+    release: data release, such as `dr17`.
   """
 
   base_url: str
   release: str
 
   def query_url(self, sql: str) -> yarl.URL:
-    """Returns the address that answers a query with CSV.
+    """Returns the URL of a query with CSV output.
 
     Raises:
       ValueError: if the query is too long for the server.
@@ -77,12 +77,12 @@ class Service(NamedTuple):
     return url
 
   def cutout_url(self, ra: float, dec: float, scale: float) -> yarl.URL:
-    """Returns the address of a cutout of 128 x 128 pixels.
+    """Returns the URL of a cutout of 128 x 128 pixels.
 
     Args:
-      ra: degrees.
-      dec: degrees.
-      scale: arcsec per pixel.
+      ra: right ascension, degrees.
+      dec: declination, degrees.
+      scale: pixel size, arcsec.
     """
     return self._url(_CUTOUT).with_query(
       ra=f"{ra:.7f}",
@@ -102,14 +102,13 @@ def count_sql() -> str:
 
 
 def page_sql(after: int, rows: int) -> str:
-  """Returns the statement for the next rows of the sample.
+  """Returns the statement for the next page of the sample.
 
   Args:
-    after: specObjID of the last row that is known.
-    rows: how many at most.
+    after: specObjID of the last row of the previous page.
+    rows: maximum number of rows.
   """
   names = ",".join(
-    # Most names are unique among the tables; these are not.
     f"{column.table}.{_SQL_NAMES.get(column.name, column.name)}"
     for column in columns.COLUMNS
   )
@@ -123,38 +122,38 @@ async def read_sample(
   client: http_client.Client,
   service: Service,
   limit: int | None,
-  on_page: Callable[[int, int], None] = lambda done, total: None,
+  on_page: Callable[[int, int], None],
 ) -> tuple[pd.DataFrame, int]:
-  """Asks for the whole sample, page by page.
+  """Reads the sample page by page.
 
   Args:
-    client: to ask with.
-    service: whom to ask.
-    limit: number of rows wanted, None for all.
-    on_page: called with the rows read and wanted, after each page.
+    client: HTTP client.
+    service: SkyServer and data release.
+    limit: maximum number of rows; None for all.
+    on_page: called after each page with the numbers of rows read and wanted.
 
   Returns:
-    (rows as text, named as `columns.COLUMNS`; number of rows by COUNT).
+    The rows as text, named as in `columns.COLUMNS`; and the size of the sample
+    according to COUNT.
 
   Raises:
-    FetchError: if the server refuses, or if the rows don't add up.
+    FetchError: if a query fails or the number of rows is wrong.
   """
-  (counted,) = await _ask(client, service, count_sql(), ["n"])
+  (counted,) = await _query(client, service, count_sql(), ["n"])
   total = int(counted["n"])
   wanted = total if limit is None else min(limit, total)
   if not total:
     raise http_answers.FetchError(
       f"{service.base_url}, {service.release}: expected some 142,000 galaxies, "
-      "found none (COUNT is 0). The release may be another one: check "
-      "--source and --base_url."
+      "found none (COUNT is 0). Check --source and --base_url."
     )
   expected = [_SQL_NAMES.get(c.name, c.name) for c in columns.COLUMNS]
-  # Frames, for a page's dictionaries take several times the memory.
+  # Frames take a fraction of the memory of dictionaries.
   frames: list[pd.DataFrame] = []
   found = after = 0
   while found < wanted:
     number = min(PAGE_ROWS, wanted - found)
-    page = await _ask(client, service, page_sql(after, number), expected)
+    page = await _query(client, service, page_sql(after, number), expected)
     if not page:
       break
     frames.append(pd.DataFrame(page, dtype=str))
@@ -163,54 +162,45 @@ async def read_sample(
     if last <= after:
       raise http_answers.FetchError(
         f"{service.base_url}: expected rows after specObjID {after}, found "
-        f"{last}. The server does not order them; report it."
+        f"{last}. The server does not sort them: please report this."
       )
     after = last
     on_page(found, wanted)
   if found != wanted:
     raise http_answers.FetchError(
       f"{service.base_url}, {service.release}: expected {wanted} rows (COUNT), "
-      f"found {found}. Try again; nothing was kept of this list."
+      f"found {found}. No row was stored. Run the same command again."
     )
   frame = pd.concat(frames, ignore_index=True)
   return frame.rename(columns={v: k for k, v in _SQL_NAMES.items()}), total
 
 
-async def _ask(
+async def _query(
   client: http_client.Client, service: Service, sql: str, expected: list[str]
 ) -> list[dict[str, str]]:
-  """Asks one statement and returns its rows."""
-
-  def judge(answer: http_answers.Answer) -> list[dict[str, str]]:
-    return parse_rows(answer, expected, client.limits.throttle)
-
+  """Runs a statement; `expected` lists the columns of its result."""
   try:
     return await client.get(
-      service.query_url(sql), judge, client.limits.query_total
+      service.query_url(sql),
+      lambda answer: _parse_rows(answer, expected, client.limits.throttle),
+      client.limits.query_total,
     )
-  except (http_answers.PermanentError, http_answers.TransientError) as error:
+  except http_answers.ResponseError as error:
     raise http_answers.FetchError(
       f"the query to {service.base_url} failed: {error}. Check the network and "
-      "give the command again, or the service's new address as --base_url."
+      "run the same command again. If the service has moved, pass its address "
+      "as --base_url."
     ) from error
 
 
-def parse_rows(
-  answer: http_answers.Answer, expected: list[str], throttle: float = 60.0
+def _parse_rows(
+  answer: http_answers.Answer, expected: list[str], throttle: float
 ) -> list[dict[str, str]]:
-  """Reads SqlSearch's answer.
-
-  Args:
-    answer: what came.
-    expected: names of the columns, in order.
-    throttle: seconds to wait if the server says that we ask too often.
-
-  Returns:
-    One dictionary per row; SQL's NULL is an empty string.
+  """Parses SqlSearch's answer; NULL becomes an empty string.
 
   Raises:
     TransientError: if the server is busy or the answer is cut short.
-    PermanentError: if the server refuses the statement.
+    PermanentError: if the server rejects the statement.
   """
   text = answer.body.decode("utf-8", errors="replace")
   if answer.status != 200:
@@ -224,7 +214,7 @@ def parse_rows(
     lines = lines[1:]
   if lines[-1] != "":
     raise http_answers.TransientError(
-      "cut_short", f"expected whole lines of CSV, the last is {lines[-1]!r}"
+      "cut_short", f"expected complete lines of CSV, found {lines[-1]!r}"
     )
   table = list(csv.reader(lines[:-1]))
   header = table[0] if table else []
@@ -251,12 +241,12 @@ def parse_rows(
 
 
 def _refusal(answer: http_answers.Answer, text: str) -> Exception:
-  """Returns the error that a status other than 200 stands for."""
+  """Returns the error for a status other than 200."""
   try:
     message = json.loads(text)["ErrorMessage"]
   except (ValueError, KeyError, TypeError):
     message = _gist(text)
-  # The statement's own errors have status 500, as have the server's troubles.
+  # Both a wrong statement and a server in trouble have status 500.
   busy = any(
     word in message.lower() for word in ("timeout", "deadlock", "connection")
   )

@@ -1,7 +1,7 @@
-"""The authors' ready-made images on Zenodo: record 14712542.
+"""Wu's (2025) images and catalogue on Zenodo, record 14712542.
 
-`images-sdss.tar.gz` and `galaxies.csv` of Wu (2025): the SDSS layer of the
-Legacy Surveys' viewer, 160 x 160 pixels of 0.262 arcsec for every galaxy.
+The images come from the SDSS layer of the Legacy Surveys' viewer: 160 x 160
+pixels of 0.262 arcsec for every galaxy.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SIZE = 160  # pixels
 
 
 class File(NamedTuple):
-  """A file of the record, as Zenodo describes it.
+  """A file of the record.
 
   Attributes:
-    name: its name.
-    url: where its content is.
-    size: bytes.
-    md5: digest in hexadecimal.
+    name: file name.
+    url: address of the content.
+    size: size in bytes.
+    md5: hexadecimal digest.
   """
 
   name: str
@@ -49,24 +49,22 @@ class File(NamedTuple):
 
   @property
   def version(self) -> str:
-    """The address with the digest: what the manifest calls the origin."""
+    """Address and digest; the manifest identifies the archive by it."""
     return f"{self.url}?md5={self.md5}"
 
 
 async def read_record(
   client: http_client.Client, base_url: str
 ) -> dict[str, File]:
-  """Asks Zenodo for the record's files.
-
-  Returns:
-    {name: file} of the archive and the catalogue.
+  """Returns the files of the record by name.
 
   Raises:
-    FetchError: if the answer is not the record, or lacks one of the files.
+    FetchError: if the answer is not the record, or if the archive or the
+      catalogue is absent.
   """
   url = yarl.URL(base_url) / f"api/records/{RECORD}"
 
-  def judge(answer: http_answers.Answer) -> dict[str, File]:
+  def parse(answer: http_answers.Answer) -> dict[str, File]:
     if answer.status != 200:
       raise http_answers.refusal(answer, str(url))
     try:
@@ -77,14 +75,14 @@ async def read_record(
       ) from error
 
   try:
-    files = await client.get(url, judge)
-  except (http_answers.PermanentError, http_answers.TransientError) as error:
+    files = await client.get(url, parse)
+  except http_answers.ResponseError as error:
     raise http_answers.FetchError(f"Zenodo's record: {error}") from error
-  absent = {ARCHIVE, CATALOG} - set(files)
-  if absent:
+  if not {ARCHIVE, CATALOG} <= set(files):
     raise http_answers.FetchError(
       f"{url}: expected the files {ARCHIVE} and {CATALOG}, found "
-      f"{', '.join(sorted(files))}. The record may have a newer version."
+      f"{', '.join(sorted(files)) or 'none'}. The record may have a newer "
+      "version."
     )
   return files
 
@@ -94,7 +92,7 @@ def _files(body: bytes) -> dict[str, File]:
   for item in json.loads(body)["files"]:
     algorithm, _, digest = item["checksum"].partition(":")
     if algorithm != "md5":
-      raise ValueError(f"a checksum of {algorithm}, expected md5")
+      raise ValueError(f"expected an MD5 checksum, found {algorithm}")
     files[item["key"]] = File(
       item["key"], yarl.URL(item["links"]["self"]), int(item["size"]), digest
     )
@@ -104,24 +102,21 @@ def _files(body: bytes) -> dict[str, File]:
 async def download(
   client: http_client.Client, file: File, folder: pathlib.Path
 ) -> pathlib.Path:
-  """Downloads a file of the record, unless it is there already.
+  """Downloads a file of the record unless it is available.
 
   Raises:
-    FetchError: if it can't be fetched or isn't what the record says.
+    FetchError: if the download fails or has another digest.
   """
   path = folder / file.name
   folder.mkdir(parents=True, exist_ok=True)
-  # Twice, since a piece left of another version would spoil the first.
+  # Twice: the first attempt may resume part of another version.
   for _ in range(2):
     if not path.exists():
       try:
         await client.download(file.url, path, file.size)
-      except (
-        http_answers.PermanentError,
-        http_answers.TransientError,
-      ) as error:
+      except http_answers.ResponseError as error:
         raise http_answers.FetchError(
-          f"{file.name}: {error}. Give the same command again to go on."
+          f"{file.name}: {error}. Run the same command again to resume."
         ) from error
     with path.open("rb") as opened:
       found = hashlib.file_digest(opened, "md5").hexdigest()
@@ -129,30 +124,30 @@ async def download(
       return path
     path.unlink()
   raise http_answers.FetchError(
-    f"{file.url}: expected MD5 {file.md5}, found {found}. Try again later."
+    f"{file.url}: expected MD5 {file.md5}, found {found}. Run the same "
+    "command again later."
   )
 
 
 def read_catalog(path: pathlib.Path) -> pd.DataFrame:
-  """Reads galaxies.csv as text, named as in `columns.COLUMNS`.
+  """Reads galaxies.csv as text, with the names of `columns.COLUMNS`.
 
   Raises:
-    DataError: if it is no CSV file.
+    DataError: if it is not a CSV file.
   """
   try:
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
   except (ValueError, UnicodeDecodeError) as error:
     raise DataError(f"{path}: expected CSV: {error}") from error
-  known = {name.lower(): name for name in columns.ZENODO}
-  names = {name: known.get(name.lower()) for name in frame.columns}
-  found = {name: ours for name, ours in names.items() if ours}
-  return frame[list(found)].rename(columns=found)
+  names = {name.lower(): name for name in columns.ZENODO}
+  frame = frame[[name for name in frame.columns if name.lower() in names]]
+  return frame.rename(columns=lambda name: names[name.lower()])
 
 
 def is_settled(
   entry: staging.Entry | None, origin: File, folder: staging.Staging
 ) -> bool:
-  """Whether a galaxy's image has been taken out of this very archive."""
+  """Whether an earlier run has finished a galaxy, from the same archive."""
   if entry is None or entry.url.partition("#")[0] != origin.version:
     return False
   return not entry.is_image or folder.has_image(entry)
@@ -165,17 +160,17 @@ def unpack(
   folder: staging.Staging,
   on_entry: Callable[[staging.Entry], None],
 ) -> None:
-  """Takes the catalogue's images out of the archive.
+  """Unpacks the images of the catalogue's galaxies.
 
-  Only plain files named OBJID.jpg are read, and they are written where the
-  staging folder wants them: no name in the archive becomes a path.
+  Only regular files called OBJID.jpg are read. The staging folder determines
+  their paths: no name in the archive becomes one.
 
   Args:
-    archive: the downloaded file.
-    origin: what it is, for the manifest.
-    objids: of the catalogue; images of others are passed over.
-    folder: where images and manifest go.
-    on_entry: called with each entry, after it has been written.
+    archive: downloaded file.
+    origin: its description, for the manifest.
+    objids: galaxies of the catalogue; other images are skipped.
+    folder: destination of images and manifest.
+    on_entry: called with each entry after it is written.
 
   Raises:
     FetchError: if the archive is damaged.
@@ -202,9 +197,10 @@ def unpack(
           settle(_unpack_one(packed, member, int(name.stem), url, folder))
     except (tarfile.TarError, EOFError, OSError) as error:
       if isinstance(error, OSError) and error.errno is not None:
-        raise  # such as a full disk
+        raise  # from the operating system, such as a full disk
       raise http_answers.FetchError(
-        f"{archive} is damaged: {error}. Delete it and fetch again."
+        f"{archive} is damaged: {error}. Delete it and run the same command "
+        "again."
       ) from error
     for objid in sorted(left):
       settle(
@@ -229,8 +225,8 @@ def _unpack_one(
   data = file.read(images.MAX_BYTES + 1)
   try:
     zeros = cutouts.check_image(objid, data, SIZE)
-  except (http_answers.PermanentError, http_answers.TransientError) as error:
-    # The archive will not change, as a server may.
+  except http_answers.ResponseError as error:
+    # Always permanent: unlike a server, the archive does not change.
     return staging.Entry(
       objid, url, reason=error.reason, permanent=True, detail=str(error)
     )

@@ -13,6 +13,7 @@ import pytest
 from tests.tfds_sdss.fetch import fetching
 from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tests.tfds_sdss.fetch.stand_in_http import Answer
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import http_answers
@@ -128,8 +129,8 @@ def test_service_that_is_gone_stops_the_run(tmp_path, server):
 def test_service_that_turns_us_away_loses_no_galaxy_for_good(
   tmp_path, server, status
 ):
-  def away(handler):
-    handler.answer(status, "text/html", b"<html>Not here</html>")
+  def away(asked, right):
+    return Answer(status, "text/html", b"<html>Not here</html>")
 
   server.image_faults.update({objid: [away] * 9 for objid in OBJIDS})
   with pytest.raises(http_answers.FetchError, match=f"{status}.*--base_url"):
@@ -141,10 +142,10 @@ def test_service_that_turns_us_away_loses_no_galaxy_for_good(
 def test_interrupt_keeps_what_is_there(tmp_path, server):
   calls = []
 
-  def interrupt(handler):
-    calls.append(handler)
+  def interrupt(asked, right):
+    calls.append(asked)
     os.kill(os.getpid(), signal.SIGINT)
-    connections.unavailable()(handler)
+    return connections.unavailable()(asked, right)
 
   server.image_faults[sorted(OBJIDS)[20]] = [interrupt]
   with pytest.raises(KeyboardInterrupt):

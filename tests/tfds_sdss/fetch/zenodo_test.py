@@ -111,8 +111,8 @@ def test_download_goes_on_where_it_stopped(tmp_path):
 
 def test_slow_download_fails_and_goes_on_later(tmp_path):
   with serve() as server:
-    server.file_faults[ARCHIVE] = [connections.stall(30)] * 6
-    with pytest.raises(http_answers.FetchError, match="to go on"):
+    server.file_faults[ARCHIVE] = [connections.stall] * 6
+    with pytest.raises(http_answers.FetchError, match="to resume"):
       run(tmp_path, server, limits=fetching.IMPATIENT)
     server.file_faults.clear()
     assert run(tmp_path, server).images == 10
@@ -120,10 +120,10 @@ def test_slow_download_fails_and_goes_on_later(tmp_path):
 
 @pytest.mark.parametrize("good_at_last", [True, False])
 def test_another_file_than_the_record_says(tmp_path, good_at_last):
-  def wrong(handler):
-    body = bytearray(handler.normal()[1])
+  def wrong(asked, right):
+    body = bytearray(right.body)
     body[100] ^= 1
-    handler.answer(200, "application/gzip", bytes(body))
+    return right._replace(body=bytes(body))
 
   with serve() as server:
     server.file_faults[ARCHIVE] = [wrong] * (1 if good_at_last else 2)
@@ -149,12 +149,12 @@ def test_archive_that_is_damaged_on_the_server(tmp_path):
   [
     (b"<html>Rate limited</html>", "expected Zenodo's record as JSON"),
     (b'{"files": []}', "expected the files"),
-    (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected md5"),
+    (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected an MD5"),
   ],
 )
 def test_record_that_is_none(tmp_path, body, message):
-  def answer(handler):
-    handler.answer(200, "application/json", body)
+  def answer(asked, right):
+    return right._replace(body=body)
 
   with serve() as server:
     server.file_faults[stand_in.RECORD] = [answer] * 3

@@ -1,4 +1,4 @@
-"""From a service to a table of predictions: fetch, build, verify, train."""
+"""End to end, from a service to predictions: fetch, build, verify, train."""
 
 import json
 
@@ -21,7 +21,7 @@ NUM_GALAXIES = 500
 
 
 def mock_sky():
-  """Returns a catalogue of mock galaxies and their images by objid."""
+  """Returns a catalogue of mock galaxies, and their images by objid."""
   frame = stand_in.frame_of(NUM_GALAXIES)
   examples = list(render.generate(NUM_GALAXIES, seed=3, processes=1))
   for name in set(frame.columns) & set(examples[0]) - {"objid"}:
@@ -83,6 +83,6 @@ def test_from_the_service_to_the_predictions(tmp_path, capsys):
   for objid, label in zip(predicted.objid, predicted.oh_p50_true, strict=True):
     assert abs(labels[objid] - label) < 1e-5
   assert not set(predicted.objid) & set(lost)
-  # 20 parts of 130 each, give or take four standard deviations.
+  # 20/130 of the galaxies each, within four standard deviations.
   for number in (summary["validation"]["n"], len(predicted)):
     assert abs(number - 495 * 20 / 130) < 32

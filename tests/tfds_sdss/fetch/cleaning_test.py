@@ -71,7 +71,7 @@ def test_dropped_rows_are_counted(change, rule):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
-def test_of_two_spectra_the_better_one_is_kept(order):
+def test_better_of_two_spectra_is_kept(order):
   same = {"objid": str(FIRST)}
   text = rows(
     same | {"zErr": "2E-05", "specobjid": "3"},
@@ -85,7 +85,7 @@ def test_of_two_spectra_the_better_one_is_kept(order):
 
 def test_sky_groups_are_chains_within_two_arcsec():
   near = {"dec": "60"}
-  # At 60 degrees an arcsec of right ascension is half as wide.
+  # At 60 degrees an arcsec of right ascension spans half an arcsec.
   text = rows(
     near | {"ra": f"{100 + 2 * 3.0 * ARCSEC:.8f}"},
     near | {"ra": "100"},
@@ -101,12 +101,12 @@ def test_sky_groups_are_chains_within_two_arcsec():
   assert report["sky_pairs"] == 2
 
 
-def test_float_ids_are_refused():
+def test_float_ids_are_rejected():
   with pytest.raises(DataError, match=r"1\.23765E\+18"):
     cleaning.clean(rows({"objid": "1.23765E+18"}))
 
 
-def test_text_in_a_number_is_refused():
+def test_text_in_a_number_is_rejected():
   with pytest.raises(DataError, match="column z: expected numbers"):
     cleaning.clean(rows({}, {"z": "n/a?"}))
 

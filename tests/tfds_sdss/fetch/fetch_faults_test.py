@@ -1,6 +1,6 @@
-"""What becomes of a fetch when a service misbehaves: one test per fault."""
+"""Behaviour of a fetch for each fault of a service."""
 
-import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def test_query_survives(tmp_path, server, fault, query):
     (connections.too_many(3600), "HTTP status 429"),
   ],
 )
-def test_query_that_fails_says_why_and_stores_nothing(
+def test_failed_query_gives_the_reason_and_stores_nothing(
   tmp_path, server, fault, message
 ):
   server.sql_faults += [fault] * 3
@@ -68,13 +68,13 @@ def test_query_that_fails_says_why_and_stores_nothing(
     fetching.run(tmp_path, server)
   assert not (tmp_path / "source.json").exists()
   assert not (tmp_path / "catalog.parquet").exists()
-  # The folder is no obstacle to a better day.
+  # The same folder works once the service recovers.
   server.sql_faults.clear()
   fetching.run(tmp_path, server)
   fetching.check(tmp_path, stand_in.jpeg_of)
 
 
-def test_wrong_statement_is_not_repeated(tmp_path, server):
+def test_rejected_statement_is_not_repeated(tmp_path, server):
   server.sql_faults += [faults.bad_sql] * 3
   with pytest.raises(http_answers.FetchError):
     fetching.run(tmp_path, server)
@@ -89,7 +89,7 @@ def test_silent_row_cap_loses_nothing(tmp_path, server, cap):
   assert folder.read_catalog().objid.tolist() == OBJIDS
 
 
-def test_rows_lost_at_a_rows_end_come_with_the_next_page(tmp_path, server):
+def test_missing_rows_come_with_the_next_page(tmp_path, server):
   server.sql_faults += [None, faults.csv_cut_at_row]
   assert fetching.run(tmp_path, server).galaxies == 12
 
@@ -102,7 +102,7 @@ def test_fewer_rows_than_counted(tmp_path, server):
     fetching.run(tmp_path, server)
 
 
-def test_no_rows_at_all(tmp_path):
+def test_no_rows(tmp_path):
   with (
     stand_in.StandIn(FRAME.head(0), stand_in.jpeg_of) as server,
     pytest.raises(http_answers.FetchError, match="found none"),
@@ -140,7 +140,7 @@ def test_awkward_catalogue(tmp_path):
   assert fetching.image_requests(server) == 9
 
 
-def test_float_ids_are_refused(tmp_path, server):
+def test_float_ids_are_rejected(tmp_path, server):
   server.sql_faults += [None, faults.mangled_ids]
   with pytest.raises(DataError, match=r"E\+17"):
     fetching.run(tmp_path, server)
@@ -156,18 +156,18 @@ def test_float_ids_are_refused(tmp_path, server):
     (faults.part_black(0.6), "black", 200),
   ],
 )
-def test_final_failures(tmp_path, server, fault, reason, status):
+def test_permanent_failures(tmp_path, server, fault, reason, status):
   server.image_faults[VICTIM] = [fault]
   assert fetching.run(tmp_path, server).lost == {reason: 1}
   entry = fetching.check(tmp_path, stand_in.jpeg_of).read_manifest()[VICTIM]
   assert (entry.permanent, entry.status) == (True, status)
-  # Asked once, and never again.
+  # The second run does not repeat the request.
   fetching.run(tmp_path, server)
   assert fetching.image_requests(server) == 12
 
 
 @pytest.mark.parametrize("fault", [faults.part_black(0.3), faults.progressive])
-def test_unusual_images_are_images(tmp_path, server, fault):
+def test_unusual_images_are_accepted(tmp_path, server, fault):
   server.image_faults[VICTIM] = [fault]
   assert fetching.run(tmp_path, server).images == 12
   folder = staging.Staging(tmp_path)
@@ -197,13 +197,13 @@ def test_unusual_images_are_images(tmp_path, server, fault):
     (connections.reset, "broken_answer"),
   ],
 )
-def test_passing_failures(tmp_path, server, fault, reason):
-  # Once: a second attempt helps, and nothing is to be seen of the first.
+def test_transient_failures(tmp_path, server, fault, reason):
+  # Once: the second attempt succeeds and leaves no trace of the first.
   server.image_faults[VICTIM] = [fault]
   assert fetching.run(tmp_path / "once", server).images == 12
   fetching.check(tmp_path / "once", stand_in.jpeg_of)
-  # Always: recorded, nothing saved, and asked for anew by the next run.
-  # (aiohttp on its own repeats a request whose connection was reset.)
+  # Always: recorded without a file; the next run repeats the request. Six
+  # faults for three attempts: aiohttp itself retries after a reset.
   server.image_faults[VICTIM] = [fault] * 6
   assert fetching.run(tmp_path / "always", server).lost == {reason: 1}
   folder = fetching.check(tmp_path / "always", stand_in.jpeg_of)
@@ -237,15 +237,15 @@ def test_retry_after_is_honoured_by_all(tmp_path, server, kind, as_date):
   fetching.run(tmp_path, server, limit=1)
   server.requests.clear()
   server.image_faults[OBJIDS[3]] = [kind(1, as_date=as_date)]
-  # One connection, so that no request is under way when the server asks.
+  # One connection, so that no other request is in flight.
   fetching.run(tmp_path, server, connections=1)
   times = [asked.time for asked in server.requests]
-  # A date has whole seconds: up to one of them may have passed.
+  # A date has whole seconds; most of one may have passed.
   assert max(np.diff(times)) >= (0.05 if as_date else 0.99)
   assert fetching.run(tmp_path, server).images == 12
 
 
-def test_too_long_a_wait_is_given_up(tmp_path, server):
+def test_excessive_retry_after_is_a_failure(tmp_path, server):
   server.image_faults[VICTIM] = [connections.unavailable(3600)]
   outcome = fetching.run(tmp_path, server)
   assert outcome.lost == {"http_503": 1}
@@ -253,22 +253,16 @@ def test_too_long_a_wait_is_given_up(tmp_path, server):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_nobody_listens(tmp_path, scheme):
-  @dataclasses.dataclass
-  class Nobody:
-    base_url: str = connections.closed_port(scheme)
-
+def test_closed_port(tmp_path, scheme):
+  absent = types.SimpleNamespace(base_url=connections.closed_port(scheme))
   with pytest.raises(http_answers.FetchError, match="--base_url"):
-    fetching.run(tmp_path, Nobody())
+    fetching.run(tmp_path, absent)
 
 
 def test_unknown_host(tmp_path):
-  @dataclasses.dataclass
-  class Unknown:
-    base_url: str = "http://no-such-host.invalid"
-
+  unknown = types.SimpleNamespace(base_url="http://no-such-host.invalid")
   with pytest.raises(http_answers.FetchError, match="--base_url"):
-    fetching.run(tmp_path, Unknown())
+    fetching.run(tmp_path, unknown)
 
 
 @pytest.mark.parametrize("status", [301, 302, 308])
@@ -279,7 +273,7 @@ def test_redirections_are_followed(tmp_path, server, status):
   fetching.check(tmp_path, stand_in.jpeg_of)
 
 
-def test_redirection_in_a_circle(tmp_path, server):
+def test_redirection_loop(tmp_path, server):
   server.image_faults[VICTIM] = [connections.redirect_loop]
   with pytest.raises(http_answers.FetchError, match="more than 5 redirections"):
     fetching.run(tmp_path, server)

@@ -1,4 +1,4 @@
-"""Fetches that are cut off, and what the next run makes of them."""
+"""Interrupted fetches, and runs that resume them."""
 
 import os
 import pathlib
@@ -30,31 +30,29 @@ def server():
 
 
 SCRIPT = """if True:
-  import sys
-  sys.path[:0] = sys.argv[1:3]
-  import pathlib, resource
+  import pathlib, resource, sys
   from tests.tfds_sdss.fetch import fetching
-  if len(sys.argv) > 5:
-    limit = int(sys.argv[5])
+  if len(sys.argv) > 3:
+    limit = int(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-  class server: base_url = sys.argv[4]
+  class server: base_url = sys.argv[2]
   try:
-    fetching.run(pathlib.Path(sys.argv[3]), server)
+    fetching.run(pathlib.Path(sys.argv[1]), server)
   except OSError as error:
     sys.exit(f"error: {error}")
 """
 
 
 def start(tmp_path, server, *more):
-  command = [sys.executable, "-c", SCRIPT, REPOSITORY, REPOSITORY / "tests"]
   return subprocess.Popen(
-    [*command, tmp_path, server.base_url, *more],
+    [sys.executable, "-c", SCRIPT, tmp_path, server.base_url, *more],
+    cwd=REPOSITORY,
     stderr=subprocess.PIPE,
     text=True,
   )
 
 
-def test_kill_and_go_on(tmp_path, server):
+def test_kill_and_resume(tmp_path, server):
   server.delay = 0.02
   for number in (3, 25):
     process = start(tmp_path, server)
@@ -67,7 +65,7 @@ def test_kill_and_go_on(tmp_path, server):
   fetching.run(tmp_path, server)
   fetching.check(tmp_path, stand_in.jpeg_of)
   assert set(fetching.lines(tmp_path).values()) == {1}
-  # Of each killed run the requests in flight are lost, no more.
+  # Each killed run loses only its requests in flight.
   assert fetching.image_requests(server) <= 40 + 2 * (4 + 1)
 
 
@@ -81,7 +79,7 @@ def test_half_a_manifest_line(tmp_path, server):
   assert fetching.image_requests(server) == 41
 
 
-def test_manifest_that_is_none_is_named(tmp_path, server):
+def test_damaged_manifest_is_an_error(tmp_path, server):
   fetching.run(tmp_path, server)
   path = tmp_path / "manifest.jsonl"
   path.write_text("{}\n" + path.read_text())
@@ -91,7 +89,7 @@ def test_manifest_that_is_none_is_named(tmp_path, server):
 
 @pytest.mark.parametrize("place", ["catalogue", "manifest"])
 def test_disk_full(tmp_path, server, place):
-  # A limit on the size of files fails in the same call as a full disk.
+  # A file size limit fails in the same system call as a full disk.
   limit = 4_000
   if place == "manifest":
     server.image_faults.update(
@@ -110,7 +108,7 @@ def test_disk_full(tmp_path, server, place):
   fetching.check(tmp_path, stand_in.jpeg_of)
 
 
-def test_service_that_is_gone_stops_the_run(tmp_path, server):
+def test_unavailable_service_stops_the_run(tmp_path, server):
   fetching.run(tmp_path, server, limit=2)
   server.image_faults.update(
     {objid: [connections.unavailable()] * 9 for objid in OBJIDS}
@@ -126,20 +124,18 @@ def test_service_that_is_gone_stops_the_run(tmp_path, server):
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_service_that_turns_us_away_loses_no_galaxy_for_good(
-  tmp_path, server, status
-):
-  def away(asked, right):
+def test_refusal_by_the_service_is_not_permanent(tmp_path, server, status):
+  def refuse(asked, right):
     return Answer(status, "text/html", b"<html>Not here</html>")
 
-  server.image_faults.update({objid: [away] * 9 for objid in OBJIDS})
+  server.image_faults.update({objid: [refuse] * 9 for objid in OBJIDS})
   with pytest.raises(http_answers.FetchError, match=f"{status}.*--base_url"):
     fetching.run(tmp_path, server)
   server.image_faults.clear()
   assert fetching.run(tmp_path, server).images == 40
 
 
-def test_interrupt_keeps_what_is_there(tmp_path, server):
+def test_interrupt_keeps_finished_images(tmp_path, server):
   calls = []
 
   def interrupt(asked, right):

@@ -1,5 +1,4 @@
 import os
-import pathlib
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import request
 from tfds_sdss.fetch import skyserver
 
-REPOSITORY = pathlib.Path(__file__).parents[3]
 FRAME = stand_in.frame_of(40)
 OBJIDS = FRAME.objid.tolist()
 
@@ -59,7 +57,7 @@ def test_scale_makes_the_field_a_multiple_of_r90(tmp_path, server):
   assert all("me@example.org" in r.headers["User-Agent"] for r in asked)
 
 
-def test_fixed_field_is_asked_for_anew(tmp_path, server):
+def test_another_field_is_fetched_again(tmp_path, server):
   fetching.run(tmp_path, server)
   fetching.run(tmp_path, server, field="fixed")
   assert fetching.image_requests(server) == 80
@@ -85,7 +83,7 @@ def test_queries_fit_the_servers_limit():
     service.query_url(longest + " and 1=1" * 100)
 
 
-def test_second_run_asks_nothing(tmp_path, server):
+def test_second_run_sends_no_request(tmp_path, server):
   fetching.run(tmp_path, server)
   before = len(server.requests)
   outcome = fetching.run(tmp_path, server)
@@ -94,14 +92,14 @@ def test_second_run_asks_nothing(tmp_path, server):
   assert set(fetching.lines(tmp_path).values()) == {1}
 
 
-def test_moved_service_keeps_what_is_there(tmp_path, server):
+def test_another_host_keeps_the_images(tmp_path, server):
   fetching.run(tmp_path, server)
   with stand_in.StandIn(FRAME, stand_in.jpeg_of) as other:
     fetching.run(tmp_path, other)
     assert not other.requests
 
 
-def test_damaged_and_deleted_images_come_again(tmp_path, server):
+def test_damaged_and_deleted_images_are_fetched_again(tmp_path, server):
   fetching.run(tmp_path, server)
   folder = staging.Staging(tmp_path)
   damaged, deleted = folder.image_path(OBJIDS[3]), folder.image_path(OBJIDS[5])
@@ -113,7 +111,7 @@ def test_damaged_and_deleted_images_come_again(tmp_path, server):
   assert len(server.requests) == before + 2
 
 
-def test_a_trial_grows_into_the_whole(tmp_path, server):
+def test_larger_limit_keeps_the_images(tmp_path, server):
   assert fetching.run(tmp_path, server, limit=12).galaxies == 12
   folder = fetching.check(tmp_path, stand_in.jpeg_of)
   assert len(folder.read_catalog()) == 12
@@ -122,11 +120,11 @@ def test_a_trial_grows_into_the_whole(tmp_path, server):
   assert fetching.image_requests(server) == 40
 
 
-def test_rate_and_connections_are_kept(tmp_path, server):
+def test_rate_and_connections_are_limited(tmp_path, server):
   server.delay = 0.05
   fetching.run(tmp_path, server, rate=100.0, connections=3, limit=25)
   times = [r.time for r in server.requests if "getjpeg" in r.path]
-  # 24 intervals of 10 ms; the arrivals jitter, their mean does not.
+  # 24 intervals of 10 ms, less the jitter of the arrivals.
   assert times[-1] - times[0] >= 0.24 - 0.02
   assert server.max_active <= 3
 
@@ -145,16 +143,16 @@ def test_loss_is_an_exit_status(tmp_path, server, capsys):
   failed = pd.read_csv(tmp_path / "failed.csv")
   assert failed.permanent.all()
   assert cli.main([*argv, "--max_loss=0.08"]) == 0
-  # What is final is not asked for again.
+  # Permanent failures are not requested again.
   assert fetching.image_requests(server) == 40
 
 
-def test_a_log_file_tells_the_progress(tmp_path, server, monkeypatch, caplog):
+def test_progress_in_a_log(tmp_path, server, monkeypatch, caplog):
   monkeypatch.setattr(fetch, "_LOG_EVERY", 15)
   caplog.set_level("INFO")
   fetching.run(tmp_path, server)
-  told = [line for line in caplog.messages if "hours left" in line]
-  assert [line.split("/s")[0].split(", ")[0] for line in told] == [
+  found = [line for line in caplog.messages if "hours left" in line]
+  assert [line.split("/s")[0].split(", ")[0] for line in found] == [
     "15 of 40 galaxies",
     "30 of 40 galaxies",
   ]
@@ -172,12 +170,12 @@ def test_a_log_file_tells_the_progress(tmp_path, server, monkeypatch, caplog):
     ({"source": "demo500", "limit": 3}, "--limit: expected none"),
   ],
 )
-def test_impossible_requests(tmp_path, change, message):
+def test_invalid_requests(tmp_path, change, message):
   with pytest.raises(DataError, match=message):
     request.Request(**({"source": "dr17", "out": tmp_path} | change))
 
 
-def test_another_source_is_refused(tmp_path, server):
+def test_another_source_is_rejected(tmp_path, server):
   fetching.run(tmp_path, server)
   with pytest.raises(staging.StagingError, match="or dr14, found dr17"):
     fetching.run(tmp_path, server, source="dr14")
@@ -192,7 +190,7 @@ def test_two_runs_at_once(tmp_path, server):
   fetching.run(tmp_path, server)
 
 
-def test_folder_that_cannot_be_written(tmp_path, server, capsys):
+def test_unwritable_folder(tmp_path, server, capsys):
   blocker = tmp_path / "file"
   blocker.write_text("")
   argv = ["fetch", "--source=dr17", f"--out={blocker / 'staging'}"]

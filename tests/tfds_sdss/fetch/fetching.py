@@ -1,4 +1,4 @@
-"""Fetching from the stand-in: short waits, and what a test asks of a folder."""
+"""Fetches from the stand-in server, and checks of the staging folder."""
 
 import collections
 import dataclasses
@@ -16,14 +16,14 @@ from tfds_sdss.fetch.request import Request
 LIMITS = http_client.Limits(
   attempts=3, backoff=0.01, longest_wait=2.0, throttle=0.05
 )
-# For servers that keep us waiting.
+# For servers that stall.
 IMPATIENT = dataclasses.replace(
   LIMITS, connect=0.5, read=0.3, total=0.6, query_total=0.6, file_total=0.6
 )
 
 
 def request(out: pathlib.Path, server, **changes) -> Request:
-  """Returns a request to the stand-in, as fast as it goes."""
+  """Returns a request to the stand-in without an effective rate limit."""
   options = {"source": "dr17", "base_url": server.base_url, "rate": 2000.0}
   options |= {"limits": LIMITS}
   return Request(out=out, **(options | changes))
@@ -37,8 +37,8 @@ def run(out: pathlib.Path, server, **changes) -> Outcome:
 def check(out: pathlib.Path, images) -> staging.Staging:
   """Checks that a folder is consistent, and returns it.
 
-  Every galaxy has an entry; an image is there if and only if its entry says
-  so, byte for byte what `images` returns; nothing is left half-written.
+  Every galaxy has an entry. An image file exists if and only if its entry has
+  one, and equals the result of `images`. There are no partial files.
   """
   folder = staging.Staging(out)
   frame = folder.read_catalog()
@@ -60,7 +60,7 @@ def check(out: pathlib.Path, images) -> staging.Staging:
 
 
 def lines(out: pathlib.Path) -> collections.Counter:
-  """Returns how many lines the manifest has for each objid."""
+  """Returns the number of lines in the manifest for each objid."""
   text = (out / "manifest.jsonl").read_text()
   return collections.Counter(
     json.loads(line)["objid"] for line in text.splitlines()
@@ -68,5 +68,5 @@ def lines(out: pathlib.Path) -> collections.Counter:
 
 
 def image_requests(server) -> int:
-  """Returns how many images have been asked for."""
+  """Returns the number of requests for images."""
   return sum("getjpeg" in asked.path for asked in server.requests)

@@ -1,9 +1,9 @@
-"""The two files of Zenodo's record, as its authors describe them."""
+"""Small versions of the two files of the Zenodo record."""
 
 import io
 import tarfile
 
-from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_sample
 
 
 def catalog(frame) -> bytes:
@@ -30,10 +30,11 @@ def tar(members: dict[str, bytes], extra=()) -> bytes:
 
 def images(objids) -> dict[str, bytes]:
   return {
-    f"images-sdss/{objid}.jpg": stand_in.jpeg_of(objid, 160) for objid in objids
+    f"images-sdss/{objid}.jpg": stand_in_sample.jpeg_of(objid, 160)
+    for objid in objids
   }
 
 
 def archive(objids) -> bytes:
-  """Returns the archive with the images of these galaxies."""
+  """Returns an archive of these galaxies' images."""
   return tar(images(objids))

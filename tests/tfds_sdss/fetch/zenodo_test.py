@@ -1,4 +1,4 @@
-"""The archives: Zenodo's record and GitHub's convnet-demo."""
+"""Zenodo's record and GitHub's archive of convnet-demo."""
 
 import tarfile
 
@@ -53,14 +53,14 @@ def test_whole_record(tmp_path):
     expected = FRAME.set_index("objid").oh_p50.loc[OBJIDS]
     np.testing.assert_allclose(frame.oh_p50, expected, rtol=1e-6)
     assert folder.read_source()["image_size"] == 160
-    # The archive may be deleted once its images are there.
+    # The archive may be deleted after its images are unpacked.
     for path in (tmp_path / "downloads").iterdir():
       path.unlink()
     assert run(tmp_path, server).images == 10
     assert downloads(server) == 1
 
 
-def test_only_plain_images_of_the_catalogue_are_taken(tmp_path):
+def test_only_regular_images_of_the_catalogue_are_unpacked(tmp_path):
   link = tarfile.TarInfo(f"images-sdss/{OBJIDS[0]}.jpg")
   link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
   members = zenodo_files.images(OBJIDS[1:9])
@@ -75,7 +75,7 @@ def test_only_plain_images_of_the_catalogue_are_taken(tmp_path):
   assert written == {f"{objid}.jpg" for objid in OBJIDS[1:]}
 
 
-def test_bad_images_are_told(tmp_path):
+def test_bad_images_are_recorded(tmp_path):
   members = zenodo_files.images(OBJIDS)
   members[f"images-sdss/{OBJIDS[2]}.jpg"] = stand_in.jpeg_of(OBJIDS[2], 128)
   members[f"images-sdss/{OBJIDS[3]}.jpg"] = b""
@@ -85,7 +85,7 @@ def test_bad_images_are_told(tmp_path):
   fetching.check(tmp_path, jpeg)
 
 
-def test_damaged_image_comes_out_of_the_archive_again(tmp_path):
+def test_damaged_image_is_unpacked_again(tmp_path):
   with serve() as server:
     run(tmp_path, server)
     staging.Staging(tmp_path).image_path(OBJIDS[1]).write_bytes(b"")
@@ -95,7 +95,7 @@ def test_damaged_image_comes_out_of_the_archive_again(tmp_path):
     assert set(fetching.lines(tmp_path).values()) == {1}
 
 
-def test_download_goes_on_where_it_stopped(tmp_path):
+def test_download_resumes(tmp_path):
   with serve() as server:
     server.file_faults[ARCHIVE] = [connections.short_body]
     assert run(tmp_path, server).images == 10
@@ -109,7 +109,7 @@ def test_download_goes_on_where_it_stopped(tmp_path):
     assert int(second.removeprefix("bytes=").removesuffix("-")) > 0
 
 
-def test_slow_download_fails_and_goes_on_later(tmp_path):
+def test_slow_download_fails_and_resumes(tmp_path):
   with serve() as server:
     server.file_faults[ARCHIVE] = [connections.stall] * 6
     with pytest.raises(http_answers.FetchError, match="to resume"):
@@ -119,7 +119,7 @@ def test_slow_download_fails_and_goes_on_later(tmp_path):
 
 
 @pytest.mark.parametrize("good_at_last", [True, False])
-def test_another_file_than_the_record_says(tmp_path, good_at_last):
+def test_download_with_another_digest(tmp_path, good_at_last):
   def wrong(asked, right):
     body = bytearray(right.body)
     body[100] ^= 1
@@ -135,7 +135,7 @@ def test_another_file_than_the_record_says(tmp_path, good_at_last):
       assert not (tmp_path / "downloads" / zenodo.ARCHIVE).exists()
 
 
-def test_archive_that_is_damaged_on_the_server(tmp_path):
+def test_damaged_archive(tmp_path):
   data = zenodo_files.archive(OBJIDS)
   with (
     serve(data[: len(data) // 2]) as server,
@@ -152,7 +152,7 @@ def test_archive_that_is_damaged_on_the_server(tmp_path):
     (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected an MD5"),
   ],
 )
-def test_record_that_is_none(tmp_path, body, message):
+def test_invalid_record(tmp_path, body, message):
   def answer(asked, right):
     return right._replace(body=body)
 
@@ -162,7 +162,7 @@ def test_record_that_is_none(tmp_path, body, message):
       run(tmp_path, server)
 
 
-def test_catalogue_of_floats_is_refused(tmp_path):
+def test_catalogue_with_float_ids_is_rejected(tmp_path):
   csv = zenodo_files.catalog(FRAME.assign(objid=FRAME.objid.astype(float)))
   with (
     serve(csv=csv) as server,
@@ -171,7 +171,7 @@ def test_catalogue_of_floats_is_refused(tmp_path):
     run(tmp_path, server)
 
 
-def test_a_trial_of_a_few_galaxies(tmp_path):
+def test_limit(tmp_path):
   with serve() as server:
     assert run(tmp_path, server, limit=4).galaxies == 4
     assert run(tmp_path, server).galaxies == 10
@@ -187,7 +187,7 @@ def test_demo500(tmp_path, monkeypatch):
     outcome = fetching.run(out, server, source="demo500")
     assert (outcome.galaxies, outcome.loss) == (16, 0)
     fetching.run(out, server, source="demo500")
-    assert len(server.requests) == 2  # one, and where it was sent
+    assert len(server.requests) == 2  # the archive and its redirection
   for path in layout.glob("*/*"):
     copy = out / path.relative_to(layout)
     assert copy.read_bytes() == path.read_bytes()
@@ -195,7 +195,7 @@ def test_demo500(tmp_path, monkeypatch):
   assert len(splits["test"]) == 4
 
 
-def test_demo500_of_another_content_is_refused(tmp_path, monkeypatch):
+def test_demo500_with_other_content_is_rejected(tmp_path, monkeypatch):
   layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
   path = next((layout / "train").iterdir())
   path.write_bytes(fake_layout.jpeg(0))

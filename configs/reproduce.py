@@ -2,31 +2,39 @@
 
   python main.py --config=configs/reproduce.py --workdir=W --mode=reproduce
 
-Trains, one after another, the systems below on SDSS (`dr17`), skips what is
-done, and writes paper_table.md, paper_table.csv and figures/. At the paper's
-rate, 430 images a second on a P100, the images of all epochs make some twelve
-hours, most of them for the 70 epochs of one cycle, the 5 folds and the seven
-resolutions; that is arithmetic, since nobody has run it on that sample yet.
-configs/reproduce_mock.py and configs/reproduce_demo500.py are the same on
+Trains the systems below on SDSS (`dr17`), one after another, skips finished
+ones, and writes paper_table.md, paper_table.csv and figures/. At the paper's
+430 images a second on a P100, training takes about twelve hours, most of them
+for the 70 epochs of one cycle, the 5 folds and the seven resolutions. This is
+an estimate: the config has not been run on the full sample yet.
+configs/reproduce_mock.py and configs/reproduce_demo500.py do the same for
 samples that take minutes.
 """
 
 from typing import Any
 
+from flax import traverse_util
 import ml_collections
 
 from configs import resnet34
 
 SIDES = (64, 32, 16, 8, 4, 2, 1)
+# The fields that a system changes, by full name.
+SYSTEMS: dict[str, dict[str, Any]] = {
+  **resnet34.VARIANTS,
+  "gri": {},
+  "ensemble": {},
+  **{f"resolution_{side}": {"data.resolution": side} for side in SIDES},
+}
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
   config = resnet34.get_config("as_published")
   config.eval.splits = ("test",)
-  # The table has them once for all.
+  # The table computes them once for all systems.
   config.eval.baselines = False
-  config.reproduce = systems(
+  config.reproduce = select_systems(
     runs=(
       "gri",
       "r_band",
@@ -43,40 +51,27 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
-def systems(
+def select_systems(
   runs: tuple[str, ...],
   ensembles: tuple[str, ...],
   **changes: dict[str, Any],
 ) -> ml_collections.ConfigDict:
-  """Makes the block `reproduce`.
+  """Returns the block `reproduce`.
 
   Args:
-    runs: systems that are one network each, in order. A name that is a variant
-      of configs/resnet34.py changes what the variant changes, resolution_N the
-      resolution, and any other nothing.
-    ensembles: systems that are k networks.
-    **changes: what a system changes besides, by the fields' full names.
+    runs: systems that are one network each, in training order.
+    ensembles: systems that are k networks each.
+    **changes: further changes by system, or all changes of a system that is
+      not in SYSTEMS.
+
+  Raises:
+    KeyError: if a system is neither in SYSTEMS nor in `changes`.
   """
-  block = ml_collections.ConfigDict()
-  block.runs = runs
-  block.ensembles = ensembles
-  block.changes = ml_collections.ConfigDict()
+  block = ml_collections.ConfigDict(
+    {"runs": runs, "ensembles": ensembles, "changes": {}}
+  )
   for name in (*runs, *ensembles):
-    fields = dict(resnet34.VARIANTS.get(name, {}))
-    if name.startswith("resolution_"):
-      fields["data.resolution"] = int(name.removeprefix("resolution_"))
-    fields |= changes.get(name, {})
-    block.changes[name] = _nested(fields)
+    known = SYSTEMS if name in SYSTEMS else changes
+    fields = {**known[name], **changes.get(name, {})}
+    block.changes[name] = traverse_util.unflatten_dict(fields, sep=".")
   return block
-
-
-def _nested(fields: dict[str, Any]) -> dict[str, Any]:
-  """Makes {"a.b": x} to {"a": {"b": x}}, which a config can hold."""
-  tree: dict[str, Any] = {}
-  for name, value in fields.items():
-    *blocks, field = name.split(".")
-    node = tree
-    for block in blocks:
-      node = node.setdefault(block, {})
-    node[field] = value
-  return tree

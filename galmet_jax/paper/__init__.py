@@ -1,1 +1,1 @@
-"""The paper's systems, one after another, and what is told of them."""
+"""Reproduction of the tables and figures of Wu & Boada (2019)."""

@@ -1,4 +1,4 @@
-"""What a reproduction leaves: the paper's table, remarks on it, figures."""
+"""Writes the results of a reproduction: table, remarks, figures."""
 
 from collections.abc import Mapping
 import json
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
-from galmet_jax import metrics
 from galmet_jax import report
 from galmet_jax.data import galaxies
 from galmet_jax.paper import diagnostics
@@ -18,6 +17,7 @@ from galmet_jax.paper import galaxy_figures
 from galmet_jax.paper import published
 from galmet_jax.paper import relations
 from galmet_jax.paper import sweeps
+from galmet_jax.paper import table
 
 _MASS = "lgm_tot_p50"
 
@@ -25,80 +25,84 @@ _MASS = "lgm_tot_p50"
 def write(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  galaxies: Mapping[str, galaxies.Split],
+  splits: Mapping[str, galaxies.Split],
   configs: Mapping[str, ml_collections.ConfigDict],
   predicted: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
-  """Writes the table, what it shows, and the figures.
+  """Writes the table, diagnostics, predictions and figures to the workdir.
 
   Args:
-    config: what the systems have in common.
-    workdir: paper_table.md, paper_table.csv, diagnostics.json,
-      predictions_test.csv and figures/ are written there.
-    galaxies: the splits.
-    configs: of each trained system.
-    predicted: of the test split's first target, `[N]`, by system.
+    config: the config that the systems have in common.
+    workdir: directory of the reproduction, with the systems in `runs/NAME`.
+    splits: galaxies by split.
+    configs: config of each trained system.
+    predicted: predictions `[N]` of the test split's first target, by system.
 
   Returns:
-    The table, as `published.table` makes it.
+    The table from `table.compare_systems`.
   """
-  test = galaxies["test"]
+  test = splits["test"]
   true = test.targets[:, 0].astype(np.float64)
   draws, seed = config.eval.bootstrap_draws, config.seed
   references = {
-    name: _reference(config, configs, name, test) for name in predicted
+    name: _reference(name, config, configs, test) for name in predicted
   }
-  truth = test.columns.get("oh_true")
-  rows = published.table(true, predicted, references, draws, seed, truth)
-  ordering = published.order(true, predicted, draws, seed)
-  found = _diagnose(true, predicted, draws, seed)
-  title = _title(config)
+  rows = table.compare_systems(
+    true, predicted, references, draws, seed, test.columns.get("oh_true")
+  )
+  pairs = table.compare_pairs(true, predicted, draws, seed)
+  information = _diagnose(true, predicted, draws, seed)
   remarks = [
-    *_noise(test),
-    *_from_runs(workdir / "runs", configs),
-    *_about_tremonti(test, predicted),
-    *_information(found),
+    *_label_noise(test),
+    *_members_and_masses(workdir / "runs", configs),
+    *_scatter_about_tremonti(test, predicted),
+    *_describe(information),
   ]
-  page = published.markdown(title, rows, ordering, remarks)
+  title = config.data.name
+  if title.endswith("/mock"):
+    title += ": synthetic galaxies"
+  page = table.to_markdown(title, rows, pairs, remarks)
   rows.to_csv(workdir / "paper_table.csv", index=False)
   (workdir / "paper_table.md").write_text(page)
-  (workdir / "diagnostics.json").write_text(json.dumps(found, indent=2) + "\n")
-  table = {"objid": test.objid, "true": true, **predicted}
-  pd.DataFrame(table).to_csv(workdir / "predictions_test.csv", index=False)
-  _draw(config, workdir / "figures", test, predicted)
+  (workdir / "diagnostics.json").write_text(
+    json.dumps(information, indent=2) + "\n"
+  )
+  pd.DataFrame({"objid": test.objid, "true": true, **predicted}).to_csv(
+    workdir / "predictions_test.csv", index=False
+  )
   figures = workdir / "figures"
+  figures.mkdir(exist_ok=True)
+  quantity = report.label(config.data.targets[0])
+  _draw_galaxies(figures, test, predicted, rows, quantity, title)
   sweeps.draw_resolution(figures, config, configs, rows, title)
-  sweeps.draw_learning_curve(figures, config, configs, galaxies, rows, title)
+  sweeps.draw_learning_curve(figures, config, configs, splits, rows, title)
   print(page)
   print(f"Written to {workdir}: paper_table.md, paper_table.csv, figures/")
   return rows
 
 
-def _title(config: ml_collections.ConfigDict) -> str:
-  name = config.data.name
-  return f"{name}: synthetic galaxies" if name.endswith("/mock") else name
-
-
 def _reference(
+  name: str,
   config: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
-  name: str,
   test: galaxies.Split,
 ) -> published.Reference:
-  """Returns the paper's entry, with what is special about ours."""
-  side = sweeps.lone_change(config, configs, name).get("data.resolution")
-  if side is not None:
-    return published.Reference(
-      f"CNN, gri, {side} px", published.RESOLUTIONS.get(side)
-    )
-  if name in configs and configs[name].data.num_train is not None:
-    number = configs[name].data.num_train
-    return published.Reference(f"CNN, gri, {number:,} training galaxies")
+  """Returns the paper's entry, with a label that describes our system."""
   entry = published.reference(name)
   if name in ("random_forest", "gradient_boosting"):
     photometry = baselines.has_photometry(test)
     features = "gri photometry" if photometry else "ring colours"
     return entry._replace(label=f"{entry.label}, {features}")
+  if name not in configs:
+    return entry
+  side = sweeps.swept_resolution(configs[name], config)
+  if side is not None:
+    entry = published.Reference(f"CNN, gri, {side} px")
+    if side in published.RESOLUTIONS:
+      entry = entry._replace(rmse=published.RESOLUTIONS[side])
+  elif configs[name].data.num_train is not None:
+    number = configs[name].data.num_train
+    entry = published.Reference(f"CNN, gri, {number:,} training galaxies")
   return entry
 
 
@@ -108,7 +112,7 @@ def _diagnose(
   num_draws: int,
   seed: int,
 ) -> dict[str, Any]:
-  """Section 4.1: do colours and shapes know different things?"""
+  """Computes the diagnostics of section 4.1 if the systems are available."""
   sources = ("random_forest", "r_band", "gri")
   if not set(sources) <= set(predicted):
     return {}
@@ -123,22 +127,21 @@ def _diagnose(
   }
 
 
-def _noise(test: galaxies.Split) -> list[str]:
-  """The floor of every RMSE, where the truth is known."""
+def _label_noise(test: galaxies.Split) -> list[str]:
   if "oh_true" not in test.columns:
     return []
   noise = test.targets[:, 0] - test.columns["oh_true"]
   floor = np.sqrt(np.mean(noise.astype(np.float64) ** 2))
   return [
-    f"Noise of these labels: {floor:.4f} dex. No RMSE above can lie below it "
-    "but by chance; the last column is free of it."
+    f"RMS noise of the labels: {floor:.4f} dex. Only by chance can an RMSE be "
+    "smaller; the last column of the table excludes this noise."
   ]
 
 
-def _from_runs(
+def _members_and_masses(
   runs: pathlib.Path, configs: Mapping[str, ml_collections.ConfigDict]
 ) -> list[str]:
-  """What single runs say beside their predictions of the first target."""
+  """Describes the members of ensembles, and predictions of stellar mass."""
   remarks = []
   for name in configs:
     summary = json.loads((runs / name / "summary.json").read_text())
@@ -146,26 +149,26 @@ def _from_runs(
     if "members" in summary:
       single = [member["rmse"] for member in summary["members"]]
       remarks.append(
-        f"{label}: a member alone {np.mean(single):.4f} ± "
-        f"{np.std(single, ddof=1):.4f}, their mean "
+        f"{label}: RMSE of a single member {np.mean(single):.4f} ± "
+        f"{np.std(single, ddof=1):.4f}, of the members' mean "
         f"{summary['test']['rmse']:.4f}, out of fold "
         f"{summary['out_of_fold']['rmse']:.4f} dex."
       )
     mass = summary.get(f"test/{_MASS}")
     if mass is not None:
       low, high = mass["rmse_ci68"]
-      theirs = published.MASSES.get(name)
+      paper = published.MASSES.get(name)
       remarks.append(
-        f"{label}: stellar mass {mass['rmse']:.4f} ({low:.4f}-{high:.4f}) dex"
-        + (f"; the paper's {theirs}." if theirs else ".")
+        f"{label}: RMSE of the stellar mass {mass['rmse']:.4f} "
+        f"({low:.4f}-{high:.4f}) dex"
+        + (f"; in the paper {paper}." if paper else ".")
       )
   return remarks
 
 
-def _about_tremonti(
+def _scatter_about_tremonti(
   test: galaxies.Split, predicted: Mapping[str, np.ndarray]
 ) -> list[str]:
-  """How closely abundances follow the mass-metallicity relation."""
   mass = test.columns.get(_MASS)
   if mass is None or "gri" not in predicted:
     return []
@@ -173,77 +176,80 @@ def _about_tremonti(
     relations.scatter_about_tremonti(mass, values)
     for values in (predicted["gri"], test.targets[:, 0])
   )
+  paper = published.TREMONTI
   return [
-    "About the relation of Tremonti et al. (2004): predictions RMSE "
-    f"{ours['rmse']:.4f}, NMAD {ours['nmad']:.4f} dex (the paper's 0.0997 and "
-    f"0.0802), labels RMSE {true['rmse']:.4f}, NMAD {true['nmad']:.4f}."
+    "Scatter about the mass-metallicity relation of Tremonti et al. (2004): "
+    f"predictions RMSE {ours['rmse']:.4f}, NMAD {ours['nmad']:.4f} dex (in the "
+    f"paper {paper['rmse']} and {paper['nmad']}), labels RMSE "
+    f"{true['rmse']:.4f}, NMAD {true['nmad']:.4f} dex."
   ]
 
 
-def _information(found: Mapping[str, Any]) -> list[str]:
-  """Section 4.1 in words."""
-  if not found:
+def _describe(information: Mapping[str, Any]) -> list[str]:
+  """Describes the diagnostics of section 4.1."""
+  if not information:
     return []
-  values = found["information"]
+  values, pairs = information["information"], information["error_correlations"]
 
-  def shown(name):
+  def show(name: str) -> str:
     low, high = values[f"{name}_ci68"]
     return f"{values[name]:.4g} ({low:.4g} to {high:.4g})"
 
-  pairs = found["error_correlations"]
-  correlations = [
-    f"{name.replace(':', ' and ').replace('_', ' ')} {value:.2f} "
-    f"({pairs[f'{name}_ci68'][0]:.2f} to {pairs[f'{name}_ci68'][1]:.2f})"
-    for name, value in pairs.items()
-    if ":" in name and not name.endswith("_ci68")
-  ]
+  correlations = []
+  for name in pairs:
+    if ":" in name and not name.endswith("_ci68"):
+      low, high = pairs[f"{name}_ci68"]
+      sources = name.replace(":", " and ").replace("_", " ")
+      correlations.append(
+        f"{sources} {pairs[name]:.2f} ({low:.2f} to {high:.2f})"
+      )
   return [
     "## Do colours and shapes add up? (section 4.1)",
-    f"1/MSE in dex⁻²: photometry {shown('information_photometry')}, r-band "
-    f"morphology {shown('information_morphology')}, colour images "
-    f"{shown('information_image')}. The images' over the sum of the two: "
-    f"{shown('ratio_to_sum')}; the paper's RMSEs make it 1.39. Over what "
-    "independence would give, with the labels' own variance counted once: "
-    f"{shown('ratio_to_independent')}.",
+    f"1/MSE in dex⁻²: photometry {show('information_photometry')}, r-band "
+    f"morphology {show('information_morphology')}, colour images "
+    f"{show('information_image')}. Ratio of the images to the sum of the other "
+    f"two: {show('ratio_to_sum')}; {published.INFORMATION_RATIO} from the "
+    "paper's RMSEs. Ratio to the value for independent sources, which counts "
+    f"the variance of the labels once: {show('ratio_to_independent')}.",
     f"Correlation of the errors: {'; '.join(correlations)}.",
   ]
 
 
-def _draw(
-  config: ml_collections.ConfigDict,
+def _draw_galaxies(
   figures: pathlib.Path,
   test: galaxies.Split,
   predicted: Mapping[str, np.ndarray],
+  rows: pd.DataFrame,
+  quantity: str,
+  title: str,
 ) -> None:
-  """Draws what shows single galaxies."""
-  figures.mkdir(exist_ok=True)
-  title, label = _title(config), report.label(config.data.targets[0])
-  true = test.targets[:, 0]
-  panels = [
-    (
-      published.reference(name).label,
-      true,
-      predicted[name],
-      metrics.with_intervals(
-        true, predicted[name], config.eval.bootstrap_draws, config.seed
-      ),
-    )
-    for name in _names_of_figure1(predicted)
+  # The network on gri images in the paper's figure 1 is that of one cycle.
+  network = "one_cycle" if "one_cycle" in predicted else "gri"
+  names = [
+    name for name in ("r_band", "random_forest", network) if name in predicted
   ]
-  path = figures / "figure1.png"
-  galaxy_figures.figure1(path, panels, label, title=title)
-  # The best of the networks, if any was trained.
-  name, best = panels[-1][0], panels[-1][2]
-  mass = test.columns.get(_MASS)
-  if mass is not None and np.isfinite(mass).any():
+  panels = {published.reference(name).label: predicted[name] for name in names}
+  true = test.targets[:, 0]
+  galaxy_figures.figure1(
+    figures / "figure1.png",
+    true,
+    panels,
+    rows.set_index("system").loc[names],
+    quantity,
+    title=title,
+  )
+  # The last panel shows the best system.
+  label, best = list(panels.items())[-1]
+  mass = test.columns.get(_MASS, np.full(len(test), np.nan))
+  if np.isfinite(mass).any():
     galaxy_figures.mass_metallicity(
-      figures / "mass_metallicity.png", mass, true, best, label, title=title
+      figures / "mass_metallicity.png", mass, true, best, quantity, title=title
     )
   galaxy_figures.distributions(
     figures / "distributions.png",
     true,
-    {panel[0]: panel[2] for panel in reversed(panels)},
-    label,
+    dict(reversed(panels.items())),
+    quantity,
     title=title,
   )
   galaxy_figures.residuals(
@@ -251,13 +257,6 @@ def _draw(
     true,
     best,
     mass,
-    label,
-    title=f"{title}, {name}",
+    quantity,
+    title=f"{title}, {label}",
   )
-
-
-def _names_of_figure1(predicted: Mapping[str, np.ndarray]) -> list[str]:
-  """The paper's three panels; its network on gri is that of one cycle."""
-  network = "one_cycle" if "one_cycle" in predicted else "gri"
-  names = ("r_band", "random_forest", network)
-  return [name for name in names if name in predicted]

@@ -1,12 +1,14 @@
-"""Do photometry and morphology tell different things? Section 4.1.
+"""Do photometry and morphology carry different information? (section 4.1).
 
-Galaxies without a label, or without a prediction by one of the systems (NaN),
-are left out, and each bootstrap draw takes the same galaxies for all systems.
-`NAME_ci68` is the 68 % interval of NAME over the draws.
+All functions ignore galaxies with a missing (NaN) label or prediction, and
+resample all systems with the same bootstrap draws. `NAME_ci68` is the 68 %
+interval of NAME over the draws. They raise ValueError if fewer than two
+galaxies are complete.
 """
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import itertools
 from typing import Any
 
 import numpy as np
@@ -22,53 +24,49 @@ def information_sum(
   num_draws: int,
   seed: int,
 ) -> dict[str, Any]:
-  """Compares the information in colour images with that of its two sources.
+  """Compares the information in colour images with that in its two sources.
 
-  The paper expects 1/MSE(image) = 1/MSE(photometry) + 1/MSE(morphology) of
-  independent sources, and does not find it: its RMSEs 0.0851, 0.1296 and
-  0.1586 make the image's 1.39 times the sum. The sum is not what independence
-  gives, though, since the labels' variance σ² is known before anything is seen:
-  a measurement of precision p of a Gaussian label leaves 1/MSE₁ = 1/σ² + p,
-  another of q leaves 1/MSE₂ = 1/σ² + q, and both 1/σ² + p + q = 1/MSE₁ +
-  1/MSE₂ − 1/σ². The paper counts 1/σ² twice; both expectations are returned.
+  The paper expects 1/MSE(image) = 1/MSE(photometry) + 1/MSE(morphology) if
+  the sources are independent, but its RMSEs 0.0851, 0.1296 and 0.1586 give
+  1.39 times that sum. The sum ignores the prior: the variance σ² of the labels
+  is known before any measurement. Measurements of precision p and q of a
+  Gaussian label give 1/MSE₁ = 1/σ² + p and 1/MSE₂ = 1/σ² + q, and together
+  1/σ² + p + q = 1/MSE₁ + 1/MSE₂ − 1/σ². The paper counts 1/σ² twice. This
+  function returns both expectations.
 
   Args:
     true: `[N]`, dex.
-    photometry: predictions by colours alone (the random forest), `[N]`.
-    morphology: predictions by r-band images, `[N]`.
-    image: predictions by colour images, `[N]`.
+    photometry: predictions from colours (the random forest), `[N]`.
+    morphology: predictions from r-band images, `[N]`.
+    image: predictions from colour images, `[N]`.
     num_draws: bootstrap draws over galaxies.
-    seed: of the draws.
+    seed: seed of the draws.
 
   Returns:
     `n`, and with their intervals
 
     * information_photometry, _morphology and _image: 1/MSE, in 1/dex²;
       information_prior: 1/σ².
-    * information_sum, the paper's expectation, and information_independent,
-      with the prior counted once.
+    * information_sum: the paper's expectation; information_independent: the
+      expectation that counts the prior once.
     * ratio_to_sum and ratio_to_independent: 1/MSE(image) over each.
-    * mse_image, and what independence would give, mse_sum and
-      mse_independent, in dex².
+    * mse_image, and the two expectations of it, mse_sum and mse_independent,
+      in dex².
 
-    ratio_to_independent and mse_independent are NaN where the sources know
-    less than the prior.
-
-  Raises:
-    ValueError: if fewer than two galaxies are left.
+    ratio_to_independent and mse_independent are NaN if information_independent
+    is not positive.
   """
   true, *predicted = _complete(true, photometry, morphology, image)
   squares = (np.stack(predicted) - true) ** 2
 
   def statistic(index: np.ndarray) -> dict[str, np.ndarray]:
     mse = squares[:, index].mean(-1)
-    # A draw of few galaxies may have no error, or one label alone.
+    # A draw of few galaxies may have zero error or a single label.
     with np.errstate(divide="ignore", invalid="ignore"):
       by_photometry, by_morphology, by_image = 1 / mse
       prior = 1 / true[index].var(-1)
       total = by_photometry + by_morphology
       independent = total - prior
-      # Beyond that there is no such MSE.
       positive = np.where(independent > 0, independent, np.nan)
       return {
         "information_photometry": by_photometry,
@@ -90,23 +88,20 @@ def information_sum(
 def error_correlations(
   errors: Mapping[str, np.ndarray], num_draws: int, seed: int
 ) -> dict[str, Any]:
-  """Correlates the errors of each pair of systems (Pearson).
+  """Computes the Pearson correlation of the errors of each pair of systems.
 
-  Independent sources do not give zero: their predictions shrink to the same
-  mean. Of posterior means of a Gaussian label, as in `information_sum`, the
-  errors correlate by √(MSE₁ MSE₂)/σ².
+  Even independent sources have correlated errors, since their predictions
+  shrink to the same mean: for posterior means of a Gaussian label, as in
+  `information_sum`, the correlation is √(MSE₁ MSE₂)/σ².
 
   Args:
     errors: predicted − true by system, `[N]` each, dex.
     num_draws: bootstrap draws over galaxies.
-    seed: of the draws.
+    seed: seed of the draws.
 
   Returns:
     `n`, and for each pair `FIRST:SECOND` and `FIRST:SECOND_ci68`; NaN for
-    errors that are all alike.
-
-  Raises:
-    ValueError: if fewer than two galaxies are left.
+    constant errors.
   """
   names = list(errors)
   values = np.stack(_complete(*errors.values()))
@@ -119,8 +114,7 @@ def error_correlations(
       return {
         f"{names[i]}:{names[j]}": (centred[i] * centred[j]).sum(-1)
         / (norm[i] * norm[j])
-        for i in range(len(names))
-        for j in range(i + 1, len(names))
+        for i, j in itertools.combinations(range(len(names)), 2)
       }
 
   return _with_intervals(statistic, values.shape[1], num_draws, seed)
@@ -129,24 +123,20 @@ def error_correlations(
 def paired_rmse_difference(
   true: np.ndarray, a: np.ndarray, b: np.ndarray, num_draws: int, seed: int
 ) -> dict[str, Any]:
-  """Compares two systems on the same galaxies.
+  """Compares the RMSEs of two systems on the same galaxies.
 
-  What is hard for one is hard for the other, so that the difference is better
-  known than either RMSE.
+  The errors of two systems are correlated, so that the difference has a
+  narrower interval than either RMSE.
 
   Args:
     true: `[N]`, dex.
     a: predictions of one system, `[N]`.
     b: predictions of the other, `[N]`.
     num_draws: bootstrap draws over galaxies.
-    seed: of the draws.
+    seed: seed of the draws.
 
   Returns:
-    `n`; `difference`, RMSE(a) − RMSE(b) in dex, and `difference_ci68`;
-    `fraction_a_worse`, of the draws.
-
-  Raises:
-    ValueError: if fewer than two galaxies are left.
+    `n`, `difference`, RMSE(a) − RMSE(b) in dex, and `difference_ci68`.
   """
   true, *predicted = _complete(true, a, b)
   squares = (np.stack(predicted) - true) ** 2
@@ -155,27 +145,20 @@ def paired_rmse_difference(
     rmse = np.sqrt(squares[:, index].mean(-1))
     return {"difference": rmse[0] - rmse[1]}
 
-  value = statistic(np.arange(len(true)))["difference"]
-  draws = metrics.bootstrap(statistic, len(true), num_draws, seed)["difference"]
-  return {
-    "n": len(true),
-    "difference": float(value),
-    "difference_ci68": metrics.interval(draws),
-    "fraction_a_worse": float((draws > 0).mean()),
-  }
+  return _with_intervals(statistic, len(true), num_draws, seed)
 
 
 def _complete(*arrays: np.ndarray) -> list[np.ndarray]:
-  """Returns, as float64, the galaxies that have a value in every array."""
-  columns = [np.asarray(array, np.float64) for array in arrays]
-  known = ~np.any(np.isnan(np.stack(columns)), axis=0)
-  if np.count_nonzero(known) < 2:
+  """Drops galaxies that lack a value in any array; converts to float64."""
+  values = np.stack([np.asarray(array, np.float64) for array in arrays])
+  known = ~np.isnan(values).any(axis=0)
+  if known.sum() < 2:
     raise ValueError(
       "expected at least two galaxies with a label and every prediction, "
-      f"found {np.count_nonzero(known)} among {known.size}. Look for NaN in "
-      "the predictions_*.csv of the runs."
+      f"found {known.sum()} among {known.size}. Look for NaN in the "
+      "predictions_*.csv of the runs."
     )
-  return [column[known] for column in columns]
+  return list(values[:, known])
 
 
 def _with_intervals(
@@ -184,7 +167,7 @@ def _with_intervals(
   num_draws: int,
   seed: int,
 ) -> dict[str, Any]:
-  """Returns `n`, and each value of a statistic with its interval."""
+  """Evaluates a statistic on all n galaxies and on bootstrap draws."""
   result: dict[str, Any] = {"n": n}
   draws = metrics.bootstrap(statistic, n, num_draws, seed)
   for name, value in statistic(np.arange(n)).items():

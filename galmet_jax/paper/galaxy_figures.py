@@ -1,10 +1,12 @@
-"""Figures of galaxies in a reproduction of Wu & Boada (2019), one PNG each.
+"""Figures of galaxies: predictions, distributions, residuals.
 
-The figures of whole runs are in `run_figures.py`.
+Each function writes one PNG to `path`, with a title. `true` and predictions are
+metallicities `[N]` in dex, `quantity` is their name, such as '12 + log(O/H)',
+and `mass` is the log10 of the stellar mass in solar masses, `[N]`, NaN if
+unknown.
 """
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -13,68 +15,73 @@ from matplotlib import figure
 from matplotlib import patheffects
 from matplotlib import ticker
 import numpy as np
+import pandas as pd
 
 from galmet_jax import figure_style
 from galmet_jax.paper import relations
 
 _MASS = r"log($M_{\ast}$ / $M_{\odot}$)"
-# The paper counts the galaxies above this 12 + log(O/H).
+# The paper counts galaxies above this 12 + log(O/H).
 _HIGH = 9.1
-# Lines stay visible upon the cells.
+# A white outline keeps lines visible on top of the cells.
 _HALO = [patheffects.withStroke(linewidth=3, foreground="white")]
 
 
 def figure1(
   path: pathlib.Path,
-  panels: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping]],
-  label: str,
+  true: np.ndarray,
+  predictions: Mapping[str, np.ndarray],
+  merits: pd.DataFrame,
+  quantity: str,
   *,
   title: str,
 ) -> None:
-  """Draws predictions of several models against true values, side by side.
+  """Draws predictions against true values, one panel per model.
 
   Figure 1 of Wu & Boada (2019): the ResNet on r-band images, a random forest
-  on gri photometry, the ResNet on gri images. Range, cells and shades are
-  those of all panels together.
-
-  Args:
-    path: the PNG to write.
-    panels: of each model its name, true `[N]`, predicted `[N]` (dex), and
-      their figures of merit, as `metrics.with_intervals` returns them.
-    label: of the quantity, such as '12 + log(O/H)'.
-    title: of the figure: the sample, and whether it is synthetic.
+  on gri photometry, the ResNet on gri images. The panels share limits, cells
+  and shades. `predictions` has the panels' titles as keys, and `merits` the
+  rows of `table.compare_systems` for them.
   """
-  drawn = [values for _, *both, _ in panels for values in both]
-  most = max(len(values) for values in drawn)
-  edges = figure_style.cell_edges(np.concatenate(drawn), most)
+  edges = figure_style.cell_edges(
+    np.concatenate([true, *predictions.values()]), len(true)
+  )
   limits = edges[[0, -1]]
-  # With the bar of the counts, of which points have none.
-  width = 2.9 * len(panels) + (1.2 if most >= figure_style.MANY else 0.5)
-  fig = figure.Figure(figsize=(width, 3.75), layout="constrained")
-  axs = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+  # The colour bar needs room; points have none.
+  bar_width = 1.2 if len(true) >= figure_style.MANY else 0.5
+  fig = figure.Figure(
+    figsize=(2.9 * len(predictions) + bar_width, 3.75), layout="constrained"
+  )
+  axs = fig.subplots(
+    1, len(predictions), sharex=True, sharey=True, squeeze=False
+  )[0]
   meshes = []
-  for panel, (name, true, predicted, values) in zip(axs, panels, strict=True):
+  for panel, (name, predicted), row in zip(
+    axs, predictions.items(), merits.itertuples(), strict=True
+  ):
     mesh = figure_style.draw_galaxies(panel, true, predicted, edges, edges)
     meshes += [mesh] if mesh is not None else []
     panel.plot(limits, limits, "--", color=figure_style.RED, lw=1.2)
-    panel.set(aspect="equal", xlabel=f"True {label}")
+    panel.set(aspect="equal", xlabel=f"True {quantity}")
     panel.set_title(name, fontsize=10)
     for axis in (panel.xaxis, panel.yaxis):
       axis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
-    # Where the true value is low and the predicted high there are fewest.
+    # R² is undefined for a single galaxy.
+    r2 = f"{row.r2:.3f}" if np.isfinite(row.r2) else "–"
+    # Galaxies are rarest in the upper left corner.
     panel.text(
       0.04,
       0.96,
-      _merits(values),
+      f"RMSE {row.rmse:.4f} ± {(row.rmse_high - row.rmse_low) / 2:.4f}\n"
+      f"NMAD {row.nmad:.4f}\nR² {r2}",
       transform=panel.transAxes,
       va="top",
       fontsize=8.5,
       bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 2},
     )
-  axs[0].set_ylabel(f"Predicted {label}")
+  axs[0].set_ylabel(f"Predicted {quantity}")
   if meshes:
-    arrays = [mesh.get_array() for mesh in meshes]
-    densest = max(array.max() for array in arrays if array is not None)
+    densest = max(mesh.get_clim()[1] for mesh in meshes)
     for mesh in meshes:
       mesh.set_clim(1, densest)
     bar = axs[-1].inset_axes((1.05, 0, 0.05, 1))
@@ -82,48 +89,22 @@ def figure1(
   figure_style.save_for_print(fig, path, title)
 
 
-def _merits(values: Mapping) -> str:
-  low, high = values["rmse_ci68"]
-  # The R² of a single galaxy is not defined.
-  r2 = f"{values['r2']:.3f}" if np.isfinite(values["r2"]) else "–"
-  return (
-    f"RMSE {values['rmse']:.4f} ± {(high - low) / 2:.4f}\n"
-    f"NMAD {values['nmad']:.4f}\nR² {r2}"
-  )
-
-
 def mass_metallicity(
   path: pathlib.Path,
   mass: np.ndarray,
   true: np.ndarray,
   predicted: np.ndarray,
-  label: str,
+  quantity: str,
   *,
   title: str,
 ) -> None:
   """Draws true and predicted metallicities against stellar mass.
 
-  With the running median and the 16th to 84th percentile, and the relation of
-  Tremonti et al. (2004) where they fitted it. Above each panel is the scatter
-  about that relation, of the galaxies in its range.
-
-  Args:
-    path: the PNG to write.
-    mass: `[N]`, log10 of solar masses; a galaxy without one (NaN) is left out.
-    true: `[N]`, dex.
-    predicted: `[N]`, dex.
-    label: of the metallicity, such as '12 + log(O/H)'.
-    title: of the figure: the sample, and whether it is synthetic.
-
-  Raises:
-    ValueError: no galaxy has a mass.
+  Shows the running median, the 16th to 84th percentile, and the relation of
+  Tremonti et al. (2004) over the range of its fit. The panel titles give the
+  scatter about that relation. At least one galaxy needs a mass.
   """
   known = np.isfinite(mass)
-  if not known.any():
-    raise ValueError(
-      f"Expected stellar masses, found none among {len(mass)} galaxies: leave "
-      "this figure out, or give the catalogue's lgm_tot_p50."
-    )
   mass, true, predicted = mass[known], true[known], predicted[known]
   x_edges = figure_style.cell_edges(mass, len(mass))
   y_edges = figure_style.cell_edges(
@@ -147,8 +128,8 @@ def mass_metallicity(
     about = relations.scatter_about_tremonti(mass, values)
     scatter = f"RMSE {about['rmse']:.4f}, NMAD {about['nmad']:.4f} dex"
     panel.set_title(f"{name}, about the relation:\n{scatter}", fontsize=9)
-  axs[0].set_ylabel(label)
-  _legend(fig, axs[0])
+  axs[0].set_ylabel(quantity)
+  _draw_legend(fig, axs[0])
   figure_style.save_for_print(fig, path, title)
 
 
@@ -156,39 +137,31 @@ def distributions(
   path: pathlib.Path,
   true: np.ndarray,
   predictions: Mapping[str, np.ndarray],
-  label: str,
+  quantity: str,
   *,
   title: str,
 ) -> None:
-  """Draws the distributions of true and predicted metallicities.
+  """Draws the distributions of true and predicted metallicities, by model.
 
-  Predictions shrink to the mean: of the paper's galaxies 12.6 % have a true
-  12 + log(O/H) above 9.1, and 5.7 % a predicted one. The legend has these
-  fractions.
-
-  Args:
-    path: the PNG to write.
-    true: `[N]`, 12 + log(O/H).
-    predictions: model -> predicted `[N]`.
-    label: of the quantity, such as '12 + log(O/H)'.
-    title: of the figure: the sample, and whether it is synthetic.
+  The legend gives the fractions above 9.1, since predictions shrink to the
+  mean: in the paper 12.6 % of the true values and 5.7 % of the predictions.
   """
   both = np.concatenate([true, *predictions.values()])
   edges = figure_style.cell_edges(both, len(true))
   fig = figure.Figure(figsize=(4.8, 3.9), layout="constrained")
   panel = fig.subplots()
-  # First in the legend, yet above the others.
+  # First in the legend, but drawn on top.
   _draw_distribution(panel, "true", true, edges, color="black", zorder=3)
   for i, (name, values) in enumerate(predictions.items()):
     ink = figure_style.INKS[i % len(figure_style.INKS)]
     color = figure_style.PALE_BLUE if i == 0 else ink
     _draw_distribution(panel, name, values, edges, color=color, fill=i == 0)
   panel.axvline(_HIGH, color=figure_style.GREY, ls=":", lw=1.2)
-  panel.set(xlabel=label, ylabel="Galaxies")
+  panel.set(xlabel=quantity, ylabel="Galaxies")
   panel.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
   panel.yaxis.set_major_formatter(figure_style.WHOLE)
   figure_style.open_sides(panel)
-  _legend(fig, panel)
+  _draw_legend(fig, panel)
   figure_style.save_for_print(fig, path, title)
 
 
@@ -209,27 +182,20 @@ def residuals(
   path: pathlib.Path,
   true: np.ndarray,
   predicted: np.ndarray,
-  mass: np.ndarray | None,
-  label: str,
+  mass: np.ndarray,
+  quantity: str,
   *,
   title: str,
 ) -> None:
-  """Draws predicted − true against the true metallicity and stellar mass.
+  """Draws predicted − true against true metallicity and stellar mass.
 
-  Args:
-    path: the PNG to write.
-    true: `[N]`, dex.
-    predicted: `[N]`, dex.
-    mass: `[N]`, log10 of solar masses, NaN where unknown; without any there
-      is no panel for it.
-    label: of the metallicity, such as '12 + log(O/H)'.
-    title: of the figure: the sample, and whether it is synthetic.
+  Without any known mass, there is no panel for it.
   """
   delta = predicted - true
   y_edges = figure_style.cell_edges(delta, len(delta))
-  against = [(f"True {label}", true, delta)]
-  known = np.isfinite(mass) if mass is not None else np.zeros(0, bool)
-  if mass is not None and known.any():
+  against = [(f"True {quantity}", true, delta)]
+  known = np.isfinite(mass)
+  if known.any():
     against.append((_MASS, mass[known], delta[known]))
   size = (3.2 * len(against) + 0.8, 3.8)
   fig = figure.Figure(figsize=size, layout="constrained")
@@ -240,7 +206,7 @@ def residuals(
     panel.axhline(0, color=figure_style.RED, ls="--", lw=1.2)
     panel.set_xlabel(name)
   axs[0].set_ylabel("Predicted − true (dex)")
-  _legend(fig, axs[0])
+  _draw_legend(fig, axs[0])
   figure_style.save_for_print(fig, path, title)
 
 
@@ -251,12 +217,14 @@ def _draw_trend(
   x_edges: np.ndarray,
   y_edges: np.ndarray,
 ) -> None:
+  """Draws galaxies with the running median and percentiles."""
   figure_style.draw_galaxies(panel, x, y, x_edges, y_edges, grey=True)
-  # As for the cells: the more galaxies, the narrower the bins.
+  # More galaxies allow narrower bins.
   num_bins = int(np.clip(round(1.2 * np.cbrt(len(x))), 4, 24))
   min_count = max(5, len(x) // 1000)
-  centres, quantiles = relations.running_quantiles(x, y, num_bins, min_count)
-  low, median, high = quantiles
+  centres, (low, median, high) = relations.running_quantiles(
+    x, y, num_bins, min_count
+  )
   if np.isnan(median).all():
     return
   blue = figure_style.BLUE
@@ -264,21 +232,19 @@ def _draw_trend(
     centres, low, high, color=blue, alpha=0.3, lw=0, label="16–84 %"
   )
   panel.plot(centres, median, color=blue, path_effects=_HALO, label="median")
-  # A bin between two gaps makes no line, but a point.
+  # A bin between two gaps has no line, only a point.
   panel.plot(centres, median, "o", ms=3, color=blue)
 
 
-def _legend(fig: figure.Figure, panel: axes.Axes) -> None:
-  # Below the panels: any place among the galaxies is covered in some sample.
+def _draw_legend(fig: figure.Figure, panel: axes.Axes) -> None:
+  # Below the panels: inside, it would cover galaxies in some sample.
   handles, labels = panel.get_legend_handles_labels()
-  if not handles:
-    return
-  columns = 3 if fig.get_figwidth() > 6 else 2
-  fig.legend(
-    handles,
-    labels,
-    loc="outside lower center",
-    ncols=columns,
-    fontsize=8.5,
-    frameon=False,
-  )
+  if handles:
+    fig.legend(
+      handles,
+      labels,
+      loc="outside lower center",
+      ncols=3 if fig.get_figwidth() > 6 else 2,
+      fontsize=8.5,
+      frameon=False,
+    )

@@ -1,6 +1,7 @@
-"""The paper's table by one command (`--mode=reproduce`)."""
+"""Trains all systems of the paper and tabulates them (`--mode=reproduce`)."""
 
 import copy
+import itertools
 import json
 import pathlib
 import shutil
@@ -21,110 +22,122 @@ from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
 from galmet_jax.paper import comparison
 
+_MASS = "lgm_tot_p50"
+
 
 def reproduce(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> pd.DataFrame | None:
-  """Trains every system that is not done yet and sets them side by side.
+  """Trains every system that is not finished, and compares all of them.
+
+  Writes each system's run to `runs/NAME`, and paper_table.md and .csv,
+  diagnostics.json, predictions_test.csv and figures/ to the workdir.
 
   Args:
-    config: a whole config, and a block `reproduce`: `runs` and `ensembles`
-      name systems in the order in which they are trained and listed, and
-      `changes.NAME` holds what differs from the rest of the config.
-    workdir: `runs/NAME` holds each system's run; paper_table.md and .csv,
-      predictions_test.csv and figures/ are written beside.
+    config: a complete config with a block `reproduce`: `runs` and `ensembles`
+      name systems in training order, and `changes.NAME` holds the fields in
+      which a system differs from the config.
+    workdir: directory of the reproduction.
 
   Returns:
-    The table, as `published.table` makes it; None but in the first process.
+    The table from `table.compare_systems`; None except in the first process.
 
   Raises:
-    ConfigError: if the config has no block `reproduce`, or that not a system
-      it names, or a run in the workdir is another.
+    ConfigError: if the config has no block `reproduce` or an unknown system,
+      or a run in the workdir belongs to another config.
   """
   if "reproduce" not in config:
     raise errors.ConfigError(
-      "the config has no block reproduce, which names the systems; expected "
-      "one such as --config=configs/reproduce_mock.py."
+      "expected a config with a block `reproduce`, which names the systems; "
+      "found none. Try --config=configs/reproduce_mock.py."
     )
-  single = _without_reproduce(config)
-  configs = {
-    name: _config_of(config, name)
-    for name in (*config.reproduce.runs, *config.reproduce.ensembles)
-  }
-  for name in configs:
+  common = _common_config(config)
+  configs = system_configs(config)
+  runs = workdir / "runs"
+  for name in config.reproduce.runs:
     print(f"== {name}", flush=True)
-    _train(name, config, configs, workdir / "runs")
-  cache = compilation.directory(config.cache_dir)
-  galaxies = dataset.load(single, cache)
+    _train_run(name, configs, runs)
+  for name in config.reproduce.ensembles:
+    print(f"== {name}", flush=True)
+    ensemble.train_and_evaluate(configs[name], runs / name)
+  splits = dataset.load(common, compilation.directory(common.cache_dir))
 
-  def write() -> pd.DataFrame:
-    predicted = _predictions(single, galaxies, configs, workdir / "runs")
-    return comparison.write(single, workdir, galaxies, configs, predicted)
+  def compare() -> pd.DataFrame:
+    predicted = _predictions(common, splits, runs, list(configs))
+    return comparison.write(common, workdir, splits, configs, predicted)
 
-  return processes.on_first(write)
+  return processes.on_first(compare)
 
 
-def _without_reproduce(
+def system_configs(
+  config: ml_collections.ConfigDict,
+) -> dict[str, ml_collections.ConfigDict]:
+  """Returns the config of each system by name, in training order.
+
+  Raises:
+    ConfigError: if a system has no entry in `reproduce.changes`.
+  """
+  configs = {}
+  for name in (*config.reproduce.runs, *config.reproduce.ensembles):
+    if name not in config.reproduce.changes:
+      raise errors.ConfigError(
+        f"reproduce.changes has no {name!r}; expected one of "
+        f"{', '.join(config.reproduce.changes)}."
+      )
+    configs[name] = _common_config(config)
+    configs[name].update(config.reproduce.changes[name])
+    if name in config.reproduce.ensembles:
+      configs[name].eval.splits = ("validation", "test")
+  return configs
+
+
+def _common_config(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  single = copy.deepcopy(config)
-  with single.unlocked():
-    del single.reproduce
-  return single
+  """Copies a config without its block `reproduce`."""
+  common = copy.deepcopy(config)
+  with common.unlocked():
+    del common.reproduce
+  return common
 
 
-def _config_of(
-  config: ml_collections.ConfigDict, name: str
-) -> ml_collections.ConfigDict:
-  """Returns the config of one system."""
-  if name not in config.reproduce.changes:
-    raise errors.ConfigError(
-      f"reproduce.changes has no {name!r}; expected one of "
-      f"{', '.join(config.reproduce.changes)}."
-    )
-  member = _without_reproduce(config)
-  member.update(config.reproduce.changes[name])
-  if name in config.reproduce.ensembles:
-    member.eval.splits = ("validation", "test")
-  return member
-
-
-def _train(
+def _train_run(
   name: str,
-  config: ml_collections.ConfigDict,
   configs: dict[str, ml_collections.ConfigDict],
   runs: pathlib.Path,
 ) -> None:
-  """Trains one system, or goes on, or finds it done."""
-  member, folder = configs[name], runs / name
-  if name in config.reproduce.ensembles:
-    ensemble.train_and_evaluate(member, folder)
+  """Trains or resumes a system unless it is finished."""
+  if report.is_finished(configs[name], runs / name):
+    print("Already finished.", flush=True)
     return
-  if report.is_finished(member, folder):
-    print("Done already.", flush=True)
-    return
-  processes.on_first(lambda: _take_over(name, config, configs, runs))
-  train.train_and_evaluate(member, folder)
+  processes.on_first(lambda: _copy_training(name, configs, runs))
+  train.train_and_evaluate(configs[name], runs / name)
 
 
-def _take_over(
+def _copy_training(
   name: str,
-  config: ml_collections.ConfigDict,
   configs: dict[str, ml_collections.ConfigDict],
   runs: pathlib.Path,
 ) -> None:
-  """Copies the training of a system that differs in its evaluation alone."""
-  member, folder = configs[name], runs / name
-  for other in config.reproduce.runs:
-    if other == name or (folder / "checkpoints").exists():
-      break
-    if _training(configs[other]) == _training(member):
-      shutil.copytree(runs / other / "checkpoints", folder / "checkpoints")
-      shutil.copyfile(runs / other / "metrics.jsonl", folder / "metrics.jsonl")
+  """Copies the checkpoints of an earlier run that trained the same network.
+
+  Systems that differ only in their evaluation need a single training.
+  """
+  folder = runs / name
+  if (folder / "checkpoints").exists():
+    return
+  earlier = itertools.takewhile(lambda other: other != name, configs)
+  ours = _training_fields(configs[name])
+  donor = next(
+    (other for other in earlier if _training_fields(configs[other]) == ours),
+    None,
+  )
+  if donor is not None:
+    shutil.copytree(runs / donor / "checkpoints", folder / "checkpoints")
+    shutil.copyfile(runs / donor / "metrics.jsonl", folder / "metrics.jsonl")
 
 
-def _training(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns the part of a config that says how to train."""
+def _training_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
   fields = json.loads(config.to_json())
   del fields["eval"]
   return fields
@@ -132,37 +145,33 @@ def _training(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def _predictions(
   config: ml_collections.ConfigDict,
-  galaxies: dict[str, galaxies.Split],
-  configs: dict[str, ml_collections.ConfigDict],
+  splits: dict[str, galaxies.Split],
   runs: pathlib.Path,
+  names: list[str],
 ) -> dict[str, np.ndarray]:
-  """Returns each system's predictions of the first target, `[N]`, by name."""
-  test = galaxies["test"]
-  targets = tuple(config.data.targets[:1])
+  """Returns predictions of the first target by baselines and systems, `[N]`."""
+  train_split, test = splits["train"], splits["test"]
+  target = config.data.targets[0]
   predicted = {
     name: values[:, 0].astype(np.float64)
     for name, values in baselines.predict_all(
-      galaxies["train"], test, targets, config.seed
+      train_split, test, (target,), config.seed
     ).items()
   }
-  for name in configs:
-    table = pd.read_csv(
-      runs / name / "predictions_test.csv", dtype={"objid": np.int64}
-    )
-    if not np.array_equal(table.objid, test.objid):
+  for name in names:
+    path = runs / name / "predictions_test.csv"
+    rows = pd.read_csv(path, dtype={"objid": np.int64})
+    if not np.array_equal(rows.objid, test.objid):
       raise errors.ConfigError(
-        f"{runs / name} predicts {len(table)} other galaxies than the test "
-        f"split's {len(test)}. Give a new --workdir."
+        f"{path} has {len(rows)} galaxies; expected the {len(test)} of the "
+        "test split, in its order. Give a new --workdir."
       )
-    predicted[name] = table[f"{targets[0]}_pred"].to_numpy(np.float64)
-    if (
-      "lgm_tot_p50_pred" in table and "lgm_tot_p50" in galaxies["train"].columns
-    ):
+    predicted[name] = rows[f"{target}_pred"].to_numpy(np.float64)
+    if f"{_MASS}_pred" in rows and _MASS in train_split.columns:
       relation = baselines.fit_mass_metallicity(
-        galaxies["train"].columns["lgm_tot_p50"],
-        galaxies["train"].targets[:, 0],
+        train_split.columns[_MASS], train_split.targets[:, 0]
       )
       predicted["cnn_mass"] = baselines.mass_metallicity(
-        table["lgm_tot_p50_pred"].to_numpy(), *relation
+        rows[f"{_MASS}_pred"].to_numpy(), *relation
       )
   return predicted

@@ -1,6 +1,7 @@
-"""Figures of whole runs in a reproduction of Wu & Boada (2019), one PNG each.
+"""Figures that compare runs: RMSE against resolution and training size.
 
-The figures of single galaxies are in `galaxy_figures.py`.
+Each function writes one PNG. A curve is an array `[K, 3]`: RMSE and the ends
+of its 68 % interval, in dex.
 """
 
 from collections.abc import Mapping
@@ -10,162 +11,109 @@ from matplotlib import axes
 from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
-from sklearn import isotonic
 
 from galmet_jax import figure_style
-
-# Height of a label of 8.5 points, as a fraction of a panel's height.
-_LINE = 0.065
+from galmet_jax.paper import published
 
 
-def rmse_against_resolution(
+def resolution(
   path: pathlib.Path,
-  pixels: np.ndarray,
-  rmse: np.ndarray,
-  intervals: np.ndarray,
-  references: Mapping[str, tuple[np.ndarray, np.ndarray]],
+  sides: np.ndarray,
+  curve: np.ndarray,
   baselines: Mapping[str, float],
   *,
   title: str,
 ) -> None:
-  """Draws the test RMSE against the size of the images.
+  """Draws the test RMSE against image size, with the paper's values.
 
   Args:
-    path: the PNG to write.
-    pixels: `[K]`, on a side of the images, 1 to 128.
-    rmse: `[K]`, dex.
-    intervals: `[K, 2]`, the 68 % interval of each, dex.
-    references: name -> pixels `[R]` and RMSE `[R]`, such as the paper's; may
-      be empty.
-    baselines: name -> RMSE of what looks at no images; may be empty.
-    title: of the figure: the sample, and whether it is synthetic.
+    path: file to write.
+    sides: `[K]`, image sides in pixels, 1 to 128, ascending.
+    curve: `[K, 3]`.
+    baselines: RMSE by name, for systems that see no images.
+    title: title of the figure.
   """
   fig = figure.Figure(figsize=(5.4, 3.9), layout="constrained")
   panel = fig.subplots()
-  low, high = np.transpose(intervals)
-  _draw_curve(panel, pixels, rmse, low, high, 0, "this work")
-  for i, (name, (sizes, values)) in enumerate(references.items()):
-    color = figure_style.INKS[(i + 1) % len(figure_style.INKS)]
-    marker = "sD^o"[i % 4]
-    panel.plot(
-      sizes, values, marker, ms=7, mfc="none", color=color, label=name, zorder=4
-    )
-  for value in baselines.values():
-    panel.axhline(value, color=figure_style.GREY, ls="--", lw=1)
+  _draw_curve(panel, sides, curve, 0, "this work")
+  panel.plot(
+    list(published.RESOLUTIONS),
+    list(published.RESOLUTIONS.values()),
+    "s",
+    ms=7,
+    mfc="none",
+    color=figure_style.INKS[1],
+    label="Wu & Boada (2019), SDSS",
+    zorder=4,
+  )
+  for i, (name, rmse) in enumerate(baselines.items()):
+    style, label = ("--", ":")[i % 2], f"{name}: {rmse:.3f}"
+    panel.axhline(rmse, color=figure_style.GREY, ls=style, lw=1.2, label=label)
   panel.set_xscale("log", base=2)
   panel.set(xlim=(2**-0.5, 2**7.5), xlabel="Pixels on a side")
   panel.xaxis.set_major_locator(ticker.FixedLocator([2**i for i in range(8)]))
   panel.xaxis.set_major_formatter("{x:.0f}")
   panel.xaxis.set_minor_locator(ticker.NullLocator())
   panel.set_ylabel("RMSE (dex)")
-  figure_style.draw_grid(panel)
-  names = [f"{name}: {value:.3f}" for name, value in baselines.items()]
-  colors = [figure_style.GREY] * len(names)
-  _label_at_right(panel, list(baselines.values()), names, colors)
-  panel.legend(
-    loc="lower left",
-    bbox_to_anchor=(0, 1),
-    ncols=3,
-    fontsize=8.5,
-    frameon=False,
-  )
-  figure_style.save_for_print(fig, path, title)
+  _finish(fig, panel, path, title)
 
 
 def learning_curve(
   path: pathlib.Path,
   sizes: np.ndarray,
-  curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
-  label: str,
+  curves: Mapping[str, np.ndarray],
+  quantity: str,
   *,
   title: str,
 ) -> None:
   """Draws the test RMSE against the number of training galaxies.
 
   Args:
-    path: the PNG to write.
-    sizes: `[K]`, training galaxies.
-    curves: model -> RMSE `[K]` and the ends of its 68 % interval `[K]` and
-      `[K]`, dex; NaN where a model was not trained.
-    label: of the quantity, such as '12 + log(O/H)'.
-    title: of the figure: the sample, and whether it is synthetic.
+    path: file to write.
+    sizes: `[K]`, numbers of training galaxies, ascending.
+    curves: `[K, 3]` by model.
+    quantity: name of the target, such as '12 + log(O/H)'.
+    title: title of the figure.
   """
   fig = figure.Figure(figsize=(5.4, 3.7), layout="constrained")
   panel = fig.subplots()
-  least, most = np.min(sizes) / 1.25, np.max(sizes) * 1.25
-  panel.set(xscale="log", xlim=(least, most))
-  ends, colors = [], []
-  for i, (name, (rmse, low, high)) in enumerate(curves.items()):
-    trained = np.isfinite(rmse)
-    # Side by side, or an interval would hide another.
-    shift = (most / least) ** (0.008 * (i - (len(curves) - 1) / 2))
-    x, y = shift * sizes[trained], rmse[trained]
-    _draw_curve(panel, x, y, low[trained], high[trained], i, name)
-    ends.append(y[np.argmax(x)])
-    colors.append(figure_style.INKS[i % len(figure_style.INKS)])
-  # As many as have room: 1, 2, 5, 10 or 1, 3, 10 or 1, 10.
-  span = most / least
+  left, right = sizes[0] / 1.25, sizes[-1] * 1.25
+  panel.set(xscale="log", xlim=(left, right))
+  for i, (name, curve) in enumerate(curves.items()):
+    # Shift the curves, or one interval would hide another.
+    shift = (right / left) ** (0.008 * (i - (len(curves) - 1) / 2))
+    _draw_curve(panel, shift * sizes, curve, i, name)
+  # As many tick labels per decade as fit.
+  span = right / left
   subs = (1, 2, 5) if span < 50 else (1, 3) if span < 2000 else (1,)
   panel.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
   panel.xaxis.set_major_formatter(figure_style.WHOLE)
   panel.xaxis.set_minor_formatter(ticker.NullFormatter())
-  panel.set(xlabel="Training galaxies", ylabel=f"RMSE of {label} (dex)")
-  figure_style.draw_grid(panel)
-  _label_at_right(panel, ends, list(curves), colors)
-  figure_style.save_for_print(fig, path, title)
+  panel.set(xlabel="Training galaxies", ylabel=f"RMSE of {quantity} (dex)")
+  _finish(fig, panel, path, title)
 
 
 def _draw_curve(
-  panel: axes.Axes,
-  x: np.ndarray,
-  y: np.ndarray,
-  low: np.ndarray,
-  high: np.ndarray,
-  number: int,
-  name: str,
+  panel: axes.Axes, x: np.ndarray, curve: np.ndarray, number: int, name: str
 ) -> None:
   color = figure_style.INKS[number % len(figure_style.INKS)]
-  marker = "osD^"[number % 4]
-  order = np.argsort(x)
-  # Not `errorbar`, which refuses an interval that does not hold its value.
+  style = f"{'osD^'[number % 4]}-"
+  rmse, low, high = curve.T
+  # `errorbar` rejects an interval that excludes its value, as a bootstrap of
+  # few galaxies may give.
   panel.vlines(x, low, high, color=color, lw=1.2)
-  panel.plot(
-    x[order], y[order], f"{marker}-", ms=4, lw=1.2, color=color, label=name
-  )
+  panel.plot(x, rmse, style, ms=4, lw=1.2, color=color, label=name)
 
 
-def spread(values: np.ndarray, gap: float) -> np.ndarray:
-  """Moves values apart as little as possible, in the sense of least squares.
-
-  Args:
-    values: `[K]`.
-    gap: the least distance between two of them.
-
-  Returns:
-    `[K]`, in the order of `values`, apart by `gap` or more.
-  """
-  order = np.argsort(values, kind="stable")
-  steps = gap * np.arange(len(values))
-  moved = np.empty(len(values))
-  moved[order] = isotonic.isotonic_regression(values[order] - steps) + steps
-  return moved
-
-
-def _label_at_right(
-  panel: axes.Axes, values: list[float], names: list[str], colors: list[str]
+def _finish(
+  fig: figure.Figure, panel: axes.Axes, path: pathlib.Path, title: str
 ) -> None:
-  """Writes names beside the panel, at their values or as near as they fit."""
-  if not names:
-    return
-  low, high = panel.get_ylim()
-  heights = spread(np.array(values), _LINE * (high - low))
-  for height, name, color in zip(heights, names, colors, strict=True):
-    panel.text(
-      1.02,
-      height,
-      name,
-      transform=panel.get_yaxis_transform(),
-      va="center",
-      fontsize=8.5,
-      color=color,
-    )
+  figure_style.draw_grid(panel)
+  panel.legend(
+    loc="lower left",
+    bbox_to_anchor=(0, 1),
+    ncols=2,
+    fontsize=8.5,
+    frameon=False,
+  )
+  figure_style.save_for_print(fig, path, title)

@@ -1,10 +1,10 @@
-"""How the error falls with resolution and with the number of galaxies."""
+"""Test RMSE against image resolution and number of training galaxies."""
 
 from collections.abc import Mapping
 import json
 import pathlib
-from typing import Any
 
+from flax import traverse_util
 import ml_collections
 import numpy as np
 import pandas as pd
@@ -12,82 +12,72 @@ import pandas as pd
 from galmet_jax import baselines
 from galmet_jax import metrics
 from galmet_jax import report
-from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import galaxies
-from galmet_jax.data import splits
+from galmet_jax.data import splits as splits_lib
 from galmet_jax.paper import published
 from galmet_jax.paper import run_figures
 
+_CURVE = ["rmse", "rmse_low", "rmse_high"]
 
-def lone_change(
-  config: ml_collections.ConfigDict,
-  configs: Mapping[str, ml_collections.ConfigDict],
-  name: str,
-) -> dict[str, Any]:
-  """Returns what a system changes of the training, if it is one field.
+
+def swept_resolution(
+  config: ml_collections.ConfigDict, common: ml_collections.ConfigDict
+) -> int | None:
+  """Returns the resolution of a system that trains otherwise like the rest.
 
   Args:
-    config: what the systems have in common.
-    configs: of each system.
-    name: of the system.
+    config: config of the system.
+    common: the config that the systems have in common.
 
   Returns:
-    The field's full name and its value, or nothing.
+    The image side in pixels; None if the training differs in another field,
+    or in none.
   """
-  if name not in configs:
-    return {}
-  ours, common = (
-    workdir_lib.flatten(json.loads(fields.to_json()))
-    for fields in (configs[name], config)
+  ours, theirs = (
+    traverse_util.flatten_dict(json.loads(one.to_json()), sep=".")
+    for one in (config, common)
   )
-  changed = {
+  differing = {
     field: value
     for field, value in ours.items()
-    if value != common.get(field) and not field.startswith("eval.")
+    if value != theirs.get(field) and not field.startswith("eval.")
   }
-  return changed if len(changed) == 1 else {}
+  return differing.get("data.resolution") if len(differing) == 1 else None
 
 
 def draw_resolution(
   figures: pathlib.Path,
-  config: ml_collections.ConfigDict,
+  common: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
   rows: pd.DataFrame,
   title: str,
 ) -> None:
-  """Draws the RMSE of the systems that differ in their resolution alone.
+  """Draws resolution.png if there are systems of other resolutions.
 
   Args:
-    figures: resolution.png is written there, if there are such systems.
-    config: what the systems have in common.
-    configs: of each system.
-    rows: the table, as `published.table` makes it.
-    title: the sample.
+    figures: folder of the figure.
+    common: the config that the systems have in common.
+    configs: config of each trained system.
+    rows: table from `table.compare_systems`.
+    title: title of the figure.
   """
-  rows = rows.set_index("system")
-  points = {}
-  for name in configs:
-    side = lone_change(config, configs, name).get("data.resolution")
-    if side is not None:
-      points[side] = rows.loc[name]
-  if not points:
+  systems = {
+    side: name
+    for name, config in configs.items()
+    if (side := swept_resolution(config, common)) is not None
+  }
+  if not systems:
     return
-  if "gri" in rows.index:
-    points[config.data.resolution or config.data.crop] = rows.loc["gri"]
-  sides = sorted(points)
-  run_figures.rmse_against_resolution(
+  if "gri" in configs:
+    systems[common.data.resolution or common.data.crop] = "gri"
+  rows = rows.set_index("system")
+  sides = sorted(systems)
+  run_figures.resolution(
     figures / "resolution.png",
     np.array(sides),
-    np.array([points[side].rmse for side in sides]),
-    np.array([[points[s].rmse_low, points[s].rmse_high] for s in sides]),
+    rows.loc[[systems[side] for side in sides], _CURVE].to_numpy(),
     {
-      "Wu & Boada (2019), SDSS": (
-        np.array(list(published.RESOLUTIONS)),
-        np.array(list(published.RESOLUTIONS.values())),
-      )
-    },
-    {
-      report.BASELINES[name]: rows.loc[name].rmse
+      published.reference(name).label: rows.rmse[name]
       for name in ("training_mean", "random_forest")
     },
     title=title,
@@ -96,66 +86,63 @@ def draw_resolution(
 
 def draw_learning_curve(
   figures: pathlib.Path,
-  config: ml_collections.ConfigDict,
+  common: ml_collections.ConfigDict,
   configs: Mapping[str, ml_collections.ConfigDict],
-  galaxies: Mapping[str, galaxies.Split],
+  splits: Mapping[str, galaxies.Split],
   rows: pd.DataFrame,
   title: str,
 ) -> None:
-  """Draws the RMSE of the systems that train on fewer galaxies.
+  """Draws learning_curve.png if there are systems with fewer galaxies.
 
-  Beside a forest that learns from the same galaxies.
+  A random forest learns from the same galaxies, for comparison.
 
   Args:
-    figures: learning_curve.png is written there, if there are such systems.
-    config: what the systems have in common.
-    configs: of each system.
-    galaxies: the splits.
-    rows: the table, as `published.table` makes it.
-    title: the sample.
+    figures: folder of the figure.
+    common: the config that the systems have in common.
+    configs: config of each trained system.
+    splits: galaxies by split.
+    rows: table from `table.compare_systems`.
+    title: title of the figure.
   """
-  by_size = {
-    configs[name].data.num_train: name
-    for name in configs
-    if configs[name].data.num_train is not None
+  systems = {
+    config.data.num_train: name
+    for name, config in configs.items()
+    if config.data.num_train is not None
   }
-  if not by_size:
+  if not systems:
     return
   if "gri" in configs:
-    by_size[len(galaxies["train"])] = "gri"
-  rows = rows.set_index("system")
-  network, forest = [], []
-  for size in sorted(by_size):
-    row = rows.loc[by_size[size]]
-    network.append([row.rmse, row.rmse_low, row.rmse_high])
-    forest.append(_forest(config, galaxies, size))
-  first, second = np.array(network).T, np.array(forest).T
+    systems[len(splits["train"])] = "gri"
+  sizes = sorted(systems)
+  names = [systems[size] for size in sizes]
   run_figures.learning_curve(
     figures / "learning_curve.png",
-    np.array(sorted(by_size)),
+    np.array(sizes),
     {
-      "network": (first[0], first[1], first[2]),
-      "random forest": (second[0], second[1], second[2]),
+      "network": rows.set_index("system").loc[names, _CURVE].to_numpy(),
+      "random forest": np.array(
+        [_train_forest(common, splits, size) for size in sizes]
+      ),
     },
-    report.label(config.data.targets[0]),
+    report.label(common.data.targets[0]),
     title=title,
   )
 
 
-def _forest(
-  config: ml_collections.ConfigDict,
-  galaxies: Mapping[str, galaxies.Split],
+def _train_forest(
+  common: ml_collections.ConfigDict,
+  splits: Mapping[str, galaxies.Split],
   size: int,
 ) -> list[float]:
-  """Returns RMSE and interval of a forest that learns from `size` galaxies."""
-  data = config.data.copy_and_resolve_references()
+  """Returns RMSE and interval of a forest trained on `size` galaxies."""
+  data = common.data.copy_and_resolve_references()
   data.num_train = size
-  train = splits.apply_splits(dict(galaxies), data, config.seed)["train"]
-  test = galaxies["test"]
+  train = splits_lib.apply_splits(dict(splits), data, common.seed)["train"]
+  test = splits["test"]
   block = metrics.with_intervals(
     test.targets[:, 0],
-    baselines.predict_random_forest(train, test, config.seed)[:, 0],
-    config.eval.bootstrap_draws,
-    config.seed,
+    baselines.predict_random_forest(train, test, common.seed)[:, 0],
+    common.eval.bootstrap_draws,
+    common.seed,
   )
   return [block["rmse"], *block["rmse_ci68"]]

@@ -1,5 +1,3 @@
-"""The paper's table from one config, small enough for seconds."""
-
 import json
 import shutil
 
@@ -32,14 +30,14 @@ def config_of(data_dir):
     eval__splits=("test",),
     eval__baselines=False,
   )
-  config.reproduce = reproduce_config.systems(
+  config.reproduce = reproduce_config.select_systems(
     runs=RUNS, ensembles=(), train_40={"data.num_train": 40}
   )
   return config
 
 
 def guess(config, folder):
-  """Leaves what a run leaves, with noise for predictions."""
+  """Writes the files of a finished run, with random predictions."""
   test = dataset.load(config, None)["test"]
   rng = np.random.default_rng(len(folder.name))
   true = test.targets[:, 0]
@@ -58,21 +56,21 @@ def guess(config, folder):
 
 @pytest.fixture(scope="module")
 def finished(mock_data_dir, tmp_path_factory):
-  """A reproduction, two systems of it trained: (config, workdir, table)."""
+  """A reproduction that trains two systems: (config, workdir, table)."""
   config = config_of(mock_data_dir)
   workdir = tmp_path_factory.mktemp("reproduction")
-  really = train.train_and_evaluate
+  original = train.train_and_evaluate
 
-  def trained(config, folder):
-    of_gri = folder.name in ("gri", "grayscale_test")
-    return (really if of_gri else guess)(config, folder)
+  def train_or_guess(config, folder):
+    trained = folder.name in ("gri", "grayscale_test")
+    return (original if trained else guess)(config, folder)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, "train_and_evaluate", trained)
+    patch.setattr(train, "train_and_evaluate", train_or_guess)
     return config, workdir, reproduce.reproduce(config, workdir)
 
 
-def test_every_system_stands_in_the_table(finished):
+def test_table_has_every_system(finished):
   _, workdir, rows = finished
   baselines = ["training_mean", "random_forest", "gradient_boosting"]
   assert list(rows.system) == [*baselines, "mass_metallicity", *RUNS]
@@ -86,8 +84,8 @@ def test_every_system_stands_in_the_table(finished):
     "random forest, gri photometry",
     "CNN, gri, 8 px",
     "CNN, gri, 40 training galaxies",
-    "Noise of these labels: 0.0",
-    "About the relation of Tremonti et al. (2004): predictions RMSE",
+    "RMS noise of the labels: 0.0",
+    "relation of Tremonti et al. (2004): predictions RMSE",
     "Correlation of the errors: random forest and r band",
   ):
     assert label in page
@@ -104,7 +102,7 @@ def test_every_system_stands_in_the_table(finished):
   }
 
 
-def test_table_follows_from_the_predictions(finished):
+def test_table_agrees_with_the_predictions(finished):
   _, workdir, rows = finished
   table = pd.read_csv(
     workdir / "predictions_test.csv", dtype={"objid": np.int64}
@@ -117,7 +115,7 @@ def test_table_follows_from_the_predictions(finished):
     np.testing.assert_allclose(own.oh_p50_pred, table[name], rtol=1e-7)
 
 
-def test_grayscale_test_is_the_network_of_gri(finished, tmp_path):
+def test_grayscale_test_reuses_the_network_of_gri(finished, tmp_path):
   config, workdir, rows = finished
 
   def losses(name):
@@ -127,24 +125,24 @@ def test_grayscale_test_is_the_network_of_gri(finished, tmp_path):
   assert losses("grayscale_test") == losses("gri")
   by_name = rows.set_index("system").rmse
   assert by_name["grayscale_test"] != by_name["gri"]
-  # Told to see gri again, it says what gri says.
-  again = reproduce._config_of(config, "grayscale_test")
+  # Evaluated on gri, it uses the same step as the validation.
+  again = reproduce.system_configs(config)["grayscale_test"]
   again.eval.bands = ("i", "r", "g")
   run = Run.prepare(again, tmp_path)
   assert run.eval_step is run.validation_step
 
 
-def test_what_is_done_is_not_done_again(finished, tmp_path, monkeypatch):
+def test_finished_systems_are_skipped(finished, tmp_path, monkeypatch):
   config, workdir, rows = finished
   again = tmp_path / "again"
   shutil.copytree(workdir, again)
   called = []
 
-  def trained(config, folder):
+  def record(config, folder):
     called.append(folder)
     shutil.copy(workdir / "runs" / folder.name / "summary.json", folder)
 
-  monkeypatch.setattr(train, "train_and_evaluate", trained)
+  monkeypatch.setattr(train, "train_and_evaluate", record)
   pd.testing.assert_frame_equal(reproduce.reproduce(config, again), rows)
   assert called == []
   (again / "runs" / "r_band" / "summary.json").unlink()
@@ -152,15 +150,17 @@ def test_what_is_done_is_not_done_again(finished, tmp_path, monkeypatch):
   assert called == [again / "runs" / "r_band"]
 
 
-def test_ensembles_are_handed_on(mock_data_dir, tmp_path, monkeypatch):
+def test_ensembles_are_trained_by_ensemble(
+  mock_data_dir, tmp_path, monkeypatch
+):
   config = config_of(mock_data_dir)
-  config.reproduce = reproduce_config.systems((), ("ensemble",))
+  config.reproduce = reproduce_config.select_systems((), ("ensemble",))
   seen = []
   monkeypatch.setattr(
-    ensemble, "train_and_evaluate", lambda *given: seen.append(given)
+    ensemble, "train_and_evaluate", lambda *args: seen.append(args)
   )
-  monkeypatch.setattr(comparison, "write", lambda *given: given)
-  monkeypatch.setattr(reproduce, "_predictions", lambda *given: {})
+  monkeypatch.setattr(comparison, "write", lambda *args: None)
+  monkeypatch.setattr(reproduce, "_predictions", lambda *args: {})
   reproduce.reproduce(config, tmp_path)
   ((member, folder),) = seen
   assert folder == tmp_path / "runs" / "ensemble"
@@ -168,12 +168,12 @@ def test_ensembles_are_handed_on(mock_data_dir, tmp_path, monkeypatch):
   assert "reproduce" not in member
 
 
-def test_config_without_systems(mock_data_dir, tmp_path):
-  with pytest.raises(ValueError, match="no block reproduce, which names"):
+def test_config_without_reproduce_block(mock_data_dir, tmp_path):
+  with pytest.raises(ValueError, match="block `reproduce`, which names"):
     reproduce.reproduce(shrunk.config(mock_data_dir), tmp_path)
 
 
-def test_system_that_there_is_not(mock_data_dir, tmp_path):
+def test_unknown_system(mock_data_dir, tmp_path):
   config = config_of(mock_data_dir)
   config.reproduce.runs = ("gri", "rband")
   with pytest.raises(ValueError, match="has no 'rband'; expected one of "):
@@ -184,11 +184,17 @@ def test_system_that_there_is_not(mock_data_dir, tmp_path):
 @pytest.mark.parametrize(
   "module", [reproduce_config, reproduce_mock, reproduce_demo500]
 )
-def test_configs_of_the_paper_name_systems_that_there_are(module):
+def test_shipped_configs(module):
   config = module.get_config()
   assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
   assert config.reproduce.ensembles == ("ensemble",)
-  for name in (*config.reproduce.runs, *config.reproduce.ensembles):
-    member = reproduce._config_of(config, name)
-    if name not in ("gri", "ensemble"):
-      assert member.to_json() != reproduce._without_reproduce(config).to_json()
+  configs = reproduce.system_configs(config)
+  common = configs["gri"].to_json()
+  assert common == reproduce._common_config(config).to_json()
+  for name in set(configs) - {"gri"}:
+    assert configs[name].to_json() != common
+
+
+def test_config_of_an_unknown_system():
+  with pytest.raises(KeyError, match="rband"):
+    reproduce_config.select_systems(("gri", "rband"), ())

@@ -1,0 +1,164 @@
+"""The table of systems, with the paper's numbers beside ours."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from galmet_jax import metrics
+from galmet_jax.paper import diagnostics
+from galmet_jax.paper import published
+
+
+def compare_systems(
+  true: np.ndarray,
+  predicted: Mapping[str, np.ndarray],
+  references: Mapping[str, published.Reference],
+  num_draws: int,
+  seed: int,
+  noiseless: np.ndarray | None = None,
+) -> pd.DataFrame:
+  """Computes the metrics of all systems and their offsets from the paper.
+
+  Args:
+    true: `[N]`, dex.
+    predicted: predictions `[N]` by system, in the order of the rows; NaN for
+      a galaxy that a system cannot predict.
+    references: the paper's entry for each system.
+    num_draws: bootstrap draws over galaxies.
+    seed: seed of the draws.
+    noiseless: true values `[N]` without label noise, if known.
+
+  Returns:
+    One row per system: system and label, number of galaxies n, metrics in dex
+    with 68 % intervals (`_low`, `_high`), the paper's RMSE and NMAD, and
+    `difference`, our RMSE minus the paper's, with the interval of ours.
+  """
+  rows = []
+  for name, values in predicted.items():
+    known = np.isfinite(true) & np.isfinite(values)
+    ours = metrics.with_intervals(true[known], values[known], num_draws, seed)
+    (low, high), paper = ours["rmse_ci68"], references[name]
+    row: dict[str, Any] = {
+      "system": name,
+      "label": paper.label,
+      "n": ours["n"],
+      "rmse": ours["rmse"],
+      "rmse_low": low,
+      "rmse_high": high,
+      **{key: ours[key] for key in ("nmad", "bias", "r2", "slope")},
+      "paper_rmse": paper.rmse,
+      "paper_nmad": paper.nmad,
+      "difference": ours["rmse"] - paper.rmse,
+      "difference_low": low - paper.rmse,
+      "difference_high": high - paper.rmse,
+    }
+    if noiseless is not None:
+      error = values[known] - noiseless[known]
+      row["rmse_noiseless"] = float(np.sqrt(np.mean(error**2)))
+    rows.append(row)
+  return pd.DataFrame(rows)
+
+
+def compare_pairs(
+  true: np.ndarray,
+  predicted: Mapping[str, np.ndarray],
+  num_draws: int,
+  seed: int,
+) -> pd.DataFrame:
+  """Tests whether pairs of systems are in the paper's order.
+
+  Args:
+    true: `[N]`, dex.
+    predicted: predictions `[N]` by system.
+    num_draws: bootstrap draws over galaxies.
+    seed: seed of the draws.
+
+  Returns:
+    One row per available pair of `published.ORDER`: worse, better, the
+    difference of their RMSEs (dex) with its 68 % interval, and the verdict.
+  """
+  rows = []
+  for worse, better in published.ORDER:
+    if worse not in predicted or better not in predicted:
+      continue
+    found = diagnostics.paired_rmse_difference(
+      true, predicted[worse], predicted[better], num_draws, seed
+    )
+    low, high = found["difference_ci68"]
+    verdict = "undecided"
+    if low > 0:
+      verdict = "as in the paper"
+    elif high < 0:
+      verdict = "reversed"
+    rows.append((worse, better, found["difference"], low, high, verdict))
+  names = ["worse", "better", "difference", "low", "high", "verdict"]
+  return pd.DataFrame(rows, columns=names)
+
+
+def to_markdown(
+  title: str,
+  systems: pd.DataFrame,
+  pairs: pd.DataFrame,
+  remarks: Sequence[str],
+) -> str:
+  """Formats the tables of systems and pairs, and remarks, as Markdown.
+
+  Args:
+    title: heading of the page.
+    systems: table from `compare_systems`.
+    pairs: table from `compare_pairs`.
+    remarks: further paragraphs.
+  """
+  header = ["system", "RMSE (68 %)", "NMAD", "R²", "paper"]
+  header += ["ours − paper (68 %)"]
+  has_noiseless = "rmse_noiseless" in systems
+  if has_noiseless:
+    header += ["RMSE to the noiseless truth"]
+  body = []
+  for row in systems.itertuples():
+    in_paper = np.isfinite(row.paper_rmse)
+    cells = [
+      row.label,
+      f"{row.rmse:.4f} ({row.rmse_low:.4f}-{row.rmse_high:.4f})",
+      f"{row.nmad:.4f}",
+      f"{row.r2:.3f}",
+      f"{row.paper_rmse:.4g}" if in_paper else "",
+      _signed(row.difference, row.difference_low, row.difference_high)
+      if in_paper
+      else "",
+    ]
+    if has_noiseless:
+      cells.append(f"{row.rmse_noiseless:.4f}")
+    body.append(cells)
+  lines = [f"# {title}", "", *_markdown_table(header, body), ""]
+  lines += [f"RMSE and NMAD in dex, for {systems.n.max():,} test galaxies.", ""]
+  if len(pairs):
+    header = ["worse", "better", "difference of RMSE (68 %)", "verdict"]
+    body = [
+      [
+        pair.worse.replace("_", " "),
+        pair.better.replace("_", " "),
+        _signed(pair.difference, pair.low, pair.high),
+        pair.verdict,
+      ]
+      for pair in pairs.itertuples()
+    ]
+    lines += ["## Are the systems in the paper's order?", ""]
+    lines += [*_markdown_table(header, body), ""]
+    lines += ["Both systems of a pair are resampled with the same draws.", ""]
+  for remark in remarks:
+    lines += [remark, ""]
+  return "\n".join(lines)
+
+
+def _signed(value: float, low: float, high: float) -> str:
+  return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _markdown_table(header: list[str], body: list[list[str]]) -> Iterator[str]:
+  for cells in (header, ["---"] * len(header), *body):
+    yield f"| {' | '.join(cells)} |"

@@ -72,8 +72,13 @@ def write(
   )
   figures = workdir / "figures"
   figures.mkdir(exist_ok=True)
-  quantity = report.label(config.data.targets[0])
-  _draw_galaxies(figures, test, predicted, rows, quantity, title)
+  sample = galaxy_figures.Sample(
+    true=test.targets[:, 0],
+    mass=test.columns.get(_MASS, np.full(len(test), np.nan)),
+    quantity=report.label(config.data.targets[0]),
+    title=title,
+  )
+  _draw_galaxies(figures, sample, predicted, rows)
   sweeps.draw_resolution(figures, config, configs, rows, title)
   sweeps.draw_learning_curve(figures, config, configs, splits, rows, title)
   print(page)
@@ -217,11 +222,9 @@ def _describe(information: Mapping[str, Any]) -> list[str]:
 
 def _draw_galaxies(
   figures: pathlib.Path,
-  test: galaxies.Split,
+  sample: galaxy_figures.Sample,
   predicted: Mapping[str, np.ndarray],
   rows: pd.DataFrame,
-  quantity: str,
-  title: str,
 ) -> None:
   # The network on gri images in the paper's figure 1 is that of one cycle.
   network = "one_cycle" if "one_cycle" in predicted else "gri"
@@ -229,34 +232,17 @@ def _draw_galaxies(
     name for name in ("r_band", "random_forest", network) if name in predicted
   ]
   panels = {published.reference(name).label: predicted[name] for name in names}
-  true = test.targets[:, 0]
   galaxy_figures.figure1(
-    figures / "figure1.png",
-    true,
-    panels,
-    rows.set_index("system").loc[names],
-    quantity,
-    title=title,
+    figures / "figure1.png", sample, panels, rows.set_index("system").loc[names]
   )
   # The last panel shows the best system.
   label, best = list(panels.items())[-1]
-  mass = test.columns.get(_MASS, np.full(len(test), np.nan))
-  if np.isfinite(mass).any():
+  if np.isfinite(sample.mass).any():
     galaxy_figures.mass_metallicity(
-      figures / "mass_metallicity.png", mass, true, best, quantity, title=title
+      figures / "mass_metallicity.png", sample, best
     )
   galaxy_figures.distributions(
-    figures / "distributions.png",
-    true,
-    dict(reversed(panels.items())),
-    quantity,
-    title=title,
+    figures / "distributions.png", sample, dict(reversed(panels.items()))
   )
-  galaxy_figures.residuals(
-    figures / "residuals.png",
-    true,
-    best,
-    mass,
-    quantity,
-    title=f"{title}, {label}",
-  )
+  sample = sample._replace(title=f"{sample.title}, {label}")
+  galaxy_figures.residuals(figures / "residuals.png", sample, best)

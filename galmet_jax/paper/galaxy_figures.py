@@ -1,14 +1,12 @@
 """Figures of galaxies: predictions, distributions, residuals.
 
-Each function writes one PNG to `path`, with a title. `true` and predictions are
-metallicities `[N]` in dex, `quantity` is their name, such as '12 + log(O/H)',
-and `mass` is the log10 of the stellar mass in solar masses, `[N]`, NaN if
-unknown.
+Each function writes one PNG to `path`. Predictions are `[N]`, in dex.
 """
 
 from collections.abc import Mapping
 import pathlib
 from typing import Any
+from typing import NamedTuple
 
 from matplotlib import axes
 from matplotlib import figure
@@ -27,14 +25,27 @@ _HIGH = 9.1
 _HALO = [patheffects.withStroke(linewidth=3, foreground="white")]
 
 
+class Sample(NamedTuple):
+  """The galaxies of a figure.
+
+  Attributes:
+    true: true metallicities `[N]`, dex.
+    mass: log10 of the stellar masses in solar masses, `[N]`; NaN if unknown.
+    quantity: name of the metallicity, such as '12 + log(O/H)'.
+    title: title of the figure.
+  """
+
+  true: np.ndarray
+  mass: np.ndarray
+  quantity: str
+  title: str
+
+
 def figure1(
   path: pathlib.Path,
-  true: np.ndarray,
+  sample: Sample,
   predictions: Mapping[str, np.ndarray],
   merits: pd.DataFrame,
-  quantity: str,
-  *,
-  title: str,
 ) -> None:
   """Draws predictions against true values, one panel per model.
 
@@ -43,9 +54,9 @@ def figure1(
   and shades. `predictions` has the panels' titles as keys, and `merits` the
   rows of `table.compare_systems` for them.
   """
-  edges = figure_style.cell_edges(
-    np.concatenate([true, *predictions.values()]), len(true)
-  )
+  true = sample.true
+  both = np.concatenate([true, *predictions.values()])
+  edges = figure_style.cell_edges(both, len(true))
   limits = edges[[0, -1]]
   # The colour bar needs room; points have none.
   bar_width = 1.2 if len(true) >= figure_style.MANY else 0.5
@@ -62,7 +73,7 @@ def figure1(
     mesh = figure_style.draw_galaxies(panel, true, predicted, edges, edges)
     meshes += [mesh] if mesh is not None else []
     panel.plot(limits, limits, "--", color=figure_style.RED, lw=1.2)
-    panel.set(aspect="equal", xlabel=f"True {quantity}")
+    panel.set(aspect="equal", xlabel=f"True {sample.quantity}")
     panel.set_title(name, fontsize=10)
     for axis in (panel.xaxis, panel.yaxis):
       axis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
@@ -79,24 +90,18 @@ def figure1(
       fontsize=8.5,
       bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 2},
     )
-  axs[0].set_ylabel(f"Predicted {quantity}")
+  axs[0].set_ylabel(f"Predicted {sample.quantity}")
   if meshes:
     densest = max(mesh.get_clim()[1] for mesh in meshes)
     for mesh in meshes:
       mesh.set_clim(1, densest)
     bar = axs[-1].inset_axes((1.05, 0, 0.05, 1))
     figure_style.draw_counts(meshes[0], bar, label="Galaxies per cell")
-  figure_style.save_for_print(fig, path, title)
+  figure_style.save_for_print(fig, path, sample.title)
 
 
 def mass_metallicity(
-  path: pathlib.Path,
-  mass: np.ndarray,
-  true: np.ndarray,
-  predicted: np.ndarray,
-  quantity: str,
-  *,
-  title: str,
+  path: pathlib.Path, sample: Sample, predicted: np.ndarray
 ) -> None:
   """Draws true and predicted metallicities against stellar mass.
 
@@ -104,8 +109,10 @@ def mass_metallicity(
   Tremonti et al. (2004) over the range of its fit. The panel titles give the
   scatter about that relation. At least one galaxy needs a mass.
   """
-  known = np.isfinite(mass)
-  mass, true, predicted = mass[known], true[known], predicted[known]
+  known = np.isfinite(sample.mass)
+  mass, true, predicted = (
+    values[known] for values in (sample.mass, sample.true, predicted)
+  )
   x_edges = figure_style.cell_edges(mass, len(mass))
   y_edges = figure_style.cell_edges(
     np.concatenate([true, predicted]), len(mass)
@@ -128,41 +135,36 @@ def mass_metallicity(
     about = relations.scatter_about_tremonti(mass, values)
     scatter = f"RMSE {about['rmse']:.4f}, NMAD {about['nmad']:.4f} dex"
     panel.set_title(f"{name}, about the relation:\n{scatter}", fontsize=9)
-  axs[0].set_ylabel(quantity)
+  axs[0].set_ylabel(sample.quantity)
   _draw_legend(fig, axs[0])
-  figure_style.save_for_print(fig, path, title)
+  figure_style.save_for_print(fig, path, sample.title)
 
 
 def distributions(
-  path: pathlib.Path,
-  true: np.ndarray,
-  predictions: Mapping[str, np.ndarray],
-  quantity: str,
-  *,
-  title: str,
+  path: pathlib.Path, sample: Sample, predictions: Mapping[str, np.ndarray]
 ) -> None:
   """Draws the distributions of true and predicted metallicities, by model.
 
   The legend gives the fractions above 9.1, since predictions shrink to the
   mean: in the paper 12.6 % of the true values and 5.7 % of the predictions.
   """
-  both = np.concatenate([true, *predictions.values()])
-  edges = figure_style.cell_edges(both, len(true))
+  both = np.concatenate([sample.true, *predictions.values()])
+  edges = figure_style.cell_edges(both, len(sample.true))
   fig = figure.Figure(figsize=(4.8, 3.9), layout="constrained")
   panel = fig.subplots()
   # First in the legend, but drawn on top.
-  _draw_distribution(panel, "true", true, edges, color="black", zorder=3)
+  _draw_distribution(panel, "true", sample.true, edges, color="black", zorder=3)
   for i, (name, values) in enumerate(predictions.items()):
     ink = figure_style.INKS[i % len(figure_style.INKS)]
     color = figure_style.PALE_BLUE if i == 0 else ink
     _draw_distribution(panel, name, values, edges, color=color, fill=i == 0)
   panel.axvline(_HIGH, color=figure_style.GREY, ls=":", lw=1.2)
-  panel.set(xlabel=quantity, ylabel="Galaxies")
+  panel.set(xlabel=sample.quantity, ylabel="Galaxies")
   panel.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
   panel.yaxis.set_major_formatter(figure_style.WHOLE)
   figure_style.open_sides(panel)
   _draw_legend(fig, panel)
-  figure_style.save_for_print(fig, path, title)
+  figure_style.save_for_print(fig, path, sample.title)
 
 
 def _draw_distribution(
@@ -179,24 +181,18 @@ def _draw_distribution(
 
 
 def residuals(
-  path: pathlib.Path,
-  true: np.ndarray,
-  predicted: np.ndarray,
-  mass: np.ndarray,
-  quantity: str,
-  *,
-  title: str,
+  path: pathlib.Path, sample: Sample, predicted: np.ndarray
 ) -> None:
   """Draws predicted − true against true metallicity and stellar mass.
 
   Without any known mass, there is no panel for it.
   """
-  delta = predicted - true
+  delta = predicted - sample.true
   y_edges = figure_style.cell_edges(delta, len(delta))
-  against = [(f"True {quantity}", true, delta)]
-  known = np.isfinite(mass)
+  against = [(f"True {sample.quantity}", sample.true, delta)]
+  known = np.isfinite(sample.mass)
   if known.any():
-    against.append((_MASS, mass[known], delta[known]))
+    against.append((_MASS, sample.mass[known], delta[known]))
   size = (3.2 * len(against) + 0.8, 3.8)
   fig = figure.Figure(figsize=size, layout="constrained")
   axs = fig.subplots(1, len(against), sharey=True, squeeze=False)[0]
@@ -207,7 +203,7 @@ def residuals(
     panel.set_xlabel(name)
   axs[0].set_ylabel("Predicted − true (dex)")
   _draw_legend(fig, axs[0])
-  figure_style.save_for_print(fig, path, title)
+  figure_style.save_for_print(fig, path, sample.title)
 
 
 def _draw_trend(

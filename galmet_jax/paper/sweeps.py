@@ -1,4 +1,8 @@
-"""Test RMSE against image resolution and number of training galaxies."""
+"""Test RMSE against image resolution and number of training galaxies.
+
+`common` is the config that the systems have in common, `configs` has the config
+of each system, and `rows` is the table from `table.compare_systems`.
+"""
 
 from collections.abc import Mapping
 import json
@@ -23,15 +27,9 @@ _CURVE = ["rmse", "rmse_low", "rmse_high"]
 def swept_resolution(
   config: ml_collections.ConfigDict, common: ml_collections.ConfigDict
 ) -> int | None:
-  """Returns the resolution of a system that trains otherwise like the rest.
+  """Returns the resolution, if a system trains like the rest except for it.
 
-  Args:
-    config: config of the system.
-    common: the config that the systems have in common.
-
-  Returns:
-    The image side in pixels; None if the training differs in another field,
-    or in none.
+  The result is None if another field differs, or none.
   """
   ours, theirs = (
     traverse_util.flatten_dict(json.loads(one.to_json()), sep=".")
@@ -52,15 +50,7 @@ def draw_resolution(
   rows: pd.DataFrame,
   title: str,
 ) -> None:
-  """Draws resolution.png if there are systems of other resolutions.
-
-  Args:
-    figures: folder of the figure.
-    common: the config that the systems have in common.
-    configs: config of each trained system.
-    rows: table from `table.compare_systems`.
-    title: title of the figure.
-  """
+  """Draws figures / resolution.png if the resolution varies."""
   systems = {
     side: name
     for name, config in configs.items()
@@ -92,17 +82,9 @@ def draw_learning_curve(
   rows: pd.DataFrame,
   title: str,
 ) -> None:
-  """Draws learning_curve.png if there are systems with fewer galaxies.
+  """Draws figures / learning_curve.png if the training size varies.
 
-  A random forest learns from the same galaxies, for comparison.
-
-  Args:
-    figures: folder of the figure.
-    common: the config that the systems have in common.
-    configs: config of each trained system.
-    splits: galaxies by split.
-    rows: table from `table.compare_systems`.
-    title: title of the figure.
+  Adds a random forest trained on the same galaxies.
   """
   systems = {
     config.data.num_train: name

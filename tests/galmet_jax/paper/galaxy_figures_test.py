@@ -28,8 +28,8 @@ def watched(monkeypatch):
   return drawing.watch(monkeypatch)
 
 
-def sample(n):
-  """Draws masses, metallicities, and shrunk predictions of three models."""
+def draw_sample(n):
+  """Draws galaxies, and shrunk predictions of three models."""
   rng = np.random.default_rng(n)
   mass = rng.normal(10, 0.5, n)
   true = relations.tremonti(mass) + rng.normal(0, 0.1, n)
@@ -37,7 +37,7 @@ def sample(n):
     name: true.mean() + slope * (true - true.mean()) + rng.normal(0, 0.07, n)
     for name, slope in zip(MODELS, (0.4, 0.65, 0.85), strict=True)
   }
-  return mass, true, predictions
+  return galaxy_figures.Sample(true, mass, LABEL, TITLE), predictions
 
 
 def shown(panel):
@@ -60,10 +60,11 @@ def lines(panel):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_figure1(tmp_path, watched, n):
-  _, true, predictions = sample(n)
+  sample, predictions = draw_sample(n)
+  true = sample.true
   merits = merits_of(true, predictions)
   path = tmp_path / "figure.png"
-  galaxy_figures.figure1(path, true, predictions, merits, LABEL, title=TITLE)
+  galaxy_figures.figure1(path, sample, predictions, merits)
   width = 9.9 if n == 3000 else 9.2
   fig, texts = check(path, watched, (width, 3.8))
   assert {*MODELS, f"Predicted {LABEL}"} < set(texts)
@@ -103,14 +104,13 @@ def test_figure1(tmp_path, watched, n):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_mass_metallicity(tmp_path, watched, n):
-  mass, true, predictions = sample(n)
+  sample, predictions = draw_sample(n)
+  true, mass, *_ = sample
   mass[1::4] = np.nan
   known = np.isfinite(mass)
   predicted = predictions[MODELS[2]]
   path = tmp_path / "figure.png"
-  galaxy_figures.mass_metallicity(
-    path, mass, true, predicted, LABEL, title=TITLE
-  )
+  galaxy_figures.mass_metallicity(path, sample, predicted)
   fig, texts = check(path, watched, (7.3, 4.2))
   assert {LABEL, "Tremonti et al. (2004)"} < set(texts)
   assert ("median" in texts) == (n > 1)
@@ -140,17 +140,15 @@ def test_mass_metallicity(tmp_path, watched, n):
 
 
 def test_mass_metallicity_draws_the_running_quantiles(tmp_path, watched):
-  mass, true, predictions = sample(3000)
+  sample, predictions = draw_sample(3000)
   path = tmp_path / "figure.png"
   predicted = predictions[MODELS[2]]
-  galaxy_figures.mass_metallicity(
-    path, mass, true, predicted, LABEL, title=TITLE
-  )
+  galaxy_figures.mass_metallicity(path, sample, predicted)
   ((fig,), _) = watched
-  for panel, values in zip(fig.axes, (true, predicted), strict=True):
+  for panel, values in zip(fig.axes, (sample.true, predicted), strict=True):
     # 1.2 · 3000^(1/3) = 17.3 bins with at least five galaxies each.
     centres, (low, median, high) = relations.running_quantiles(
-      mass, values, 17, 5
+      sample.mass, values, 17, 5
     )
     line = lines(panel)["median"]
     np.testing.assert_array_equal(line.get_xdata(), centres)
@@ -167,9 +165,10 @@ def test_mass_metallicity_draws_the_running_quantiles(tmp_path, watched):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_distributions(tmp_path, watched, n):
-  _, true, predictions = sample(n)
+  sample, predictions = draw_sample(n)
+  true = sample.true
   path = tmp_path / "figure.png"
-  galaxy_figures.distributions(path, true, predictions, LABEL, title=TITLE)
+  galaxy_figures.distributions(path, sample, predictions)
   fig, texts = check(path, watched, (4.9, 4.0))
   (panel,) = fig.axes
   drawn = {one.get_label(): one for one in panel.findobj(patches.StepPatch)}
@@ -193,12 +192,13 @@ def test_distributions(tmp_path, watched, n):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_residuals(tmp_path, watched, n):
-  mass, true, predictions = sample(n)
+  sample, predictions = draw_sample(n)
+  true, mass, *_ = sample
   mass[1::4] = np.nan
   known = np.isfinite(mass)
   predicted = predictions[MODELS[2]]
   path = tmp_path / "figure.png"
-  galaxy_figures.residuals(path, true, predicted, mass, LABEL, title=TITLE)
+  galaxy_figures.residuals(path, sample, predicted)
   fig, texts = check(path, watched, (7.3, 3.9))
   assert {f"True {LABEL}", "Predicted − true (dex)"} < set(texts)
   delta = predicted - true
@@ -224,11 +224,10 @@ def test_residuals(tmp_path, watched, n):
 
 
 def test_residuals_without_masses(tmp_path, watched):
-  _, true, predictions = sample(80)
+  sample, predictions = draw_sample(80)
+  sample = sample._replace(mass=np.full(80, np.nan))
   path = tmp_path / "figure.png"
-  galaxy_figures.residuals(
-    path, true, predictions[MODELS[2]], true * np.nan, LABEL, title=TITLE
-  )
+  galaxy_figures.residuals(path, sample, predictions[MODELS[2]])
   fig, _ = check(path, watched, (4.1, 3.9))
   assert len(fig.axes) == 1
 
@@ -236,12 +235,13 @@ def test_residuals_without_masses(tmp_path, watched):
 def test_equal_values_everywhere(tmp_path, watched):
   same = np.full(600, 8.9, np.float32)
   mass = np.full(600, 10.0, np.float32)
+  sample = galaxy_figures.Sample(same, mass, "x", "t")
   merits = merits_of(same, {"one": same})
   path = tmp_path / "figure.png"
   # Must not warn.
-  galaxy_figures.figure1(path, same, {"one": same}, merits, "x", title="t")
-  galaxy_figures.mass_metallicity(path, mass, same, same, "x", title="t")
-  galaxy_figures.distributions(path, same, {"one": same}, "x", title="t")
-  galaxy_figures.residuals(path, same, same, mass, "x", title="t")
+  galaxy_figures.figure1(path, sample, {"one": same}, merits)
+  galaxy_figures.mass_metallicity(path, sample, same)
+  galaxy_figures.distributions(path, sample, {"one": same})
+  galaxy_figures.residuals(path, sample, same)
   figures, _ = watched
   assert len(figures) == 4

@@ -179,9 +179,17 @@ def make_optimizer(
   if callable(momentum):
     # Optax takes a schedule for the rate only; this wrapper takes any.
     make = optax.inject_hyperparams(make)
+  group_of = {m: group for group in rates for m in config.groups[group]}
+
+  def labels(params):
+    # One per parameter: the labels' depth is part of the checkpoints' layout.
+    return {
+      module: jax.tree.map(lambda _, group=group_of[module]: group, tree)
+      for module, tree in params.items()
+    }
+
   by_group = optax.multi_transform(
-    {group: make(rate, momentum) for group, rate in rates.items()},
-    {module: group for group in rates for module in config.groups[group]},
+    {group: make(rate, momentum) for group, rate in rates.items()}, labels
   )
   return lookahead(by_group) if config.optimizer == "ranger" else by_group
 

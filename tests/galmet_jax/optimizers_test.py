@@ -193,6 +193,28 @@ def test_frozen_groups_have_no_optimizer_state(sample, optimizer):
   assert not any(leaf.any() for leaf in leaves)
 
 
+def test_optimizer_state_has_the_layout_of_stored_checkpoints(sample):
+  params, _ = sample
+  state = optimizers.make_optimizer(config_of("sgd", 0.1), RATES, 0.9).init(
+    params
+  )
+  traces = state.inner_states["late"].inner_state[1][0].trace
+  masked, kept = (
+    {
+      jax.tree_util.keystr(path)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(
+        traces, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
+      )
+      if isinstance(leaf, optax.MaskedNode) == wanted
+    }
+    for wanted in (True, False)
+  )
+  assert kept == {"['stage2']['kernel']"}
+  # Every masked parameter has a node of its own.
+  assert "['head']['dense']['bias']" in masked
+  assert len(masked) == 5
+
+
 def test_split_by_modules(sample):
   params, _ = sample
   trained, frozen = optimizers.split(params, ("stem", "stage1"))

@@ -1,6 +1,6 @@
 """Growth of time and memory with the number of galaxies.
 
-  python -m benchmarks.growth > FILE.jsonl      # 2 minutes, 12 GB of memory
+  python -m benchmarks.growth > FILE.jsonl      # 4 minutes, 12 GB of memory
   python -m benchmarks.growth --galaxies=1000,3000,10000
 
 Places random 128×128 images as `data.placement` says, trains some steps and

@@ -94,7 +94,7 @@ class Run:
     started = time.perf_counter()
     cache = compilation.directory(config.cache_dir)
     compilation.keep_compiled(cache)
-    splits = dataset.load(config, cache)
+    splits = dataset.load(config)
     data_seconds = time.perf_counter() - started
     steps_per_epoch = batches.steps_per_epoch(
       len(splits["train"]), config.train.batch_size

@@ -1,4 +1,4 @@
-"""JPEG images of galaxies: the one decoder, which checks every byte."""
+"""Decodes and checks the JPEG images of galaxies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import simplejpeg
 from tfds_sdss.errors import DataError
 
 SIZE = 128
-# A 128 x 128 JPEG from SDSS has 2 to 8 kB; nothing near this limit is one.
+# A 128 x 128 JPEG from SDSS has 2 to 8 kB, far below this limit.
 MAX_BYTES = 1 << 20
 
 _END_OF_IMAGE = b"\xff\xd9"
-_THREE_COLOURS = ("YCbCr", "RGB")  # how a JPEG stores what decodes to RGB
+# Colour modes in which a JPEG stores an RGB image.
+_RGB_MODES = ("YCbCr", "RGB")
 
 
 class ImageError(DataError):
@@ -24,24 +25,24 @@ class ImageError(DataError):
 def decode(
   objid: int, data: bytes, size: int = SIZE, out: np.ndarray | None = None
 ) -> np.ndarray:
-  """Decodes one image in full, to the same pixels as Pillow.
+  """Decodes one image to the same pixels as Pillow.
 
-  The work is done without Python's lock, so that threads share it.
+  The decoder releases Python's global lock, so that threads run in parallel.
 
   Args:
-    objid: SDSS objID, for the message.
-    data: the file's bytes.
+    objid: SDSS objID, for the error message.
+    data: bytes of the file.
     size: expected width and height, pixels.
-    out: where to put the pixels, uint8 `[size, size, 3]`, contiguous; a new
-      array if None. What it holds after an error is undefined.
+    out: array for the pixels, uint8 `[size, size, 3]`, contiguous; None for a
+      new array. Its contents are undefined after an error.
 
   Returns:
     uint8 `[size, size, 3]`.
 
   Raises:
-    ImageError: if `data` is empty, too large, not a JPEG, cut short, not RGB
-      or not exactly size x size. Dimensions are read from the header, so an
-      oversized image is refused before it is decoded.
+    ImageError: if `data` is empty, too large, truncated, not a JPEG, not RGB
+      or not exactly size x size. The size is checked in the header, before
+      decoding.
   """
   return _checked(
     objid,
@@ -52,20 +53,15 @@ def decode(
 
 
 def check(objid: int, data: bytes, size: int = SIZE) -> None:
-  """Checks one image as `decode` does, in a third of the time.
+  """Checks one image as `decode` does, in less time.
 
-  It reads the whole stream, in which alone there can be faults, but makes an
-  eighth of the size and no colours of it. Each image is checked before it is
-  stored: TFDS stores whatever bytes it is given, and a bad image would fail
-  only when read, in the middle of a training run.
-
-  Args:
-    objid: as for `decode`.
-    data: as for `decode`.
-    size: as for `decode`.
+  The whole stream is read, because only there can errors occur, but decoded to
+  an eighth of the size and without colours. Images are checked before they are
+  stored: TFDS stores any bytes, and a bad image would fail only when it is
+  read, at the start of a training run.
 
   Raises:
-    ImageError: if and only if `decode` does.
+    ImageError: if and only if `decode` raises it.
   """
   small = size // 8
   _checked(
@@ -81,56 +77,56 @@ def check(objid: int, data: bytes, size: int = SIZE) -> None:
 def _checked(
   objid: int, data: bytes, size: int, decoder: Callable[[], np.ndarray]
 ) -> np.ndarray:
-  """Returns what the decoder makes of a file, between checks of its ends."""
+  """Runs the decoder, with checks before and after."""
 
-  def refuse(found: str) -> ImageError:
+  def error(found: str) -> ImageError:
     return ImageError(
       f"objID {objid}: expected an RGB JPEG of {size} x {size} pixels, found "
       f"{found}. Fetch this image again, or remove its row from the catalogue."
     )
 
   if not data:
-    raise refuse("an empty file")
+    raise error("an empty file")
   if len(data) > MAX_BYTES:
-    raise refuse(f"{len(data)} bytes, more than {MAX_BYTES}")
+    raise error(f"{len(data)} bytes, more than {MAX_BYTES}")
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
   except ValueError:
-    raise refuse(_kind(data)) from None
+    raise error(_kind(data)) from None
   if (width, height) != (size, size):
-    raise refuse(f"{width} x {height} pixels")
-  if colours not in _THREE_COLOURS:
-    raise refuse(f"the colour mode {colours}")
+    raise error(f"{width} x {height} pixels")
+  if colours not in _RGB_MODES:
+    raise error(f"the colour mode {colours}")
   try:
     pixels = decoder()
-  except ValueError as error:
-    raise refuse(f"a broken JPEG ({error})") from error
-  # The decoder stops after the last row and ignores what follows.
+  except ValueError as reason:
+    raise error(f"a broken JPEG ({reason})") from reason
+  # The decoder stops after the last row and ignores later bytes.
   if not data.endswith(_END_OF_IMAGE):
-    raise refuse("a JPEG without its end marker (cut short, or text appended)")
+    raise error("a JPEG without its end marker (truncated, or text appended)")
   return pixels
 
 
 def black_fraction(pixels: np.ndarray) -> float:
-  """Returns the fraction of exactly black pixels, all three channels 0.
+  """Returns the fraction of pixels whose three channels are all 0.
 
-  The sky of a real cutout has noise; what the survey has not observed, and the
+  The sky of a real cutout is noisy. Areas that the survey did not observe, and
   error tiles of the cutout service, are exactly black.
 
   Args:
     pixels: uint8 `[H, W, 3]`.
   """
-  # Bitwise: 20 times as fast as pixels.any(axis=-1).
+  # Bitwise or is 20 times as fast as pixels.any(axis=-1).
   lit = pixels[..., 0] | pixels[..., 1] | pixels[..., 2]
   return (lit.size - int(np.count_nonzero(lit))) / lit.size
 
 
 def _kind(data: bytes) -> str:
-  """Says what a file that is no JPEG looks like."""
+  """Describes a file that the decoder does not recognize as a JPEG."""
   if data.startswith(b"\x89PNG"):
     return "a PNG image"
   if data.startswith(b"\xff\xd8"):
     return "a JPEG with a broken or absurd header"
   if data.lstrip().startswith(b"<"):
-    return "an HTML or XML page, such as a server sends with an error"
-  return f"something else, which starts with {data[:16]!r}"
+    return "an HTML or XML page, perhaps an error page of the server"
+  return f"another kind of file, which starts with {data[:16]!r}"

@@ -1,8 +1,8 @@
-"""Examples as bytes: TFDS's own format, written and read many times faster.
+"""Encodes and decodes examples in the format of TFDS, many times faster.
 
-A record is a tf.train.Example: what TFDS writes for flat features, so that a
-plain TFDS reads it. TFDS spends some 20 microseconds on each scalar of each
-example, most of a build or of a check of a set with forty of them.
+A record is a tf.train.Example, equal to the one that TFDS writes, so that stock
+TFDS reads it. TFDS itself processes each scalar of each example separately,
+which would take most of the time of a build or a check.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from tfds_sdss.errors import DataError
 
-# Records read at a time: 2 to 8 MB.
+# Records per read: 2 to 8 MB.
 BATCH = 1000
 
-# The field of tf.train.Feature in which each feature is stored.
+# Name of the tf.train.Feature field that stores each feature.
 Layout = Mapping[str, str]
 
 
 class RecordError(DataError):
-  """Examples cannot be read from their files."""
+  """A record or a shard cannot be read."""
 
 
 def layout(features: tfds.features.FeaturesDict) -> dict[str, str]:
-  """Returns how features are stored: `bytes_list`, `int64_list`, `float_list`.
+  """Maps features to `bytes_list`, `int64_list` or `float_list`.
 
   Args:
-    features: images with an encoding format, and integer or float scalars.
+    features: encoded images, and integer or float scalars.
 
   Raises:
-    TypeError: if there is a feature of another kind.
+    TypeError: for a feature of another kind.
   """
   fields = {}
   for name, feature in features.items():
@@ -55,18 +55,14 @@ def layout(features: tfds.features.FeaturesDict) -> dict[str, str]:
 
 
 class Encoder:
-  """Makes records of examples; not for several threads at once.
+  """Serializes examples. Not thread-safe.
 
-  It keeps one tf.train.Example and changes its values: building a new one for
-  each example takes four times as long.
+  One tf.train.Example is reused, because building a new one for each example
+  takes four times as long.
   """
 
   def __init__(self, fields: Layout):
-    """Prepares the record.
-
-    Args:
-      fields: see `layout`.
-    """
+    """Allocates the tf.train.Example."""
     self._proto = tf_example_pb2.Example()
     self._values = {}
     for name, field in fields.items():
@@ -75,13 +71,11 @@ class Encoder:
       self._values[name] = values
 
   def encode(self, example: Mapping[str, Any]) -> bytes:
-    """Returns an example as a serialized tf.train.Example.
+    """Returns a serialized tf.train.Example, the same bytes in every process.
 
     Args:
-      example: a value for each feature, images as JPEG bytes. More is ignored.
-
-    Returns:
-      The same bytes for the same example, in every process.
+      example: a value for each feature, images as JPEG bytes. Other keys are
+        ignored.
 
     Raises:
       KeyError: if a feature has no value.
@@ -95,37 +89,37 @@ def decode(fields: Layout, record: bytes) -> dict[str, Any]:
   """Returns the values of one record: int, float, and images as JPEG bytes.
 
   Args:
-    fields: the features wanted, see `layout`.
-    record: what `Encoder.encode` returned.
+    fields: layout of the features to return, see `layout`.
+    record: a record of `Encoder.encode`.
 
   Raises:
-    RecordError: if the record is no tf.train.Example or lacks a feature.
+    RecordError: if the record is not a tf.train.Example or lacks a feature.
   """
   try:
     feature = tf_example_pb2.Example.FromString(record).features.feature
     return {
-      # Asking a protobuf map for an absent key adds it, with an empty list.
+      # A protobuf map adds an absent key, with an empty list.
       name: getattr(feature[name], field).value[0]
       for name, field in fields.items()
     }
   except IndexError:
     absent = next(name for name in fields if not feature[name].ByteSize())
     raise RecordError(f"it has no {absent}") from None
-  # protobuf's errors have no common base class.
+  # Protobuf's errors have no common base class.
   except Exception as error:
-    raise RecordError(f"it is no tf.train.Example ({error})") from error
+    raise RecordError(f"it is not a tf.train.Example ({error})") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """Neighbouring records of one shard.
+  """Consecutive records of one shard.
 
   Attributes:
-    path: the shard.
-    start: position of the first of them in the split.
-    records: the readable ones, serialized.
-    faults: {position in the split: error} of the others. A position of None
-      stands for all that the shard may hold.
+    path: path of the shard.
+    start: position of the first record in the split.
+    records: the readable records, serialized.
+    faults: errors of the unreadable records by position in the split. The
+      position None stands for the whole shard.
   """
 
   path: pathlib.Path
@@ -135,18 +129,18 @@ class Batch:
 
 
 def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Batch]:
-  """Reads all records of a split in their order.
+  """Reads all records of a split in order.
 
   Args:
-    builder: a prepared set in ArrayRecord.
-    split: name of a split.
+    builder: a prepared data set in ArrayRecord.
+    split: name of the split.
 
   Yields:
-    Batches of up to `BATCH` records. A damaged record or shard is among the
-    faults of its batch, and the rest is read all the same.
+    Batches of up to `BATCH` records. A damaged record or shard becomes a fault
+    of its batch, and reading continues.
 
   Raises:
-    RecordError: if the set is in another file format.
+    RecordError: if the data set is in another file format.
   """
   file_format = builder.info.file_format
   if file_format != tfds.core.FileFormat.ARRAY_RECORD:
@@ -163,7 +157,7 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Batch]:
       reader = array_record_module.ArrayRecordReader(str(shard))
       length = reader.num_records()
       if not length:
-        reader.close()  # raises what is wrong with a shard cut short
+        reader.close()  # raises if the shard is truncated
     except RuntimeError as error:
       yield Batch(shard, start, [], {None: error})
       continue
@@ -173,16 +167,16 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Batch]:
         yield Batch(shard, start + first, reader.read(first, last))
       except RuntimeError:
         yield _read_each(shard, start, first, last)
-    # After a damaged record it raises the same error again.
+    # After a damaged record, close raises the same error again.
     with contextlib.suppress(RuntimeError):
       reader.close()
 
 
 def _read_each(shard: pathlib.Path, start: int, first: int, last: int) -> Batch:
-  """Reads records one by one, past those that are damaged."""
+  """Reads records one by one and collects the errors of damaged records."""
   batch = Batch(shard, start + first, [])
   for index in range(first, last):
-    # A new one each time: an error closes a reader for good.
+    # An error makes a reader unusable, so each record gets its own.
     reader = array_record_module.ArrayRecordReader(
       str(shard), "readahead_buffer_size:0,max_parallelism:0"
     )

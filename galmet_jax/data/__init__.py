@@ -1,1 +1,1 @@
-"""Galaxies from the TFDS data set to the batches of a step."""
+"""From the TFDS data set to training and evaluation batches."""

@@ -1,9 +1,8 @@
-"""Views of an image: training augmentation and TTA read the same table.
+"""Views of images, for training augmentation and test-time augmentation (TTA).
 
-A view is one row of seven numbers. Geometry (dihedral symmetry, rotation,
-zoom, shift, crop) is composed into a single bilinear sampling of the original
-pixels, so that nothing is interpolated twice and a view without rotation and
-zoom returns the pixels themselves.
+Seven numbers define a view. Symmetry, rotation, zoom, shift and crop are
+combined into one bilinear sampling of the original pixels, so that pixels are
+interpolated only once, and not at all without rotation and zoom.
 """
 
 import dataclasses
@@ -18,21 +17,21 @@ import numpy as np
 
 from galmet_jax import errors
 
-# Channel statistics of ImageNet, for which the pretrained weights were made.
+# Channel statistics of ImageNet, which the pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# What the channels red, green and blue of an image show.
+# SDSS bands of the channels red, green and blue.
 BANDS = ("i", "r", "g")
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-  """What of an image the network sees.
+  """The crop, resolution and bands that the network sees.
 
   Attributes:
-    crop: side of the square about the centre that is kept, pixels.
-    resolution: side of the network's input, pixels; `crop` over it is whole.
-    bands: which bands the network's three channels show.
+    crop: side of the square that is cut from the centre, pixels.
+    resolution: side of the network's input, pixels; divides `crop`.
+    bands: bands of the network's three channels.
   """
 
   crop: int
@@ -43,43 +42,43 @@ class Frame:
 def make_frame(
   config: ml_collections.ConfigDict, bands: tuple[str, ...] | None = None
 ) -> Frame:
-  """Reads the frame from the config.
+  """Returns the frame of a config.
 
   Args:
-    config: the `data` block: `crop`, `resolution` (None: as `crop`), `bands`.
-    bands: instead of the config's.
+    config: the `data` block: `crop`, `resolution` (None: `crop`) and `bands`.
+    bands: bands that replace those of the config.
 
   Raises:
-    ConfigError: for a resolution that does not divide the crop, or bands that
-      an image does not have.
+    ConfigError: if the resolution does not divide the crop, or the images lack
+      a band.
   """
   bands = tuple(bands or config.bands)
   resolution = config.resolution or config.crop
   if resolution < 1 or config.crop % resolution:
     raise errors.ConfigError(
       f"data.resolution is {resolution}; expected a divisor of "
-      f"data.crop={config.crop}, so that pixels are whole means."
+      f"data.crop={config.crop}, so that each pixel averages a square."
     )
   if len(bands) != 3 or not set(bands) <= set(BANDS):
     raise errors.ConfigError(
-      f"bands are {bands}; expected three of {BANDS}, one for each channel."
+      f"bands are {bands}; expected three of {BANDS}, one per channel."
     )
   return Frame(config.crop, resolution, bands)
 
 
 @struct.dataclass
 class Views:
-  """Parameters of n views, one row each.
+  """Parameters of n views.
 
   Attributes:
-    dihedral: int32 `[n]`, 0-7: bit 0 flips columns, bit 1 flips rows, bit 2
-      transposes.
-    angle: float32 `[n]`, degrees.
-    zoom: float32 `[n]`, at least 1 (magnification).
-    shift: float32 `[n, 2]`, position of the crop within the zoomed image,
-      in units of the room that the zoom leaves, -1 to 1 (row, column).
-    brightness: float32 `[n]`, added to pixel values in 0-1.
-    contrast: float32 `[n]`, factor on the deviations from the image's mean.
+    dihedral: symmetry, int32 `[n]`, 0-7: bit 0 flips columns, bit 1 flips rows,
+      bit 2 transposes.
+    angle: rotation, float32 `[n]`, degrees.
+    zoom: magnification, float32 `[n]`, at least 1.
+    shift: position (row, column) of the crop in the zoomed image, float32
+      `[n, 2]`, from -1 at one edge to 1 at the other.
+    brightness: offset of pixel values in 0-1, float32 `[n]`.
+    contrast: factor on deviations from the image's mean, float32 `[n]`.
   """
 
   dihedral: jax.Array
@@ -91,7 +90,7 @@ class Views:
 
 
 def plain_views(n: int, dihedral: int = 0) -> Views:
-  """Returns n views that leave the pixel values as they are."""
+  """Returns n views without interpolation or lighting: flips at most."""
   return Views(
     dihedral=jnp.full(n, dihedral, jnp.int32),
     angle=jnp.zeros(n),
@@ -107,26 +106,26 @@ def random_views(
 ) -> Views:
   """Draws n random views (Wu & Boada 2019, section 3.3; fastai 0.7).
 
+  A contrast c, drawn from ±lighting, becomes the factor 1 + c if it is
+  positive and 1 / (1 - c) otherwise, so that a factor and its inverse are
+  equally likely.
+
   Args:
     key: PRNG key.
     n: number of views.
     config: the `augment` block: `max_zoom`, `zoom_probability`,
-      `max_rotation` (degrees), `rotation_probability`, `lighting`.
-
-  Returns:
-    The views. Contrast c drawn in ±lighting becomes the factor 1 + c, or
-    1 / (1 - c) when c is negative, so that both directions weigh the same.
+      `max_rotation` (degrees), `rotation_probability` and `lighting`.
   """
   keys = jax.random.split(key, 7)
   zoom = 1 + (config.max_zoom - 1) * jax.random.uniform(keys[0], (n,))
   zoomed = jax.random.bernoulli(keys[1], config.zoom_probability, (n,))
   angle = config.max_rotation * jax.random.uniform(keys[2], (n,), minval=-1)
-  turned = jax.random.bernoulli(keys[3], config.rotation_probability, (n,))
+  rotated = jax.random.bernoulli(keys[3], config.rotation_probability, (n,))
   light = config.lighting * jax.random.uniform(keys[4], (n, 2), minval=-1)
   contrast = light[:, 1]
   return Views(
     dihedral=jax.random.randint(keys[5], (n,), 0, 8),
-    angle=jnp.where(turned, angle, 0.0),
+    angle=jnp.where(rotated, angle, 0.0),
     zoom=jnp.where(zoomed, zoom, 1.0),
     shift=jax.random.uniform(keys[6], (n, 2), minval=-1),
     brightness=light[:, 0],
@@ -145,16 +144,16 @@ def tta_views(
   Args:
     kind: 'none' (the plain image), 'random' (the plain image and four random
       views, as in the paper) or 'dihedral' (the eight symmetries).
-    objid: int64 `[n]`. Each galaxy's random views are a function of its objID
-      and the key, whatever else is in the set and in whichever order.
+    objid: SDSS objIDs, int64 `[n]`. The random views of a galaxy depend on its
+      objID and the key alone, not on the other galaxies or their order.
     key: PRNG key.
     config: the `augment` block.
 
   Returns:
-    A list of views with n rows, the plain image first.
+    n views for each element, the plain image first.
 
   Raises:
-    ConfigError: if `kind` is none of the three.
+    ConfigError: for another kind.
   """
   n = len(objid)
   if kind == "none":
@@ -165,7 +164,7 @@ def tta_views(
     raise errors.ConfigError(
       f"eval.tta is {kind!r}; expected none, random or dihedral."
     )
-  # In two halves, made on the host: jnp would cut an int64 silently.
+  # NumPy cuts the objIDs into halves, because jnp truncates int64 silently.
   fold_in = jax.vmap(jax.random.fold_in)
   keys = fold_in(jnp.broadcast_to(key, n), (objid >> 32).astype(np.uint32))
   keys = fold_in(keys, objid.astype(np.uint32))
@@ -177,7 +176,7 @@ def tta_views(
 def _draw(
   keys: jax.Array, view: int, config: ml_collections.FrozenConfigDict
 ) -> Views:
-  """Draws a random view for each key, whatever the others are."""
+  """Draws one random view per key, independent of the other keys."""
 
   def one(key):
     return random_views(jax.random.fold_in(key, view), 1, config)
@@ -186,14 +185,13 @@ def _draw(
 
 
 def pack(images: np.ndarray) -> np.ndarray:
-  """Packs uint8 `[..., 3]` into uint32 `[...]`: one aligned load is a pixel.
+  """Packs uint8 `[..., 3]` into uint32 `[...]`, one pixel per integer.
 
-  And 90,000 images have fewer than 2³¹ of them, so that an index has 32 bits.
-  The first channel is in the lowest byte; the highest is zero.
+  The first channel is in the lowest byte; the highest byte is zero. A pixel is
+  then one aligned load, and indices into 90,000 images fit into 32 bits.
   """
   shape = (*images.shape[:-1], 4)
-  # JAX takes memory that starts at a multiple of 64 as it is, where the device
-  # is the CPU; other memory it copies.
+  # On CPUs JAX uses memory that starts at a multiple of 64 without a copy.
   memory = np.zeros(math.prod(shape) + 64, np.uint8)
   packed = memory[-memory.ctypes.data % 64 :][: math.prod(shape)].reshape(shape)
   for channel in range(3):
@@ -202,7 +200,7 @@ def pack(images: np.ndarray) -> np.ndarray:
 
 
 def _unpack(packed: jax.Array, bands: tuple[str, ...]) -> jax.Array:
-  """Unpacks uint32 `[...]` into float32 `[..., 3]`, the bands in order."""
+  """Inverts `pack`: uint32 `[...]` to float32 `[..., 3]`, in order of bands."""
   shifts = [8 * BANDS.index(band) for band in bands]
   channels = [packed >> shift & 255 for shift in shifts]
   return jnp.stack(channels, -1).astype(jnp.float32)
@@ -212,14 +210,14 @@ def apply(images: jax.Array, views: Views, frame: Frame) -> jax.Array:
   """Renders views of images and normalises them for the network.
 
   Args:
-    images: uint32 `[n, S, S]`, of `pack`.
+    images: packed images, uint32 `[n, S, S]`, see `pack`.
     views: n views.
-    frame: what of the images is kept. A lower resolution is made first, by
-      means over square blocks of the crop; views are of those.
+    frame: crop, resolution R and bands. The resolution is reduced before the
+      views are sampled, by averaging square blocks of the crop.
 
   Returns:
-    float32 `[n, R, R, 3]` of `frame.resolution` R, ImageNet-normalised. Beyond
-    the border the image is mirrored.
+    float32 `[n, R, R, 3]`, ImageNet-normalised. Images are mirrored at their
+    borders.
   """
   if frame.resolution < frame.crop:
     images = _reduce(images, frame)
@@ -234,17 +232,17 @@ def apply(images: jax.Array, views: Views, frame: Frame) -> jax.Array:
 
 
 def _reduce(images: jax.Array, frame: Frame) -> jax.Array:
-  """Averages blocks of the crop: uint32 `[n, S, S]` -> `[n, R, R, 3]`."""
+  """Averages blocks of the crop, uint32 `[n, S, S]` to `[n, R, R, 3]`."""
   start = (images.shape[1] - frame.crop) // 2
-  kept = slice(start, start + frame.crop)
+  inside = slice(start, start + frame.crop)
   side = frame.resolution
   block = frame.crop // side
-  pixels = _unpack(images[:, kept, kept], frame.bands)
+  pixels = _unpack(images[:, inside, inside], frame.bands)
   return pixels.reshape(-1, side, block, side, block, 3).mean((2, 4))
 
 
 def _sample(image: jax.Array, view: Views, frame: Frame) -> jax.Array:
-  """Bilinear samples of one image on one view's grid, 0-255 to 0-1."""
+  """Samples one image on the grid of one view, 0-255 to 0-1."""
   size, crop = image.shape[0], frame.resolution
   # Pixel offsets from the centre of the view.
   grid = jnp.arange(crop) - (crop - 1) / 2
@@ -271,7 +269,7 @@ def _sample(image: jax.Array, view: Views, frame: Frame) -> jax.Array:
 
   def at(i, j):
     pixels = flat[rows[i] * size + columns[j]]
-    # Images of lower resolution are no longer packed.
+    # `_reduce` has unpacked images of lower resolution.
     return pixels if pixels.ndim == 3 else _unpack(pixels, frame.bands)
 
   top = at(0, 0) * (1 - dx) + at(0, 1) * dx
@@ -280,6 +278,6 @@ def _sample(image: jax.Array, view: Views, frame: Frame) -> jax.Array:
 
 
 def _reflect(index: jax.Array, size: int) -> jax.Array:
-  """Mirrors pixel indices at the image's edges (the edge pixel twice)."""
+  """Mirrors indices at the image's edges, which repeats the edge pixels."""
   index = jnp.where(index < 0, -1 - index, index)
   return jnp.where(index >= size, 2 * size - 1 - index, index)

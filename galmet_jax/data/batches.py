@@ -1,25 +1,25 @@
-"""The order in which steps see the galaxies: a function of (seed, epoch)."""
+"""Order of the galaxies in training and evaluation batches."""
 
 import functools
 
 import numpy as np
 
-from tfds_sdss.errors import DataError
+from galmet_jax import errors
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-  """Returns how many whole batches an epoch has.
+  """Returns the number of whole batches in an epoch.
 
   The rest of a permutation is dropped, a different one each epoch, so that
-  one compiled shape serves all steps.
+  all steps share one compiled shape.
 
   Raises:
-    DataError: if there is no whole batch.
+    ConfigError: if the batch is larger than the split.
   """
   if num_examples < batch_size:
-    raise DataError(
-      f"The training split has {num_examples} examples; expected at least "
-      f"train.batch_size={batch_size}. Lower --config.train.batch_size."
+    raise errors.ConfigError(
+      f"train.batch_size is {batch_size}; expected at most {num_examples}, the "
+      "number of training galaxies. Lower --config.train.batch_size."
     )
   return num_examples // batch_size
 
@@ -27,9 +27,10 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 def batch_indices(
   seed: int, step: int, num_examples: int, batch_size: int
 ) -> np.ndarray:
-  """Returns the examples of a training step, int32 `[batch_size]`.
+  """Returns the galaxies of a training step, int32 `[batch_size]`.
 
-  A function of its arguments alone: a resumed run needs no loader state.
+  The result depends on the arguments alone, so that a run resumes without a
+  saved loader state.
   """
   epoch, position = divmod(step, steps_per_epoch(num_examples, batch_size))
   start = position * batch_size
@@ -37,27 +38,27 @@ def batch_indices(
   return order[start : start + batch_size].astype(np.int32)
 
 
-# Made anew for every step it would cost the square of the examples. Two: what
-# reads ahead is in the next epoch before this one has ended.
+# Cached, because a permutation per step makes an epoch quadratic in the number
+# of galaxies. Two entries, because prefetching crosses epochs.
 @functools.lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-  """Returns the order of an epoch, int64 `[N]`; not to be written to."""
+  """Returns the order of an epoch, int64 `[N]`; shared, so read-only."""
   return np.random.default_rng((seed, epoch)).permutation(num_examples)
 
 
 def evaluation_batches(
   num_examples: int, batch_size: int
 ) -> list[tuple[np.ndarray, int]]:
-  """Deals a split into batches of one shape, each example once.
+  """Divides a split into batches of one shape, each galaxy once, in order.
 
   Returns:
-    (indices int32 `[batch_size]`, number of them that count) pairs; the last
-    batch is padded with its first example.
+    Pairs of indices, int32 `[batch_size]`, and the number of them to count:
+    the last batch is padded with its first galaxy.
   """
   batches = []
   for start in range(0, num_examples, batch_size):
-    indices = np.arange(start, min(start + batch_size, num_examples))
-    padded = np.full(batch_size, start, np.int32)
-    padded[: len(indices)] = indices
-    batches.append((padded, len(indices)))
+    count = min(batch_size, num_examples - start)
+    indices = np.full(batch_size, start, np.int32)
+    indices[:count] += np.arange(count, dtype=np.int32)
+    batches.append((indices, count))
   return batches

@@ -1,41 +1,38 @@
-"""The galaxies that a config describes: found or built, read, split."""
-
-import pathlib
+"""Finds or builds the data set of a config and reads its splits."""
 
 import ml_collections
+import tensorflow_datasets as tfds
 
 from galmet_jax.data import galaxies
 from galmet_jax.data import splits
 from galmet_jax.devices import processes
 from tfds_sdss import build
 
-# Samples that are built when they are missing: one is rendered here, the
-# other is a download of a megabyte.
+# These need no staging folder: mock is rendered, demo500 is a small download.
 _BUILT_WHEN_MISSING = ("mock", "demo500")
 
 
-def load(
-  config: ml_collections.ConfigDict, cache: pathlib.Path | None
-) -> dict[str, galaxies.Split]:
-  """Reads the data set, and deals it as the config says.
+def load(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
+  """Returns the splits train, validation and test of a config.
 
   Args:
     config: the whole config.
-    cache: of decoded images, see `compilation.directory`.
-
-  Returns:
-    train, validation and test.
 
   Raises:
-    ConfigError, tfds_sdss.DataError, FileNotFoundError: as `prepare`.
+    ConfigError: if the `data` block does not fit the data set.
+    DataError: if the data set is damaged or has bad labels or images.
+    DatasetNotBuiltError: if the data set is missing and cannot be built
+      without a staging folder.
   """
   data = processes.first_then_others(
-    lambda: galaxies.load(_find_data(config.data), config.data, cache)
+    lambda: galaxies.load(_find_or_build(config.data), config.data)
   )
   return splits.apply_splits(data, config.data, config.seed)
 
 
-def _find_data(config: ml_collections.ConfigDict):
+def _find_or_build(
+  config: ml_collections.ConfigDict,
+) -> tfds.core.DatasetBuilder:
   sample = config.name.removeprefix("sdss_metallicity/")
   try:
     return build.load(sample, config.data_dir)

@@ -1,32 +1,37 @@
-"""TFDS data source -> decoded arrays -> the order in which steps see them."""
+"""Reads a TFDS data set into arrays in memory."""
 
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
-import pathlib
+import os
 
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
-from galmet_jax.data import decoded
+from galmet_jax import errors
 from tfds_sdss import catalog
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import splits
 from tfds_sdss.errors import DataError
+
+# Features that are not columns. A float32 keeps only 7 of the 18 digits of an
+# identifier.
+_NO_COLUMNS = ("image", "objid", "specobjid")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """One split, decoded, in order of objid.
+  """The galaxies of one split, in order of objid.
 
   Attributes:
-    objid: int64 `[N]`; kept out of JAX, which would cut it to 32 bits.
-    images: uint8 `[N, S, S, 3]`; not to be written to.
-    targets: float32 `[N, T]`, in the order of `data.targets`; NaN where SDSS
-      has no value, never in the first.
-    columns: the catalogue's columns, targets included, float32 `[N]` each; NaN
-      where SDSS has no value.
+    objid: SDSS objIDs, int64 `[N]`. NumPy only: JAX would cut them to 32 bits.
+    images: pixels, uint8 `[N, S, S, 3]`.
+    targets: the columns in `data.targets`, float32 `[N, T]`; NaN where SDSS has
+      no value, except in the first.
+    columns: all columns of the catalogue, targets included, float32 `[N]`
+      each; NaN where SDSS has no value.
   """
 
   objid: np.ndarray
@@ -39,156 +44,139 @@ class Split:
 
 
 def load(
-  builder: tfds.core.DatasetBuilder,
-  config: ml_collections.ConfigDict,
-  cache: pathlib.Path | None = None,
+  builder: tfds.core.DatasetBuilder, config: ml_collections.ConfigDict
 ) -> dict[str, Split]:
   """Reads and decodes the splits train, validation and test.
 
   Args:
     builder: the prepared data set.
-    config: the `data` block: `targets` and `crop`.
-    cache: where the decoded splits are kept, see `caches.directory`; None for
-      nowhere.
+    config: the `data` block, with `targets` and `crop`.
 
   Returns:
     The splits by name.
 
   Raises:
-    DataError: for a split without examples, a damaged file, a target
-      the set lacks, a label that is no number in range, an image that does not
-      decode, images smaller than the crop, or an objid that occurs twice.
+    ConfigError: if the data set lacks a target, or its images do not fit the
+      crop.
+    DataError: if a split is empty, a file is damaged, an image does not
+      decode, a label is missing or out of range, or an objid occurs twice.
   """
-  folder = decoded.folder(cache, builder) if cache else None
-  kept = decoded.read(folder) if folder else None
-  splits = {
-    name: _load_split(builder, name, config, kept[name] if kept else None)
-    for name in decoded.SPLITS
+  _check_config(builder, config)
+  return {
+    name: _load_split(builder, name, config.targets)
+    for name in splits.SPLIT_PARTS
   }
-  if folder and not kept:
-    decoded.write(
-      folder,
-      {
-        name: decoded.Galaxies(split.objid, split.images, split.columns)
-        for name, split in splits.items()
-      },
+
+
+def _check_config(
+  builder: tfds.core.DatasetBuilder, config: ml_collections.ConfigDict
+) -> None:
+  features = builder.info.features
+  columns = sorted(set(features) - set(_NO_COLUMNS))
+  missing = sorted(set(config.targets) - set(columns))
+  if missing:
+    raise errors.ConfigError(
+      f"{builder.info.full_name} has no target {missing}; expected some of "
+      f"{columns}. Change --config.data.targets."
     )
-  return splits
+  size = features["image"].shape[0]
+  # An odd difference would shift and blur every view by half a pixel.
+  if size < config.crop or (size - config.crop) % 2:
+    raise errors.ConfigError(
+      f"data.crop is {config.crop}; expected at most {size}, the image size of "
+      f"{builder.info.full_name}, and smaller by an even number. Change "
+      "--config.data.crop."
+    )
 
 
 def _load_split(
-  builder: tfds.core.DatasetBuilder,
-  name: str,
-  config: ml_collections.ConfigDict,
-  kept: decoded.Galaxies | None,
+  builder: tfds.core.DatasetBuilder, name: str, targets: tuple[str, ...]
 ) -> Split:
-  if kept:
-    objid, columns = kept.objid, kept.columns
-  else:
-    objid, columns, jpegs = _read(builder, name)
-  if not len(objid):
+  serialized = _read(builder, name)
+  if not serialized:
     raise DataError(
-      f"Split {name!r} of {builder.info.full_name} holds no example; expected "
-      f"at least one. Check it: {_verify(builder)}"
+      f"Split {name!r} of {builder.info.full_name} is empty; expected at least "
+      f"one galaxy. Check the data set: {_verify_command(builder)}"
     )
-  missing = set(config.targets) - set(columns)
-  if missing:
-    raise DataError(
-      f"{builder.info.full_name} has no target {sorted(missing)}; expected "
-      f"some of {sorted(columns)}."
-    )
+  objid, pixels, columns = _decode(builder.info.features, serialized)
   repeated = objid[1:][objid[1:] == objid[:-1]]
   if len(repeated):
-    raise DataError(f"objid {repeated[0]} occurs twice in split {name!r}.")
-  targets = np.stack([columns[target] for target in config.targets], axis=1)
-  _check_labels(objid, targets, config.targets)
-  size = builder.info.features["image"].shape[0]
-  # An odd difference would shift every view by half a pixel, and blur it.
-  if size < config.crop or (size - config.crop) % 2:
     raise DataError(
-      f"The images of {builder.info.full_name} are {size}×{size}, from which "
-      f"data.crop={config.crop} cannot be cut; expected at most {size} and an "
-      "even number less. Change --config.data.crop."
+      f"objid {repeated[0]} occurs twice in split {name!r}. Check the data "
+      f"set: {_verify_command(builder)}"
     )
-  pixels = kept.images if kept else _decode(objid, jpegs, size)
-  return Split(objid, pixels, targets, columns)
+  split = Split(
+    objid, pixels, np.stack([columns[t] for t in targets], axis=1), columns
+  )
+  _check_labels(split, targets)
+  return split
 
 
-def _read(
-  builder: tfds.core.DatasetBuilder, name: str
-) -> tuple[np.ndarray, dict[str, np.ndarray], list[bytes]]:
-  """Returns a split's objids in order, its columns and its JPEG images.
-
-  Raises:
-    DataError: if a record is damaged.
-  """
-  fields = records.layout(builder.info.features)
-  jpegs: list[bytes] = []
-  # Float32 would keep 7 of specobjid's 18 digits; no model reads it.
-  lists: dict[str, list] = {
-    column: [] for column in fields if column not in ("image", "specobjid")
-  }
+def _read(builder: tfds.core.DatasetBuilder, name: str) -> list[bytes]:
+  """Returns the serialized records of a split, in the order of the files."""
+  serialized: list[bytes] = []
   for batch in records.read(builder, name):
     for error in batch.faults.values():
       raise DataError(
-        f"{batch.path} is damaged ({error}). Check the set: {_verify(builder)}"
+        f"{batch.path} is damaged ({error}). Check the data set: "
+        f"{_verify_command(builder)}"
       )
-    for record in batch.records:
-      example = records.decode(fields, record)
-      jpegs.append(example["image"])
-      for column, values in lists.items():
-        values.append(example[column])
-  objid = np.array(lists.pop("objid"), np.int64)
+    serialized += batch.records
+  return serialized
+
+
+def _decode(
+  features: tfds.features.FeaturesDict, serialized: list[bytes]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+  """Returns objids, images and columns, as in `Split`."""
+  layout = records.layout(features)
+  ids = {"objid": layout["objid"]}
+  unsorted = [records.decode(ids, record)["objid"] for record in serialized]
+  objid = np.array(unsorted, np.int64)
   order = np.argsort(objid, kind="stable")
-  columns = {
-    column: np.array(lists[column], np.float32)[order]
-    for column in sorted(lists)
-  }
-  return objid[order], columns, [jpegs[row] for row in order]
+  objid = objid[order]
 
-
-def _decode(objid: np.ndarray, jpegs: list[bytes], size: int) -> np.ndarray:
-  """Returns the images, uint8 `[N, size, size, 3]`.
-
-  Raises:
-    DataError: if one does not decode.
-  """
+  layout.pop("specobjid", None)
+  names = sorted(set(layout) - set(_NO_COLUMNS))
+  size = features["image"].shape[0]
   pixels = np.empty((len(objid), size, size, 3), np.uint8)
+  table = np.empty((len(names), len(objid)), np.float32)
 
   def decode(start: int) -> None:
     for row in range(start, min(start + records.BATCH, len(objid))):
-      images.decode(int(objid[row]), jpegs[row], size, pixels[row])
+      example = records.decode(layout, serialized[order[row]])
+      table[:, row] = [example[name] for name in names]
+      images.decode(int(objid[row]), example["image"], size, pixels[row])
 
-  with concurrent.futures.ThreadPoolExecutor() as pool:
+  # Decoding a JPEG releases Python's global lock, parsing a record holds it, so
+  # more threads than cores only wait for it.
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     # list() raises what a thread has raised.
     list(pool.map(decode, range(0, len(objid), records.BATCH)))
-  return pixels
+  return objid, pixels, dict(zip(names, table, strict=True))
 
 
-def _verify(builder: tfds.core.DatasetBuilder) -> str:
-  """Returns the command that checks the data set."""
+def _verify_command(builder: tfds.core.DatasetBuilder) -> str:
   return (
     f"python -m tfds_sdss verify {builder.info.name}/"
     f"{builder.builder_config.name}"
   )
 
 
-def _check_labels(
-  objid: np.ndarray, targets: np.ndarray, names: tuple[str, ...]
-) -> None:
-  for column, name in enumerate(names):
+def _check_labels(split: Split, names: tuple[str, ...]) -> None:
+  """Raises DataError if a label is missing or out of range."""
+  for name, values in zip(names, split.targets.T, strict=True):
     low, high = (
       catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
     )
-    values = targets[:, column]
-    bad = ~((values >= low) & (values <= high))  # True for NaN too.
-    # The sample is of galaxies with the first target; others may be missing.
-    if column > 0 and not np.isnan(values).all():
+    bad = ~((values >= low) & (values <= high))  # True for NaN too
+    # Every galaxy has the first target. Others may have gaps, but not only.
+    if name != names[0] and not np.isnan(values).all():
       bad &= ~np.isnan(values)
     if bad.any():
       first = int(np.flatnonzero(bad)[0])
       raise DataError(
-        f"{name} of objid {objid[first]} is {values[first]}; expected a "
+        f"{name} of objid {split.objid[first]} is {values[first]}; expected a "
         f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
-        "Mend the catalogue and build the data set again."
+        "Correct the catalogue and build the data set again."
       )

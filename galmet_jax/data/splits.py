@@ -1,6 +1,6 @@
-"""Which galaxies train: held-out folds, smaller samples, and controls.
+"""Changes to the splits: held-out folds, smaller samples and controls.
 
-The test split keeps its galaxies whatever is asked for here.
+Folds and smaller samples leave the test split as it is.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import numpy as np
 
 from galmet_jax import errors
 from galmet_jax.data import galaxies
+from tfds_sdss import splits as tfds_splits
 
-_FOLDS = 10  # that the data set deals its galaxies to
 CONTROLS = ("none", "shuffled_labels", "shuffled_pixels", "blank_images")
 
 
@@ -20,47 +20,50 @@ def apply_splits(
   config: ml_collections.ConfigDict,
   seed: int,
 ) -> dict[str, galaxies.Split]:
-  """Deals the galaxies as the config says.
+  """Applies the fold, the sample size and the control of a config.
 
   Args:
-    splits: train, validation and test, as the data set has them.
-    config: the `data` block: `fold` and `num_folds`, `num_train`, `control`.
-    seed: of what is drawn.
-
-  Returns:
-    The splits, by the same names.
+    splits: train, validation and test of the data set.
+    config: the `data` block: `fold`, `num_folds`, `num_train` and `control`.
+    seed: seed of the sample and of the shuffles.
 
   Raises:
-    ConfigError: for a fold, a number or a control that cannot be.
+    ConfigError: for an unknown fold or control, or more training galaxies than
+      there are.
   """
   splits = dict(splits)
   if config.fold is not None:
     splits |= hold_out(splits, config.fold, config.num_folds)
   if config.num_train is not None:
-    splits["train"] = _part(splits["train"], config.num_train, seed)
-  return _control(splits, config.control, seed)
+    splits["train"] = _sample(splits["train"], config.num_train, seed)
+  return _apply_control(splits, config.control, seed)
 
 
 def hold_out(
   splits: dict[str, galaxies.Split], fold: int, num_folds: int
 ) -> dict[str, galaxies.Split]:
-  """Joins training and validation and deals them again: k-fold.
+  """Joins training and validation and splits them again, for k-fold validation.
 
-  The data set's ten folds keep galaxies that are close on the sky together, so
-  that no galaxy has a neighbour on the other side.
+  The folds of the data set keep galaxies that are close on the sky together,
+  so that no galaxy has a neighbour in the other split.
 
   Args:
     splits: train and validation.
-    fold: the one that becomes the validation split, from 0.
-    num_folds: how many there are: 2, 5 or 10.
+    fold: index of the fold that becomes the validation split, from 0.
+    num_folds: number of folds: 2, 5 or 10.
 
   Returns:
     The new train and validation.
 
   Raises:
-    ConfigError: unless num_folds divides the ten, and has the fold.
+    ConfigError: if num_folds does not divide the data set's ten folds, or
+      there is no such fold.
   """
-  if num_folds < 2 or _FOLDS % num_folds or not 0 <= fold < num_folds:
+  if (
+    num_folds < 2
+    or tfds_splits.NUM_FOLDS % num_folds
+    or not 0 <= fold < num_folds
+  ):
     raise errors.ConfigError(
       f"data.fold is {fold} of data.num_folds={num_folds}; expected 2, 5 or 10 "
       "folds, counted from 0."
@@ -79,7 +82,7 @@ def hold_out(
 
 
 def take(split: galaxies.Split, index: np.ndarray) -> galaxies.Split:
-  """Returns the galaxies at `index`, int `[n]`, of a split."""
+  """Returns the galaxies of a split at `index`, int `[n]`."""
   return galaxies.Split(
     split.objid[index],
     split.images[index],
@@ -101,20 +104,24 @@ def _join(one: galaxies.Split, other: galaxies.Split) -> galaxies.Split:
   return take(joined, np.argsort(joined.objid))
 
 
-def _part(train: galaxies.Split, number: int, seed: int) -> galaxies.Split:
+def _sample(train: galaxies.Split, number: int, seed: int) -> galaxies.Split:
+  """Draws training galaxies; a smaller sample is a part of a larger one."""
   if not 0 < number <= len(train):
     raise errors.ConfigError(
-      f"data.num_train is {number}; expected 1 to {len(train)}, which is what "
-      "there is."
+      f"data.num_train is {number}; expected 1 to {len(train)}, the number of "
+      "training galaxies."
     )
   order = np.random.default_rng(seed).permutation(len(train))
   return take(train, np.sort(order[:number]))
 
 
-def _control(
+def _apply_control(
   splits: dict[str, galaxies.Split], control: str, seed: int
 ) -> dict[str, galaxies.Split]:
-  """Takes away what a network must not do without."""
+  """Removes information that a network needs, as a check on its results.
+
+  A network that still predicts well uses something other than the images.
+  """
   rng = np.random.default_rng(seed)
   if control == "shuffled_labels":
     train = splits["train"]
@@ -138,7 +145,7 @@ def _control(
 
 
 def _shuffle(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Puts each image's pixels, with their colours, in another order."""
+  """Permutes the pixels of each image; a pixel keeps its three channels."""
   flat = images.reshape(len(images), -1, images.shape[-1])
   shuffled = [image[rng.permutation(len(image))] for image in flat]
   return np.stack(shuffled).reshape(images.shape)

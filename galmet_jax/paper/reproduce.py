@@ -18,7 +18,6 @@ from galmet_jax import report
 from galmet_jax import train
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
-from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
 from galmet_jax.paper import comparison
 
@@ -60,7 +59,7 @@ def reproduce(
   for name in config.reproduce.ensembles:
     print(f"== {name}", flush=True)
     ensemble.train_and_evaluate(configs[name], runs / name)
-  splits = dataset.load(common, compilation.directory(common.cache_dir))
+  splits = dataset.load(common)
 
   def compare() -> pd.DataFrame:
     predicted = _predictions(common, splits, runs, list(configs))

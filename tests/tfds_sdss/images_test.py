@@ -13,7 +13,7 @@ GOOD = fake_layout.jpeg(1)
 
 
 def with_size(width, height):
-  """Returns an image whose header claims another size."""
+  """Returns an image with another size in its header."""
   data = bytearray(GOOD)
   frame = data.index(b"\xff\xc0")
   data[frame + 5 : frame + 7] = height.to_bytes(2, "big")
@@ -22,7 +22,7 @@ def with_size(width, height):
 
 
 def encoded(**options):
-  """Returns a noisy image as a JPEG with these options of Pillow."""
+  """Returns a noisy JPEG, written with these options of Pillow."""
   pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
   file = io.BytesIO()
   Image.fromarray(pixels).save(file, "JPEG", **options)
@@ -51,7 +51,7 @@ def bad_images():
 
 @pytest.mark.parametrize("read", [images.decode, images.check])
 @pytest.mark.parametrize("found", bad_images())
-def test_refuses_bad_images(found, read):
+def test_bad_images(found, read):
   with pytest.raises(images.ImageError, match=f"{OBJID}.*128 x 128.*{found}"):
     read(OBJID, bad_images()[found])
 
@@ -67,7 +67,7 @@ def is_refused(read, data):
 @pytest.mark.parametrize(
   "options", [{}, {"subsampling": 0}, {"progressive": True}]
 )
-def test_the_fast_check_refuses_what_the_decoder_refuses(options):
+def test_check_and_decode_refuse_the_same_images(options):
   good = encoded(**options)
   rng = np.random.default_rng(0)
   refused = 0
@@ -81,7 +81,7 @@ def test_the_fast_check_refuses_what_the_decoder_refuses(options):
   assert not is_refused(images.check, good)
 
 
-def test_a_byte_of_the_image_data_that_is_lost_is_found():
+def test_missing_bytes_within_the_image_data():
   data = encoded()
   middle = len(data) // 2
   with pytest.raises(images.ImageError, match="a broken JPEG"):
@@ -99,7 +99,7 @@ def test_a_byte_of_the_image_data_that_is_lost_is_found():
     encoded(keep_rgb=True),
   ],
 )
-def test_pixels_are_those_of_pillow(data):
+def test_pixels_equal_those_of_pillow(data):
   with Image.open(io.BytesIO(data)) as image:
     expected = np.asarray(image)
   found = images.decode(OBJID, data)
@@ -135,7 +135,7 @@ def test_black_fraction():
   assert images.black_fraction(pixels) == 0
   pixels[:5] = 0
   assert images.black_fraction(pixels) == 0.5
-  # One channel that is lit makes a pixel that is not black.
+  # A pixel with one non-zero channel is not black.
   pixels[0, :10, 2] = 255
   assert images.black_fraction(pixels) == 0.45
   assert images.black_fraction(np.zeros((4, 4, 3), np.uint8)) == 1

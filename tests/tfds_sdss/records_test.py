@@ -53,7 +53,7 @@ def test_layout():
     {"z": 1e-30},
   ],
 )
-def test_records_are_those_of_tfds(changes):
+def test_records_equal_those_of_tfds(changes):
   serializer = example_serializer.ExampleSerializer(
     FEATURES.get_serialized_info()
   )
@@ -75,7 +75,7 @@ def test_nan_is_kept():
   assert np.isnan(records.decode(LAYOUT, record)["z"])
 
 
-def test_encoder_remembers_nothing():
+def test_encoder_keeps_no_values():
   encoder = records.Encoder(LAYOUT)
   first = encoder.encode(example())
   assert encoder.encode(example(z=0.2, image=b"short")) != first
@@ -87,18 +87,18 @@ def test_encoder_remembers_nothing():
 @pytest.mark.parametrize(
   ("record", "message"),
   [
-    (b"\xff\xff\xff", "no tf.train.Example"),
+    (b"\xff\xff\xff", "not a tf.train.Example"),
     (b"", "no image"),
     (records.Encoder({"z": "float_list"}).encode({"z": 1.0}), "no image"),
   ],
 )
-def test_other_records_are_refused(record, message):
+def test_invalid_records(record, message):
   with pytest.raises(records.RecordError, match=message):
     records.decode(LAYOUT, record)
 
 
 @pytest.mark.parametrize("batch", [records.BATCH, 7])
-def test_reads_what_tfds_reads(mock_data_dir, monkeypatch, batch):
+def test_reads_the_same_as_tfds(mock_data_dir, monkeypatch, batch):
   monkeypatch.setattr(records, "BATCH", batch)
   builder = build.load("mock", str(mock_data_dir))
   fields = records.layout(builder.info.features)
@@ -116,7 +116,7 @@ def test_reads_what_tfds_reads(mock_data_dir, monkeypatch, batch):
     assert not any(b.faults for b in batches)
 
 
-def test_other_file_formats_are_named(tmp_path):
+def test_other_file_format(tmp_path):
   builder = tfds.builder(
     "sdss_metallicity/mock", data_dir=tmp_path, file_format="tfrecord"
   )

@@ -1,4 +1,4 @@
-"""What of an image the network sees: crop, resolution, bands."""
+"""Frames: crop, resolution and bands that the network sees."""
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ def render(pictures, frame, views=None):
 
 
 def seen(pictures, frame):
-  """Renders plain views and takes the normalisation off again: 0-255."""
+  """Renders plain views without the normalisation, 0-255."""
   return 255 * (np.float64(render(pictures, frame)) * STD + MEAN)
 
 
@@ -44,7 +44,7 @@ def test_resolution_is_a_mean_over_blocks(crop, resolution):
       np.testing.assert_allclose(found[:, row, column], mean, atol=1e-3)
 
 
-def test_symmetries_are_those_of_the_lower_resolution():
+def test_symmetries_apply_to_the_lower_resolution():
   pictures = images(1, 32)
   frame = augment.Frame(24, 8)
   plain = np.asarray(render(pictures, frame))
@@ -62,7 +62,7 @@ def test_bands_of_the_channels():
   np.testing.assert_allclose(found, pictures[..., ::-1], atol=1e-3)
 
 
-def test_network_of_one_pixel():
+def test_network_on_one_pixel():
   model = small_networks.tiny(stage_sizes=(1, 1, 1, 1))
   x = render(images(3, 32), augment.Frame(32, 1))
   variables = small_networks.drawn(model)
@@ -89,12 +89,12 @@ def test_resolution_that_does_not_divide(resolution):
 
 
 @pytest.mark.parametrize("bands", [("r",), ("i", "r", "u")])
-def test_bands_that_are_not_there(bands):
+def test_unknown_bands(bands):
   with pytest.raises(ValueError, match=r"expected three of \('i', 'r', 'g'\)"):
     augment.make_frame(data(bands=bands))
 
 
-def test_variants_name_fields_that_there_are():
+def test_variants_have_valid_frames_and_controls():
   for variant in resnet34.VARIANTS:
     config = resnet34.get_config(variant)
     augment.make_frame(config.data, config.eval.bands)

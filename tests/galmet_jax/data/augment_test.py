@@ -1,4 +1,4 @@
-"""Views against numpy's symmetries and scipy's interpolation."""
+"""Views, compared with NumPy's symmetries and SciPy's interpolation."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ render_frame = jax.jit(augment.apply, static_argnums=2)
 
 
 def cheap_key(seed):
-  """Returns a key whose use compiles faster than the default one's."""
+  """Returns a key that compiles faster than the default kind."""
   return jax.random.key(seed, impl="rbg")
 
 
@@ -37,7 +37,7 @@ def noise(n, size, seed=0):
 
 
 def pixels(images, views, crop):
-  """Renders views and takes the normalisation off again: 0-1."""
+  """Renders views without the normalisation, 0-1."""
   return np.asarray(render(images, views, crop), np.float64) * STD + MEAN
 
 
@@ -105,7 +105,7 @@ def test_dihedral_views_are_the_eight_symmetries(crop):
 
 
 @pytest.mark.parametrize(("angle", "turns"), [(90, -1), (-90, 1), (180, 2)])
-def test_right_angles_are_turns_of_the_array(angle, turns):
+def test_right_angles_are_rotations_of_the_array(angle, turns):
   images = noise(3, 32)
   found = pixels(images, views_of(3, angle=angle), 32)
   expected = np.rot90(images, turns, (1, 2)) / 255
@@ -113,7 +113,7 @@ def test_right_angles_are_turns_of_the_array(angle, turns):
 
 
 @pytest.mark.parametrize("crop", [40, 26])
-def test_geometry_is_that_of_scipy(crop):
+def test_geometry_equals_scipy(crop):
   size, n = 40, 12
   images = noise(n, size)
   config = resnet34.get_config().augment
@@ -132,7 +132,7 @@ def test_geometry_is_that_of_scipy(crop):
       )
       / row.zoom
     )
-    # The crop of the zoomed image moves in the room that the zoom leaves.
+    # The shift moves the crop between the edges of the zoomed image.
     centre = (size - 1) / 2 + row.shift * (crop - crop / row.zoom) / 2
     offset = centre - matrix @ np.full(2, (crop - 1) / 2)
     grid = np.indices((crop, crop)).reshape(2, -1)
@@ -153,9 +153,9 @@ def test_geometry_is_that_of_scipy(crop):
     assert beyond > 100
 
 
-def test_shift_moves_within_the_room_of_the_zoom():
+def test_shift_moves_the_crop_to_the_edges_of_the_zoomed_image():
   size, crop, zoom = 48, 32, 1.6
-  # Each pixel holds its own row and column, which bilinear sampling keeps.
+  # Pixel values are row and column, which bilinear sampling keeps.
   ramp = np.zeros((1, size, size, 3), np.uint8)
   ramp[0, ..., 0], ramp[0, ..., 1] = np.indices((size, size))
   border = (size - crop) / 2 - 0.5
@@ -188,7 +188,7 @@ def test_lighting(brightness, contrast):
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-def test_random_views_have_the_recipes_distributions():
+def test_random_views_have_the_distributions_of_the_recipe():
   n = 20_000
   config = resnet34.get_config().augment
   config.max_zoom = 1.3
@@ -206,7 +206,7 @@ def test_random_views_have_the_recipes_distributions():
   check_uniform(columns.shift[:, 0], -1, 1)
   check_uniform(columns.shift[:, 1], -1, 1)
   check_uniform(columns.brightness, -0.05, 0.05)
-  # A gain and its inverse are as likely.
+  # A gain and its inverse are equally likely.
   log_gain = np.log(columns.contrast)
   assert np.mean(log_gain > 0) == pytest.approx(0.5, abs=0.02)
   gain = np.exp(np.abs(log_gain)) - 1
@@ -225,7 +225,7 @@ def check_uniform(values, low, high):
   assert distance.statistic < 0.02
 
 
-def test_no_augmentation_leaves_the_symmetries():
+def test_views_without_augmentation_are_symmetries():
   config = resnet34.get_config().augment
   config.zoom_probability = config.rotation_probability = 0.0
   config.lighting = 0.0
@@ -242,7 +242,7 @@ def tta(objid, kind="random", seed=0):
   return [rows_of(view) for view in views]
 
 
-# The last two share their low halves with the first.
+# The last two share their low 32 bits with the first.
 GALAXIES = OBJID + np.array([*range(18), 1 << 40, 1 << 52])
 
 
@@ -261,7 +261,7 @@ def test_kinds_of_tta(kind, number, random_tta):
   np.testing.assert_array_equal(views[0], rows_of(augment.plain_views(20)))
 
 
-def test_dihedral_tta_differs_in_the_symmetry_alone():
+def test_dihedral_tta_changes_only_the_symmetry():
   views = np.array(tta([OBJID], "dihedral"))[:, 0]
   np.testing.assert_array_equal(views[:, 0], np.arange(8))
   assert (views[:, 1:] == views[0, 1:]).all()
@@ -272,12 +272,12 @@ def test_unknown_kind_of_tta():
     tta([OBJID], "all")
 
 
-def test_random_views_of_a_galaxy_are_its_own(random_tta):
+def test_random_views_depend_on_the_objid_alone(random_tta):
   chosen = np.random.default_rng(0).permutation(20)[:7]
   part = tta(GALAXIES[chosen])
   for whole, found in zip(random_tta, part, strict=True):
     np.testing.assert_array_equal(found, whole[chosen])
-  # 20 galaxies of four views: no two alike.
+  # All views of all galaxies differ.
   assert len(np.unique(np.concatenate(random_tta[1:]), axis=0)) == 80
 
 

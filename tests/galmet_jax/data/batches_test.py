@@ -1,10 +1,10 @@
-"""In which order the examples come."""
+"""Order of the galaxies in batches."""
 
 import numpy as np
 import pytest
 
+from galmet_jax import errors
 from galmet_jax.data import batches
-from tfds_sdss.errors import DataError
 
 
 def epoch_of(seed, epoch, num_examples=23, batch_size=5):
@@ -15,7 +15,7 @@ def epoch_of(seed, epoch, num_examples=23, batch_size=5):
   ]
 
 
-def test_an_epoch_shows_no_example_twice():
+def test_an_epoch_has_no_galaxy_twice():
   for epoch in range(3):
     batches = epoch_of(0, epoch)
     assert all(b.shape == (5,) and b.dtype == np.int32 for b in batches)
@@ -26,7 +26,7 @@ def test_an_epoch_shows_no_example_twice():
     assert seen.max() < 23
 
 
-def test_whole_epoch_is_a_permutation():
+def test_epoch_without_remainder_is_a_permutation():
   seen = np.concatenate(epoch_of(0, 0, num_examples=20))
   np.testing.assert_array_equal(np.sort(seen), np.arange(20))
   assert (seen != np.arange(20)).any()
@@ -55,14 +55,13 @@ def test_steps_per_epoch():
   assert batches.steps_per_epoch(23, 5) == 4
   assert batches.steps_per_epoch(5, 5) == 1
   with pytest.raises(
-    DataError,
-    match=r"has 4 examples; .*train.batch_size=5. Lower --config",
+    errors.ConfigError, match=r"train.batch_size is 5; expected at most 4,"
   ):
     batches.steps_per_epoch(4, 5)
 
 
 @pytest.mark.parametrize("num_examples", [1, 4, 7, 8])
-def test_evaluation_batches_have_each_example_once(num_examples):
+def test_evaluation_batches_have_each_galaxy_once(num_examples):
   order = batches.evaluation_batches(num_examples, 4)
   assert len(order) == -(-num_examples // 4)
   assert all(indices.shape == (4,) for indices, _ in order)
@@ -71,12 +70,12 @@ def test_evaluation_batches_have_each_example_once(num_examples):
   assert max(indices.max() for indices, _ in order) < num_examples
 
 
-def test_order_is_made_once_an_epoch(monkeypatch):
-  made = []
+def test_order_is_drawn_once_per_epoch(monkeypatch):
+  drawn = []
   rng = np.random.default_rng
 
   def count(seed):
-    made.append(seed)
+    drawn.append(seed)
     return rng(seed)
 
   monkeypatch.setattr(np.random, "default_rng", count)
@@ -84,9 +83,9 @@ def test_order_is_made_once_an_epoch(monkeypatch):
   for step in (*range(8), 4):
     batch = batches.batch_indices(7_654_321, step, 21, 5)
     found.append(batch.copy())
-    batch[:] = 0  # its owner's, who may write to it
+    batch[:] = 0  # must not change the cached order
   np.testing.assert_array_equal(found.pop(), found[4])
-  assert made == [(7_654_321, 0), (7_654_321, 1)]
+  assert drawn == [(7_654_321, 0), (7_654_321, 1)]
   for epoch in range(2):
     order = rng((7_654_321, epoch)).permutation(21)[:20]
     np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""What is read from the disk, and what is refused."""
+"""Loading of a data set into arrays, and its errors."""
 
 import io
 import pathlib
@@ -11,6 +11,7 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
+from galmet_jax import errors
 from galmet_jax.data import galaxies
 from tests.tfds_sdss import fake_layout
 from tests.tfds_sdss import fake_staging
@@ -32,14 +33,14 @@ def config_of(crop=128, targets=("oh_p50",)):
 
 
 def build_fake(patch, folder, examples):
-  """Builds the mock sample out of the examples, good or bad."""
+  """Builds the mock sample from the examples, good or bad."""
   module = fake_layout.mock_module(examples)
   patch.setitem(sys.modules, "tfds_sdss.mock.render", module)
   patch.setattr(tfds_sdss.mock, "render", module, raising=False)
   builder = sdss_metallicity_dataset_builder.Builder
   config = builder.builder_configs["mock"]
   patch.setattr(config, "num_examples", len(examples))
-  # The builder would refuse what these tests feed to the reader.
+  # The builder would reject the bad examples that the loader has to find.
   with pytest.MonkeyPatch.context() as lenient:
     lenient.setattr(shards, "check", lambda *args: None)
     return build.build("mock", str(folder))
@@ -59,7 +60,10 @@ def sample(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(sample):
-  return galaxies.load(sample, config_of(targets=("z", "oh_p50")))
+  # Several batches for several threads.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(records, "BATCH", 7)
+    return galaxies.load(sample, config_of(targets=("z", "oh_p50")))
 
 
 def test_splits_are_sorted_by_objid(splits):
@@ -71,7 +75,7 @@ def test_splits_are_sorted_by_objid(splits):
     assert split.objid.dtype == np.int64
 
 
-def test_rows_belong_together(splits):
+def test_arrays_have_the_same_order(splits):
   for split in splits.values():
     assert split.targets.dtype == np.float32
     assert split.images.dtype == np.uint8
@@ -92,9 +96,9 @@ def test_columns_of_the_catalogue(splits):
     np.testing.assert_array_equal(split.columns["oh_true"], split.targets[:, 1])
 
 
-def test_unknown_target_lists_those_at_hand(sample):
+def test_unknown_target_lists_the_available_ones(sample):
   with pytest.raises(
-    DataError,
+    errors.ConfigError,
     match=r"no target \['oh_p5'\].*\['fold', 'oh_p50', 'oh_true', 'z'\]",
   ):
     galaxies.load(sample, config_of(targets=("oh_p50", "oh_p5")))
@@ -103,17 +107,16 @@ def test_unknown_target_lists_those_at_hand(sample):
 @pytest.mark.parametrize("crop", [129, 95])
 def test_crop_that_does_not_fit_the_image(sample, crop):
   with pytest.raises(
-    DataError,
-    match=f"are 128×128, from which data.crop={crop} cannot",
+    errors.ConfigError, match=f"data.crop is {crop}; expected at most 128"
   ):
     galaxies.load(sample, config_of(crop=crop))
 
 
-# Of the training split.
+# A galaxy of the training split.
 BAD = next(OBJID + i for i in range(4, 30) if split_of(OBJID + i) == "train")
 
 
-def spoilt(**changes):
+def corrupt(**changes):
   return [
     {**example, **changes} if example["objid"] == BAD else example
     for example in good_examples()
@@ -131,7 +134,7 @@ def spoilt(**changes):
   ],
 )
 def test_bad_label_is_named(tmp_path, monkeypatch, label, shown):
-  bad = build_fake(monkeypatch, tmp_path, spoilt(oh_p50=label))
+  bad = build_fake(monkeypatch, tmp_path, corrupt(oh_p50=label))
   with pytest.raises(
     DataError,
     match=rf"oh_p50 of objid {BAD} is {shown}.*between 7 and 10 \(1 such",
@@ -140,8 +143,8 @@ def test_bad_label_is_named(tmp_path, monkeypatch, label, shown):
 
 
 def test_missing_value_of_another_target(tmp_path, monkeypatch):
-  # oh_true takes the value of oh_p50 in the fake sample.
-  bad = build_fake(monkeypatch, tmp_path, spoilt(oh_p50=-9999.0))
+  # The fake sample copies oh_p50 to oh_true.
+  bad = build_fake(monkeypatch, tmp_path, corrupt(oh_p50=-9999.0))
   with pytest.raises(DataError, match=rf"oh_true of objid {BAD} is -9999"):
     galaxies.load(bad, config_of(targets=("z", "oh_true")))
 
@@ -158,10 +161,10 @@ WHOLE = fake_layout.jpeg(1)
     fake_layout.jpeg(1, kind="PNG"),
     b"",
   ],
-  ids=["cut short", "garbage", "HTML", "PNG", "empty"],
+  ids=["truncated", "garbage", "HTML", "PNG", "empty"],
 )
 def test_broken_image_is_named(tmp_path, monkeypatch, data):
-  bad = build_fake(monkeypatch, tmp_path, spoilt(image=data))
+  bad = build_fake(monkeypatch, tmp_path, corrupt(image=data))
   with pytest.raises(
     DataError,
     match=f"objID {BAD}: expected an RGB JPEG of 128 x 128 pixels",
@@ -172,20 +175,20 @@ def test_broken_image_is_named(tmp_path, monkeypatch, data):
 def test_image_that_is_not_square(tmp_path, monkeypatch):
   file = io.BytesIO()
   Image.new("RGB", (128, 96)).save(file, "JPEG")
-  bad = build_fake(monkeypatch, tmp_path, spoilt(image=file.getvalue()))
+  bad = build_fake(monkeypatch, tmp_path, corrupt(image=file.getvalue()))
   with pytest.raises(DataError, match=f"objID {BAD}: .* found 128 x 96 pixels"):
     galaxies.load(bad, config_of(crop=64))
 
 
-def test_grey_image_is_refused(tmp_path, monkeypatch):
+def test_grey_image(tmp_path, monkeypatch):
   grey = fake_layout.jpeg(1, mode="L")
-  bad = build_fake(monkeypatch, tmp_path, spoilt(image=grey))
+  bad = build_fake(monkeypatch, tmp_path, corrupt(image=grey))
   with pytest.raises(DataError, match="found the colour mode Gray"):
     galaxies.load(bad, config_of())
 
 
 def stub(monkeypatch, splits):
-  """Returns a builder of examples which ours would not write."""
+  """Returns a builder of examples that the real one would reject."""
   features = tfds.features.FeaturesDict(
     {
       "image": tfds.features.Image(shape=(128, 128, 3), encoding_format="jpeg"),
@@ -218,7 +221,7 @@ def test_empty_split_is_named(monkeypatch):
   )
   with pytest.raises(
     DataError,
-    match=r"'validation' of sdss_metallicity/mock/2.0.0 holds no example.*"
+    match=r"'validation' of sdss_metallicity/mock/2.0.0 is empty.*"
     r"tfds_sdss verify sdss_metallicity/mock",
   ):
     galaxies.load(builder, config_of())
@@ -245,7 +248,7 @@ def test_damaged_file_is_named(tmp_path, monkeypatch):
     galaxies.load(builder, config_of())
 
 
-def test_ids_are_no_columns_and_missing_values_stay(tmp_path, monkeypatch):
+def test_columns_exclude_ids_and_keep_missing_values(tmp_path, monkeypatch):
   monkeypatch.setattr(quality, "plot", lambda path, sample: None)
   frame = fake_staging.table(40).assign(lgm_tot_p50=np.float32(np.nan))
   folder = fake_staging.write(tmp_path / "staging", frame)

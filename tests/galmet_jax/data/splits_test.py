@@ -1,4 +1,4 @@
-"""Folds without leakage, nested samples, and controls."""
+"""Folds without leakage, nested samples and controls."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIZES = {"train": 140, "validation": 40, "test": 60}
 
 
 def sample():
-  """Makes splits in which every array tells whose galaxy it is."""
+  """Returns splits whose arrays all identify the galaxy."""
   rng = np.random.default_rng(0)
   objids = rng.permutation(10**6)[: sum(SIZES.values())] + 10**18
   made, start = {}, 0
@@ -29,39 +29,39 @@ def sample():
 
 
 def check(split):
-  """Checks that objid, labels, columns and images still belong together."""
+  """Checks that all arrays of a split have the same order."""
   assert (np.diff(split.objid) > 0).all()
   np.testing.assert_array_equal(split.targets[:, 0], split.objid % 10**6)
   np.testing.assert_array_equal(split.columns["tag"], split.objid % 10**6)
   np.testing.assert_array_equal(split.images[:, 0, 0, 0], split.objid % 251)
 
 
-def arranged(**changes):
+def changed(**changes):
   config = resnet34.get_config().data
   config.update(changes)
   return splits.apply_splits(sample(), config, seed=3)
 
 
-def test_nothing_asked_nothing_done():
-  for name, split in arranged().items():
+def test_default_config_changes_nothing():
+  for name, split in changed().items():
     np.testing.assert_array_equal(split.objid, sample()[name].objid)
     check(split)
 
 
 @pytest.mark.parametrize("num_folds", [2, 5, 10])
-def test_folds_part_the_pool_and_spare_the_test(num_folds):
+def test_folds_divide_the_pool_and_keep_the_test_split(num_folds):
   before = sample()
   pool = np.concatenate([before["train"].objid, before["validation"].objid])
   held_out = []
   for fold in range(num_folds):
-    dealt = arranged(fold=fold, num_folds=num_folds)
-    train, validation = dealt["train"], dealt["validation"]
+    split = changed(fold=fold, num_folds=num_folds)
+    train, validation = split["train"], split["validation"]
     check(train)
     check(validation)
     assert set(train.objid) | set(validation.objid) == set(pool)
     assert not set(train.objid) & set(validation.objid)
     assert not set(train.columns["fold"]) & set(validation.columns["fold"])
-    np.testing.assert_array_equal(dealt["test"].objid, before["test"].objid)
+    np.testing.assert_array_equal(split["test"].objid, before["test"].objid)
     held_out.append(validation.objid)
   together = np.concatenate(held_out)
   assert len(together) == len(pool)
@@ -72,12 +72,12 @@ def test_folds_part_the_pool_and_spare_the_test(num_folds):
 @pytest.mark.parametrize(
   ("fold", "num_folds"), [(0, 3), (5, 5), (-1, 5), (0, 1)]
 )
-def test_folds_that_cannot_be(fold, num_folds):
+def test_invalid_folds(fold, num_folds):
   with pytest.raises(ValueError, match="expected 2, 5 or 10 folds"):
-    arranged(fold=fold, num_folds=num_folds)
+    changed(fold=fold, num_folds=num_folds)
 
 
-def test_set_without_folds():
+def test_data_set_without_folds():
   old = sample()
   for split in old.values():
     del split.columns["fold"]
@@ -88,24 +88,24 @@ def test_set_without_folds():
 
 
 def test_smaller_samples_are_nested():
-  found = [arranged(num_train=n)["train"] for n in (10, 70, 140)]
+  found = [changed(num_train=n)["train"] for n in (10, 70, 140)]
   for split, size in zip(found, (10, 70, 140), strict=True):
     check(split)
     assert len(split) == size
   assert set(found[0].objid) < set(found[1].objid) < set(found[2].objid)
-  others = arranged(num_train=10)
+  others = changed(num_train=10)
   assert len(others["validation"]) == SIZES["validation"]
   assert len(others["test"]) == SIZES["test"]
 
 
 @pytest.mark.parametrize("number", [0, 141])
-def test_number_that_there_is_not(number):
+def test_invalid_sample_size(number):
   with pytest.raises(ValueError, match=f"num_train is {number}; expected 1 to"):
-    arranged(num_train=number)
+    changed(num_train=number)
 
 
-def test_shuffled_labels_are_those_of_training_alone():
-  before, after = sample(), arranged(control="shuffled_labels")
+def test_only_training_labels_are_shuffled():
+  before, after = sample(), changed(control="shuffled_labels")
   same = before["train"].targets == after["train"].targets
   assert same.mean() < 0.05
   np.testing.assert_array_equal(
@@ -116,7 +116,7 @@ def test_shuffled_labels_are_those_of_training_alone():
 
 
 def test_shuffled_pixels_keep_their_colours():
-  before, after = sample(), arranged(control="shuffled_pixels")
+  before, after = sample(), changed(control="shuffled_pixels")
   for name in SIZES:
     one, other = before[name].images, after[name].images
     assert (one != other).mean() > 0.9
@@ -124,7 +124,7 @@ def test_shuffled_pixels_keep_their_colours():
       pixels = [image[i].reshape(-1, 3).tolist() for image in (one, other)]
       assert sorted(pixels[0]) == sorted(pixels[1])
     np.testing.assert_array_equal(before[name].targets, after[name].targets)
-  # Each image in an order of its own: all are not one permutation.
+  # Each image has its own permutation.
   ramp = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
   ramps = np.broadcast_to(ramp, (2, 8, 8, 3))
   one, other = splits._shuffle(ramps, np.random.default_rng(0))
@@ -132,11 +132,11 @@ def test_shuffled_pixels_keep_their_colours():
 
 
 def test_blank_images():
-  for name, split in arranged(control="blank_images").items():
+  for name, split in changed(control="blank_images").items():
     assert not split.images.any()
     np.testing.assert_array_equal(split.targets, sample()[name].targets)
 
 
 def test_unknown_control():
   with pytest.raises(ValueError, match=r"'noise'; expected one of .*'none'"):
-    arranged(control="noise")
+    changed(control="noise")

@@ -1,13 +1,12 @@
 """Checks on real galaxies; run by `make real-data-check REAL_DATA=FOLDER`.
 
-Nothing here looks at the test split's labels but the counts and the ranges.
+They read only the number and the range of the test split's labels.
 """
 
 import pathlib
 
 import pytest
 
-from benchmarks import resemblance
 from galmet_jax import train
 from tests import shrunk
 from tests.tfds_sdss.fetch import fetching
@@ -37,9 +36,9 @@ def test_builds_and_verifies(real_dir, data_dir):
   assert report.problems == []
   images = [*real_dir.glob("train/*.jpg"), *real_dir.glob("test/*.jpg")]
   assert report.table["read"].sum() == len(images)
-  # The label statistics of the paper's sample, to the scatter of hundreds.
+  # The moments of the paper's sample, within the scatter of a few hundred.
   assert report.table["mean"].between(8.85, 8.97).all()
-  assert report.table["sd"].between(0.15, 0.25).all()
+  assert report.table["std"].between(0.15, 0.25).all()
 
 
 def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
@@ -50,24 +49,8 @@ def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
     assert fetching.run(tmp_path, server).lost == {}
   entries = fetching.check(tmp_path, files.__getitem__).read_manifest()
   black = [entry.zeros for entry in entries.values()]
-  # Well below the limit, at which an image counts as outside the survey.
+  # Far below the limit of an image outside the survey.
   assert max(black) < cutouts.MAX_ZEROS / 3
-
-
-def test_mock_galaxies_resemble_real_ones(real_dir, tmp_path):
-  table = resemblance.compare(real_dir, tmp_path)
-  print(table.to_string())
-  rows = [
-    *(f"{kind}_{band}" for kind in ("border", "noise") for band in "RGB"),
-    *(f"centre_{band}" for band in "RGB"),
-    "centre_R/G",
-    "centre_B/G",
-    "half_light_radius",
-    "scatter_half_light_radius",
-    "r80/r20",
-    "r90/r50",
-  ]
-  assert (table.loc[rows, "within 20 %"] == "yes").all()
 
 
 def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):

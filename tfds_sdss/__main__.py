@@ -9,7 +9,7 @@ import logging
 import pathlib
 import sys
 
-from tfds_sdss import beam
+from tfds_sdss import beam_shards
 from tfds_sdss import build
 from tfds_sdss import staging
 from tfds_sdss import verify
@@ -23,19 +23,19 @@ examples:
   python -m tfds_sdss build sdss_metallicity/dr17 --staging=STAGING
   python -m tfds_sdss verify sdss_metallicity/dr17
 
-Every command may be stopped at any time and given again: fetch goes on where it
-stopped, build begins anew, and a sample that is there is left alone.
+Every command can be interrupted and repeated: fetch resumes, build starts
+again, and a sample that is already built is not changed.
 
-exit status: 0 success, 1 verify found problems or fetch lost more images than
---max_loss, 2 the command could not be carried out (its message starts with
-"error:"), 130 interrupted.
+exit status: 0 success; 1 verify found problems, or fetch lost more images than
+--max_loss; 2 the command failed (its message starts with "error:");
+130 interrupted.
 """
 
 
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="python -m tfds_sdss",
-    description="Fetches, builds and checks the samples of galaxies.",
+    description="Fetches, builds and verifies samples of galaxies.",
     epilog=_EXAMPLES,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -43,14 +43,14 @@ def _parser() -> argparse.ArgumentParser:
   _add_fetch(commands)
   samples = " or ".join(f"{build.DATASET}/{name}" for name in build.CONFIGS)
   for name, summary in (
-    ("build", "build a sample; nothing happens if it is there already"),
-    ("verify", "read a built sample from end to end and report its faults"),
+    ("build", "build a sample, unless it is already built"),
+    ("verify", "read a built sample completely and report its faults"),
   ):
     command = commands.add_parser(name, help=summary, description=summary)
     command.add_argument("sample", help=samples)
     command.add_argument(
       "--data_dir",
-      help="where TFDS keeps its data (default: $TFDS_DATA_DIR, or "
+      help="data directory of TFDS (default: $TFDS_DATA_DIR, or "
       "~/tensorflow_datasets)",
     )
     if name == "build":
@@ -59,22 +59,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fetch(commands) -> None:
-  summary = "fetch a sample into a staging folder, or what is left of it"
+  summary = "fetch a sample into a staging folder, or resume a fetch"
   command = commands.add_parser("fetch", help=summary, description=summary)
   defaults = {f.name: f.default for f in dataclasses.fields(request.Request)}
   add = command.add_argument
   add("--source", required=True, choices=request.SOURCES)
-  add("--out", required=True, type=pathlib.Path, help="the staging folder")
+  add("--out", required=True, type=pathlib.Path, help="staging folder")
   add("--contact", help="your e-mail address, for the service's operators")
-  add("--base_url", help="the service's address, if it has moved")
+  add("--base_url", help="address of the service, if it has moved")
   for flag, kind, text in (
-    ("rate", float, "requests per second at most (default: %(default)s)"),
-    ("connections", int, "requests at once, 1 to 4 (default: %(default)s)"),
-    ("limit", int, "only so many galaxies, for a trial"),
+    ("rate", float, "maximum requests per second (default: %(default)s)"),
+    ("connections", int, "parallel requests, 1 to 4 (default: %(default)s)"),
+    ("limit", int, "maximum number of galaxies, for a trial"),
     (
       "max_loss",
       float,
-      "fraction of galaxies without an image that is still a success "
+      "largest accepted fraction of galaxies without an image "
       "(default: %(default)s)",
     ),
   ):
@@ -83,8 +83,8 @@ def _add_fetch(commands) -> None:
     "--field",
     choices=cutouts.FIELDS,
     default=defaults["field"],
-    help="dr17 and dr14: the image is 5.05 petroR90_r wide (petro, the "
-    "default, as in the paper) or 37.9 arcsec (fixed)",
+    help="width of a dr17 or dr14 image: 5.05 petroR90_r (petro, the default, "
+    "as in the paper) or 37.9 arcsec (fixed)",
   )
 
 
@@ -94,38 +94,37 @@ def _add_build(command: argparse.ArgumentParser) -> None:
     "--staging",
     "--manual_dir",
     dest="staging",
-    help="the folder that fetch has filled; for demo500 also the unpacked "
-    "archive, with catalogs/, train/ and test/ in it (default: download it)",
+    help="folder filled by fetch; for demo500 also the unpacked archive, with "
+    "catalogs/, train/ and test/ in it (default: download it)",
   )
   add(
     "--max_loss",
     type=float,
     default=staging.MAX_LOSS,
-    help="fraction of galaxies without an image that is accepted "
+    help="largest accepted fraction of galaxies without an image "
     "(default: %(default)s)",
   )
   add(
     "--beam_runner",
-    help="build on several machines with Apache Beam: DirectRunner, "
-    "FlinkRunner, SparkRunner, DataflowRunner",
+    help="build with Apache Beam: DirectRunner, FlinkRunner, SparkRunner or "
+    "DataflowRunner",
   )
   add(
     "--beam_options",
-    help="Beam's own options, NAME=VALUE and commas, such as "
+    help="options of Beam, NAME=VALUE separated by commas, such as "
     "direct_num_workers=2,direct_running_mode=multi_processing",
   )
   add(
     "--file_format",
     choices=("array_record", "tfrecord"),
-    help="tfrecord for tfds.load, where TensorFlow is installed (default: "
-    "array_record)",
+    help="tfrecord for tfds.load; needs TensorFlow (default: array_record)",
   )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit status."""
   args = _parser().parse_args(argv)
-  # What the modules log, without the chatter of TFDS's own logger.
+  # Shows this package's messages without those of TFDS's logger.
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(message)s"))
   log = logging.getLogger("tfds_sdss")
@@ -137,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (
     DataError,
     build.UnknownConfigError,
-    beam.BeamError,
+    beam_shards.BeamError,
     OSError,
   ) as error:
     print(f"error: {error}", file=sys.stderr)
@@ -152,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
   if args.command == "fetch":
-    # Here, as below, since the other commands need nothing of what it imports.
+    # A slow import, which the other commands do not need.
     from tfds_sdss.fetch import fetch
 
     options = vars(args)
@@ -162,9 +161,9 @@ def _run(args: argparse.Namespace) -> int:
     if outcome.is_success:
       return 0
     print(
-      f"error: expected at most {args.max_loss:.2%} lost. The list is in "
-      f"{args.out}/failed.csv; give the same command again for those that are "
-      "not permanent, or a larger --max_loss.",
+      f"error: expected at most {args.max_loss:.2%} lost. The failures are in "
+      f"{args.out}/failed.csv. Repeat the command to retry those that are not "
+      "permanent, or raise --max_loss.",
       file=sys.stderr,
     )
     return 1

@@ -1,4 +1,4 @@
-"""Build a sample of `sdss_metallicity`, or find one that has been built."""
+"""Builds a sample of `sdss_metallicity`, or finds one that is already built."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import sys
 
 import tensorflow_datasets as tfds
 
-from tfds_sdss import beam
+from tfds_sdss import beam_shards
 from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 DATASET = "sdss_metallicity"
 _Builder = sdss_metallicity_dataset_builder.Builder
 CONFIGS = tuple(config.name for config in _Builder.BUILDER_CONFIGS)
-# The samples made from a staging folder.
+# Samples made from a staging folder.
 STAGED = tuple(
   config.name for config in _Builder.BUILDER_CONFIGS if config.columns
 )
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 
 class UnknownConfigError(ValueError):
-  """There is no sample of this name, or not with such options."""
+  """There is no sample of this name, or not with these options."""
 
 
 class DatasetNotBuiltError(FileNotFoundError):
-  """The sample isn't in the data directory, or not as a whole."""
+  """The sample is absent from the data directory, or incomplete."""
 
 
 def build(
@@ -44,35 +44,36 @@ def build(
   beam_options: str | None = None,
   file_format: str | None = None,
 ) -> tfds.core.DatasetBuilder:
-  """Builds a sample, unless it is there already.
+  """Builds a sample unless it already exists.
 
   Args:
     config_name: one of `CONFIGS`, also as `sdss_metallicity/demo500`.
-    data_dir: where TFDS keeps its data; by default $TFDS_DATA_DIR, or
+    data_dir: data directory of TFDS; by default $TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
-    manual_dir: for dr17, dr14 and zenodo the staging folder; for demo500, the
-      unpacked archive, if it isn't to be downloaded.
-    max_loss: largest part of a staging folder's galaxies that may lack an
-      image.
-    beam_runner: name of the Apache Beam runner that writes the shards; None
-      for the one of `beam_options`, or this process if there are none either.
-    beam_options: Beam's options as `tfds build --beam_pipeline_options` takes
-      them, such as `direct_num_workers=2,direct_running_mode=multi_processing`.
-    file_format: of TFDS; None for ArrayRecord. `tfrecord` needs TensorFlow.
+    manual_dir: staging folder of dr17, dr14 or zenodo; unpacked archive of
+      demo500, which is downloaded by default.
+    max_loss: largest accepted fraction of a staging folder's galaxies without
+      an image.
+    beam_runner: name of the Apache Beam runner that writes the shards; by
+      default that of `beam_options`, or this process without Beam.
+    beam_options: options of Beam as for `tfds build --beam_pipeline_options`,
+      such as `direct_num_workers=2,direct_running_mode=multi_processing`.
+    file_format: file format of TFDS; None for ArrayRecord. `tfrecord` needs
+      TensorFlow.
 
   Returns:
     The builder, ready for `as_data_source()` if it is in ArrayRecord.
 
   Raises:
-    UnknownConfigError: if the name is unknown, or takes no manual_dir, or
-      there is such a sample in another file format.
-    DataError: if an image, a label or a catalogue is bad, or too many galaxies
-      lack an image.
-    DownloadFailedError: if upstream's archive can't be fetched.
-    NotADirectoryError: if manual_dir isn't the unpacked archive.
-    StagingError: if a staging folder is needed, or isn't this sample's.
+    UnknownConfigError: if the name is unknown, the sample accepts no
+      manual_dir, or it exists in another file format.
+    DataError: if an image, a label or a catalogue is invalid, or too many
+      galaxies lack an image.
+    DownloadFailedError: if upstream's archive cannot be downloaded.
+    NotADirectoryError: if manual_dir is not the unpacked archive.
+    StagingError: if the staging folder is absent or of another sample.
     DatasetNotBuiltError: if a part of the sample has been deleted.
-    BeamError: if Apache Beam is asked for and not installed.
+    BeamError: if Apache Beam is requested but not installed.
   """
   name = _config(config_name)
   if manual_dir is not None:
@@ -80,11 +81,11 @@ def build(
   root = _data_dir(data_dir)
   if file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
     raise UnknownConfigError(
-      "the file format tfrecord is written by TensorFlow, which is not "
-      "installed. Install it, or build in array_record, the default."
+      "the file format tfrecord needs TensorFlow, which is not installed. "
+      "Install it, or build in array_record, the default."
     )
   builder = _Builder(config=name, data_dir=root, max_loss=max_loss)
-  # TFDS takes any folder of this name for a complete build.
+  # TFDS considers any existing folder a complete build.
   if not builder.data_path.exists():
     if name in STAGED and manual_dir is None:
       raise staging.StagingError(
@@ -95,16 +96,16 @@ def build(
       manual_dir=manual_dir,
       try_download_gcs=False,
       beam_runner=beam_runner,
-      beam_options=beam.pipeline_options(beam_options),
+      beam_options=beam_shards.pipeline_options(beam_options),
     )
     if not sys.stderr.isatty():
-      # In a log file, its nested progress bars would be pages of fragments.
+      # TFDS's nested progress bars would fill a log file.
       tfds.disable_progress_bar()
     _log.info("building %s/%s in %s", DATASET, name, builder.data_path)
     for path in builder.data_path.parent.glob("incomplete.*"):
       _log.warning(
-        "%s is left of an interrupted build; delete it, unless that build is "
-        "still running",
+        "%s is left over from an interrupted build; delete it, unless that "
+        "build is still running",
         path,
       )
     builder.download_and_prepare(
@@ -126,19 +127,19 @@ def build(
 def load(
   config_name: str, data_dir: str | None = None
 ) -> tfds.core.DatasetBuilder:
-  """Finds a sample that has been built.
+  """Finds a sample that is already built.
 
   Args:
     config_name: as for `build`.
     data_dir: as for `build`.
 
   Returns:
-    The builder of the newest version in `data_dir`, read from the files alone.
+    The builder of the newest version in `data_dir`, read from its files.
 
   Raises:
     UnknownConfigError: if there is no sample of this name.
-    DatasetNotBuiltError: if it isn't there or a part of it is absent. The
-      message gives the command that builds it.
+    DatasetNotBuiltError: if the sample is absent or incomplete. The message
+      gives the command that builds it.
   """
   name = _config(config_name)
   folder = _data_dir(data_dir) / DATASET / name
@@ -156,7 +157,7 @@ def load(
   )
   try:
     builder = tfds.builder_from_directory(newest)
-  # Broken JSON raises what the parsers of TFDS and protobuf see fit.
+  # The parsers of TFDS and protobuf have no common error class.
   except Exception as error:
     raise DatasetNotBuiltError(
       f"{newest} cannot be read: {error}. {remedy}"
@@ -176,36 +177,34 @@ def load(
 
 
 def _config(name: str) -> str:
-  """Returns a sample's bare name, if there is such a sample."""
+  """Returns a sample's name without that of the data set."""
   bare = name.removeprefix(f"{DATASET}/")
   if bare in CONFIGS:
     return bare
   close = difflib.get_close_matches(bare, CONFIGS, n=1)
   hint = f" Did you mean {DATASET}/{close[0]}?" if close else ""
+  expected = ", ".join(f"{DATASET}/{config}" for config in CONFIGS)
   raise UnknownConfigError(
-    f"unknown sample {name!r}, expected one of "
-    f"{', '.join(f'{DATASET}/{item}' for item in CONFIGS)}.{hint}"
+    f"unknown sample {name!r}, expected one of {expected}.{hint}"
   )
 
 
 def _data_dir(data_dir: str | None) -> pathlib.Path:
-  # Asked anew each time, for TFDS's own constant ignores later changes of
-  # TFDS_DATA_DIR.
+  # TFDS's own constant ignores later changes of TFDS_DATA_DIR.
   root = data_dir or tfds.core.constants.get_default_data_dir()
   return pathlib.Path(root).expanduser()
 
 
 def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
   if name in STAGED:
-    # Of a folder that isn't there TFDS says nothing at all.
+    # TFDS ignores a manual_dir that does not exist.
     staging.Staging(folder).read_source()
-    return
-  if name != "demo500":
+  elif name != "demo500":
     raise UnknownConfigError(
-      f"expected no folder with {DATASET}/{name}, which reads no files, found "
-      f"{folder}. Leave it out."
+      f"{DATASET}/{name} is built without a folder, found {folder}. Leave it "
+      "out."
     )
-  if not (folder / "catalogs").is_dir():
+  elif not (folder / "catalogs").is_dir():
     found = "no such folder" if not folder.is_dir() else "no catalogs/ in it"
     raise NotADirectoryError(
       f"manual_dir {folder}: expected catalogs/, train/ and test/ of the "

@@ -1,4 +1,4 @@
-"""Catalogues of galaxies: read them, check them, split them."""
+"""CSV catalogues of galaxies: objIDs, labels and their checks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import pandas as pd
 from tfds_sdss.errors import DataError
 from tfds_sdss.errors import LabelError
 
-# 12 + log(O/H) in dex. SDSS's oh_p50 spans 7.85 to 9.47; what lies outside
-# this range is a mistake of units or a marker, not a galaxy.
+# 12 + log(O/H) in dex. SDSS's oh_p50 spans 7.85 to 9.47; a value outside this
+# range is a wrong unit or a missing-value marker.
 LABEL_RANGE = (7.0, 10.0)
-# SDSS writes -9999 where the MPA-JHU pipeline has no value.
+# SDSS writes -9999 for a galaxy without an MPA-JHU value.
 MISSING = -9990.0
 
 _INT64_MAX = 2**63 - 1
-_COLUMNS = ("objID", "oh_p50")
 
 
 def parse_objid(text: str) -> int:
@@ -31,8 +30,8 @@ def parse_objid(text: str) -> int:
 
   Raises:
     DataError: if `text` is anything else, such as the `1.23765E+18` that a
-      spreadsheet or a float column makes of an id. Its last digits are lost
-      then and cannot be recovered: a float holds 53 bits, an objID needs 61.
+      spreadsheet or a float column writes. The last digits of such an id are
+      lost: a float holds 53 bits, an objID needs 61.
   """
   if re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= _INT64_MAX:
     return int(text)
@@ -42,36 +41,31 @@ def parse_objid(text: str) -> int:
   )
 
 
-def check_label(objid: int, oh_p50: float, row: int | None = None) -> None:
+def check_label(objid: int, oh_p50: float) -> None:
   """Checks one metallicity.
 
   Args:
-    objid: SDSS objID, for the message.
+    objid: SDSS objID, for the error message.
     oh_p50: 12 + log(O/H), dex.
-    row: line of the catalogue, for the message.
 
   Raises:
-    LabelError: if the label is NaN, SDSS's marker of a missing value
+    LabelError: if the label is NaN, the SDSS marker of a missing value
       (<= -9990), or outside 7 to 10 dex.
   """
   low, high = LABEL_RANGE
   if low <= oh_p50 <= high:
     return
-  where = f"objID {objid}" + ("" if row is None else f" (row {row})")
-  if oh_p50 <= MISSING:
-    found = f"{oh_p50:g}, the SDSS marker of a missing value"
-  else:
-    found = f"{oh_p50:g}"
+  marker = ", the SDSS marker of a missing value" if oh_p50 <= MISSING else ""
   raise LabelError(
-    f"{where}: oh_p50 must be within {low:g} to {high:g} dex, found {found}. "
-    "Remove the row from the catalogue."
+    f"objID {objid}: expected an oh_p50 from {low:g} to {high:g} dex, found "
+    f"{oh_p50:g}{marker}. Remove the galaxy from the catalogue."
   )
 
 
-def read_catalog(path: str | pathlib.Path | zipfile.Path) -> pd.DataFrame:
+def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
   """Reads a catalogue of ids and metallicities.
 
-  Everything is read as text first, so that no id passes through a float.
+  All fields are read as text, so that no id passes through a float.
 
   Args:
     path: CSV file in UTF-8 with a header line and, among others, the columns
@@ -83,12 +77,10 @@ def read_catalog(path: str | pathlib.Path | zipfile.Path) -> pd.DataFrame:
 
   Raises:
     DataError: if a column is absent, a row has too few or too many fields, an
-      id is no integer, a label is impossible or an objID comes twice. The
+      id is not an integer, a label is impossible or an objID is repeated. The
       message gives the line in the file; the header is line 1.
     FileNotFoundError: if there is no such file.
   """
-  if isinstance(path, str):
-    path = pathlib.Path(path)
   try:
     text = path.read_bytes().decode("utf-8-sig")
   except UnicodeDecodeError as error:
@@ -96,53 +88,44 @@ def read_catalog(path: str | pathlib.Path | zipfile.Path) -> pd.DataFrame:
       f"{path}: expected a CSV file in UTF-8, found {error.reason} at byte "
       f"{error.start}. Export the catalogue again as UTF-8 text."
     ) from error
-  reader = csv.reader(io.StringIO(text))
-  header = next(reader, [])
-  absent = [name for name in _COLUMNS if name not in header]
-  if absent:
+  reader = csv.DictReader(io.StringIO(text))
+  header = reader.fieldnames or ()
+  if not {"objID", "oh_p50"} <= set(header):
     raise DataError(
-      f"{path}: expected the columns objID,oh_p50 in the header line, found "
-      f"{','.join(header) or 'an empty file'}. Add {', '.join(absent)}."
+      f"{path}: expected the columns objID and oh_p50 in the header line, "
+      f"found {','.join(header) or 'an empty file'}. Add them."
     )
-  id_field, label_field = (header.index(name) for name in _COLUMNS)
-  first_row: dict[int, int] = {}
-  labels = []
-  for fields in reader:
-    row = reader.line_num
-    if len(fields) != len(header):
+  labels: dict[int, float] = {}
+  for row in reader:
+    line = f"{path}, row {reader.line_num}"
+    # DictReader's marks of too many and of too few fields.
+    if None in row or None in row.values():
       raise DataError(
-        f"{path}, row {row}: expected {len(header)} fields, found "
-        f"{len(fields)}. The file may be cut short: export it again."
+        f"{line}: expected {len(header)} fields as in the header. The file may "
+        "be truncated: export it again."
       )
     try:
-      objid = parse_objid(fields[id_field])
-      label = _parse_label(objid, fields[label_field])
-      check_label(objid, label, row)
+      objid = parse_objid(row["objID"])
+      if objid in labels:
+        raise DataError(f"objID {objid} is repeated. Remove one of its rows.")
+      labels[objid] = _parse_label(objid, row["oh_p50"])
     except DataError as error:
-      raise type(error)(f"{path}, row {row}: {error}") from None
-    if objid in first_row:
-      raise DataError(
-        f"{path}: objID {objid} comes twice, in rows {first_row[objid]} and "
-        f"{row}. Keep one of them."
-      )
-    first_row[objid] = row
-    labels.append(label)
+      raise type(error)(f"{line}: {error}") from None
   return pd.DataFrame(
     {
-      "objid": pd.Series(list(first_row), dtype="int64"),
-      "oh_p50": pd.Series(labels, dtype="float64"),
+      "objid": pd.Series(list(labels), dtype="int64"),
+      "oh_p50": pd.Series(list(labels.values()), dtype="float64"),
     }
   )
 
 
 def _parse_label(objid: int, text: str) -> float:
-  """Returns a label as a number; an empty field is a missing one, NaN."""
-  if not text:
-    return float("nan")
   try:
-    return float(text)
+    label = float(text or "nan")
   except ValueError:
     raise LabelError(
-      f"objID {objid}: oh_p50 must be a number, found {text!r}. Correct the "
-      "row or remove it."
+      f"objID {objid}: expected a number as oh_p50, found {text!r}. Correct or "
+      "remove the row."
     ) from None
+  check_label(objid, label)
+  return label

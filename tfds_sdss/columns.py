@@ -1,7 +1,7 @@
-"""The catalogue's columns: one table for the query, the files and the features.
+"""Columns of the catalogue, shared by the query, the files and the features.
 
-Sources: the schema of SDSS (SpecObj, PhotoObj and the galSpec tables of the
-MPA-JHU group); Wu & Boada (2019) for which of them are asked for.
+Sources: the SDSS schema (SpecObj, PhotoObj and the MPA-JHU galSpec tables), and
+Wu & Boada (2019) for the selection of columns.
 """
 
 from __future__ import annotations
@@ -15,142 +15,110 @@ class Column(NamedTuple):
   """One column.
 
   Attributes:
-    name: in the catalogue, in the data set and, but for the two ids, in SDSS.
-    table: alias of the SDSS table in the query of fetch/skyserver.py.
-    dtype: NumPy type that keeps every digit SDSS sends.
-    unit: in astropy's spelling, empty for a number without one.
-    description: what it is.
+    name: name in the catalogue, in the data set and, except for the two ids,
+      in SDSS.
+    table: alias of the SDSS table in the query of `fetch/skyserver.py`.
+    unit: unit in astropy's notation; empty if dimensionless.
+    description: meaning of the values.
+    dtype: NumPy type that holds every digit SDSS sends.
   """
 
   name: str
   table: str
-  dtype: type[np.number]
   unit: str
   description: str
+  dtype: type[np.number] = np.float32
 
 
-_FLUX_UNIT = "1e-17 erg / (s cm2)"
+def _with_error(
+  name: str, error_name: str, table: str, unit: str, description: str
+) -> tuple[Column, Column]:
+  return (
+    Column(name, table, unit, description),
+    Column(error_name, table, unit, f"Error of {name}"),
+  )
 
 
-def _magnitudes() -> list[Column]:
-  columns = []
-  for band in "ugriz":
-    columns += [
-      Column(
-        f"modelMag_{band}",
-        "G",
-        np.float32,
-        "mag",
-        f"Model magnitude in {band}, not corrected for Galactic extinction",
-      ),
-      Column(
-        f"modelMagErr_{band}",
-        "G",
-        np.float32,
-        "mag",
-        f"Error of modelMag_{band}",
-      ),
-    ]
-  return columns
+def _magnitudes(band: str) -> tuple[Column, Column]:
+  return _with_error(
+    f"modelMag_{band}",
+    f"modelMagErr_{band}",
+    "G",
+    "mag",
+    f"Model magnitude in {band}, not corrected for Galactic extinction",
+  )
 
 
-def _line_fluxes() -> list[Column]:
-  columns = []
-  for line, name in (
-    ("nii_6584", "[N II] 6584"),
-    ("h_alpha", "H alpha"),
-    ("oiii_5007", "[O III] 5007"),
-    ("h_beta", "H beta"),
-    ("h_delta", "H delta"),
-  ):
-    columns += [
-      Column(
-        f"{line}_flux",
-        "L",
-        np.float32,
-        _FLUX_UNIT,
-        f"Flux of {name}, from a Gaussian fit above the continuum",
-      ),
-      Column(
-        f"{line}_flux_err",
-        "L",
-        np.float32,
-        _FLUX_UNIT,
-        f"Error of {line}_flux",
-      ),
-    ]
-  return columns
+def _fluxes(name: str, line: str) -> tuple[Column, Column]:
+  return _with_error(
+    f"{name}_flux",
+    f"{name}_flux_err",
+    "L",
+    "1e-17 erg / (s cm2)",
+    f"Flux of {line}, from a Gaussian fit above the continuum",
+  )
 
 
-def _abundances() -> list[Column]:
-  return [
-    Column(
-      f"oh_p{percentile.replace('.', 'p')}",
-      "E",
-      np.float32,
-      "dex",
-      f"12 + log(O/H), percentile {percentile} of the posterior "
-      "(Tremonti et al. 2004)",
-    )
-    for percentile in ("2.5", "16", "50", "84", "97.5")
-  ]
+def _abundance(percentile: str) -> Column:
+  return Column(
+    f"oh_p{percentile.replace('.', 'p')}",
+    "E",
+    "dex",
+    f"12 + log(O/H), percentile {percentile} of the posterior "
+    "(Tremonti et al. 2004)",
+  )
 
 
 COLUMNS = (
-  Column("objid", "G", np.int64, "", "SDSS objID of the photometric object"),
-  Column("specobjid", "I", np.int64, "", "SDSS specObjID of the spectrum"),
-  Column("ra", "G", np.float64, "deg", "Right ascension, J2000"),
-  Column("dec", "G", np.float64, "deg", "Declination, J2000"),
-  Column("z", "S", np.float32, "", "Redshift"),
-  Column("zErr", "S", np.float32, "", "Error of the redshift"),
-  Column("velDisp", "S", np.float32, "km / s", "Velocity dispersion"),
-  Column("velDispErr", "S", np.float32, "km / s", "Error of velDisp"),
-  *_magnitudes(),
-  Column("petroMag_r", "G", np.float32, "mag", "Petrosian magnitude in r"),
+  Column("objid", "G", "", "SDSS objID of the photometric object", np.int64),
+  Column("specobjid", "I", "", "SDSS specObjID of the spectrum", np.int64),
+  Column("ra", "G", "deg", "Right ascension, J2000", np.float64),
+  Column("dec", "G", "deg", "Declination, J2000", np.float64),
+  Column("z", "S", "", "Redshift"),
+  Column("zErr", "S", "", "Error of the redshift"),
+  *_with_error("velDisp", "velDispErr", "S", "km / s", "Velocity dispersion"),
+  *(column for band in "ugriz" for column in _magnitudes(band)),
+  Column("petroMag_r", "G", "mag", "Petrosian magnitude in r"),
   Column(
-    "petroR50_r",
-    "G",
-    np.float32,
-    "arcsec",
-    "Radius of 50 % of the Petrosian flux in r",
+    "petroR50_r", "G", "arcsec", "Radius of 50 % of the Petrosian flux in r"
   ),
   Column(
-    "petroR90_r",
-    "G",
-    np.float32,
-    "arcsec",
-    "Radius of 90 % of the Petrosian flux in r",
+    "petroR90_r", "G", "arcsec", "Radius of 90 % of the Petrosian flux in r"
   ),
-  *_line_fluxes(),
-  Column("d4000", "X", np.float32, "", "Strength of the 4000 Angstrom break"),
-  Column("d4000_err", "X", np.float32, "", "Error of d4000"),
+  *_fluxes("nii_6584", "[N II] 6584"),
+  *_fluxes("h_alpha", "H alpha"),
+  *_fluxes("oiii_5007", "[O III] 5007"),
+  *_fluxes("h_beta", "H beta"),
+  *_fluxes("h_delta", "H delta"),
+  *_with_error(
+    "d4000", "d4000_err", "X", "", "Strength of the 4000 Angstrom break"
+  ),
   Column(
     "bptclass",
     "E",
-    np.int32,
     "",
     "Class in the BPT diagram: -1 none, 1 star-forming, 2 the same at low "
     "signal-to-noise, 3 composite, 4 AGN, 5 LINER at low signal-to-noise",
+    np.int32,
   ),
-  *_abundances(),
+  *(_abundance(percentile) for percentile in ("2.5", "16", "50", "84", "97.5")),
   Column(
     "lgm_tot_p50",
     "E",
-    np.float32,
     "dex(solMass)",
     "Stellar mass, log10 of solar masses, median of the posterior",
   ),
   Column(
     "sfr_tot_p50",
     "E",
-    np.float32,
     "dex(solMass / yr)",
     "Star-formation rate, log10 of solar masses per year, median",
   ),
 )
 BY_NAME = {column.name: column for column in COLUMNS}
 
-# What the sample on Zenodo may have of them; its own list is not documented.
+# Columns of the Zenodo sample. Its own column list is undocumented, so some
+# may be absent from its file.
 ZENODO = (
   "objid",
   "ra",
@@ -169,7 +137,7 @@ ZENODO = (
   "sfr_tot_p50",
 )
 
-# What this project adds to a catalogue.
+# Columns that this project adds.
 DERIVED = {
   "sky_group": "Least objid among the galaxies within 2 arcsec",
   "image_sha256": "SHA-256 of the image as it was fetched",

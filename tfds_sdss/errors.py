@@ -2,7 +2,7 @@
 
 
 class DataError(ValueError):
-  """A catalogue, an image or a label is not what it has to be."""
+  """A catalogue, an image or a label is invalid."""
 
 
 class LabelError(DataError):

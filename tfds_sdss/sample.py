@@ -1,4 +1,4 @@
-"""From a staging folder to the galaxies of a sample, and to their examples."""
+"""Reads the galaxies of a staging folder and yields their examples."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tfds_sdss import splits
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 
-# What a catalogue must have; of the others, Zenodo's may lack some.
+# Required columns of a Zenodo catalogue; the others may be absent.
 _REQUIRED = ("objid", "oh_p50", "sky_group")
-# The reason of a galaxy which the fetch has not come to.
+# Reason for the absence of an image that the fetch has not requested yet.
 NOT_FETCHED = "not_fetched"
-# The catalogue in the built folder.
+# Catalogue in the built folder.
 CATALOG = "catalog.parquet"
 
 _log = logging.getLogger(__name__)
@@ -33,15 +33,15 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """The galaxies of a staging folder.
+  """Galaxies of a staging folder.
 
   Attributes:
     name: `dr17`, `dr14` or `zenodo`.
-    frame: those with an image, in the order in which they are stored: the
-      catalogue's columns and those of `columns.DERIVED`.
+    frame: galaxies with an image, in the order of the shards: the columns of
+      the catalogue and those of `columns.DERIVED`.
     num_asked: number of rows of the staged catalogue.
     lost: number of galaxies without an image, by reason.
-    cleaning: counts of what the fetch did to the catalogue.
+    cleaning: counts of the rows that the fetch dropped from the catalogue.
   """
 
   name: str
@@ -51,7 +51,7 @@ class Sample:
   cleaning: dict[str, Any]
 
   def first(self, number: int | None) -> Sample:
-    """Returns it with up to so many galaxies per split; None for all."""
+    """Returns up to `number` galaxies per split; None for all."""
     if number is None:
       return self
     frame = self.frame.groupby("split", sort=False).head(number)
@@ -65,87 +65,87 @@ def read(
   size: int,
   max_loss: float,
 ) -> Sample:
-  """Reads a staging folder's catalogue and what became of each image.
+  """Reads the catalogue and the manifest of a staging folder.
 
   Args:
-    root: the staging folder.
-    name: the sample, which has to be the folder's source.
+    root: staging folder.
+    name: sample, which must be the source of the folder.
     names: columns of the sample.
     size: width and height of its images, pixels.
-    max_loss: largest part of the galaxies that may lack an image.
+    max_loss: largest accepted fraction of galaxies without an image.
 
   Raises:
     DataError: if the folder is absent, damaged or of another source, a column
-      is absent, an objID comes twice, or too many galaxies lack an image.
+      is absent, an objID is repeated, or too many galaxies lack an image.
   """
   folder = staging.Staging(root)
   source = folder.read_source()
-  command = f"python -m tfds_sdss fetch --source={name} --out={folder.root}"
-  if source.get("source") != name:
-    found = source.get("source")
-    raise staging.StagingError(
-      f"{folder.root}: expected galaxies of the source {name}, found {found}. "
-      f"Build sdss_metallicity/{found}, or fetch {name} into another folder: "
-      f"python -m tfds_sdss fetch --source={name} --out=STAGING"
-    )
-  if source.get("image_size") != size:
-    raise staging.StagingError(
-      f"{folder.root}: expected images of {size} pixels, found "
-      f"{source.get('image_size')}. Fetch into another folder: "
-      f"python -m tfds_sdss fetch --source={name} --out=STAGING"
-    )
-  frame = _columns(folder, name, names)
+  for key, expected in (("source", name), ("image_size", size)):
+    if source.get(key) != expected:
+      raise staging.StagingError(
+        f"{folder.root}/source.json: expected {key} {expected}, found "
+        f"{source.get(key)}. Build the sample that was fetched, or fetch into "
+        "another folder: "
+        f"python -m tfds_sdss fetch --source={name} --out=STAGING"
+      )
+  frame = _read_columns(folder, name, names)
   entries = folder.read_manifest()
-  lost: collections.Counter[str] = collections.Counter()
-  digests, black = [], []
-  for objid in frame["objid"].tolist():
-    entry = entries.get(objid)
-    if entry is None or not entry.is_image:
-      lost[entry.reason if entry else NOT_FETCHED] += 1
-    digests.append(entry.sha256 if entry and entry.is_image else "")
-    black.append(np.nan if entry is None else entry.zeros)
-  num_asked = len(frame)
-  _check_loss(lost, num_asked, max_loss, command)
-  frame["image_sha256"] = digests
-  frame["black_fraction"] = np.array(black, np.float32)
-  frame = frame[frame["image_sha256"] != ""]
+  found = [entries.get(objid) for objid in frame["objid"].tolist()]
+  lost = collections.Counter(
+    entry.reason if entry else NOT_FETCHED
+    for entry in found
+    if entry is None or not entry.is_image
+  )
+  _check_loss(
+    lost,
+    len(frame),
+    max_loss,
+    f"python -m tfds_sdss fetch --source={name} --out={folder.root}",
+  )
+  frame["image_sha256"] = [
+    entry.sha256 if entry and entry.is_image else "" for entry in found
+  ]
+  frame["black_fraction"] = np.array(
+    [entry.zeros if entry else None for entry in found], np.float32
+  )
+  complete = frame[frame["image_sha256"] != ""]
   _log.info(
-    "%s: %d galaxies, %d of them with an image",
-    *(folder.root, num_asked, len(frame)),
+    "%s: %d of %d galaxies have an image",
+    *(folder.root, len(complete), len(frame)),
   )
   cleaning = source.get("report") or {}
-  return Sample(name, _divide(frame), num_asked, lost, cleaning)
+  return Sample(name, _divide(complete), len(frame), lost, cleaning)
 
 
-def _columns(
+def _read_columns(
   folder: staging.Staging, name: str, names: Sequence[str]
 ) -> pd.DataFrame:
   """Returns the staged catalogue with exactly the sample's columns."""
   frame = folder.read_catalog()
+  remedy = "Delete it and repeat the fetch command, which keeps the images."
   required = _REQUIRED if name == "zenodo" else (*names, "sky_group")
   absent = [column for column in required if column not in frame]
   if absent:
     raise staging.StagingError(
       f"{folder.catalog_path}: expected the columns {', '.join(absent)}, found "
-      f"{', '.join(frame)}. Delete it and give the fetch command again; the "
-      "images that are there are kept."
+      f"{', '.join(frame)}. {remedy}"
     )
   frame = frame.reindex(columns=[*names, "sky_group"])
   for column in frame:
     dtype = columns.BY_NAME[column].dtype if column in names else np.int64
     found = frame[column].dtype
+    # A float may have lost the last digits of an id.
     if np.issubdtype(dtype, np.integer) and found.kind != "i":
       raise staging.StagingError(
         f"{folder.catalog_path}: expected integers in {column}, found {found}. "
-        "Ids that went through a float are lost: fetch the catalogue again."
+        f"{remedy}"
       )
     frame[column] = frame[column].astype(dtype)
-  twice = frame["objid"][frame["objid"].duplicated()].tolist()
-  if twice:
+  repeated = frame["objid"][frame["objid"].duplicated()].tolist()
+  if repeated:
     raise DataError(
-      f"{folder.catalog_path}: objID {shorten_list(twice)} comes twice. "
-      "Delete the "
-      "file and give the fetch command again; the images are kept."
+      f"{folder.catalog_path}: objID {shorten_list(repeated)} is repeated. "
+      f"{remedy}"
     )
   return frame
 
@@ -153,33 +153,33 @@ def _columns(
 def _check_loss(
   lost: collections.Counter[str], total: int, max_loss: float, command: str
 ) -> None:
-  # A folder without any image makes no sample, whatever may be lost.
+  # A folder without any image is refused even if max_loss is 1.
   if lost.total() <= max_loss * total and lost.total() < total:
     return
   reasons = ", ".join(f"{count} {name}" for name, count in lost.most_common())
   raise DataError(
     f"{lost.total()} of {total} galaxies have no image ({reasons or 'none'}), "
-    f"more than the {max_loss:.1%} allowed. Fetch them: {command} . Or, if the "
-    "sample may lack them, build with a larger --max_loss."
+    f"more than the {max_loss:.1%} allowed. Fetch them: {command} . Or build "
+    "without them, with a larger --max_loss."
   )
 
 
 def _divide(frame: pd.DataFrame) -> pd.DataFrame:
-  """Adds `split` and `fold`, and puts the galaxies in the order of storage.
+  """Adds `split` and `fold` and sorts the galaxies into the shards' order.
 
-  Galaxies at one position of the sky, mostly one galaxy observed twice, share
-  their split and their fold.
+  The galaxies of a sky group, mostly one galaxy observed twice, share their
+  split and their fold.
   """
-  groups = dict.fromkeys(frame["sky_group"].tolist())
+  groups = frame["sky_group"].unique().tolist()
   split_of = {group: splits.split_of(group) for group in groups}
   folds = {group: splits.fold_of(group) for group in groups}
   frame = frame.assign(
     split=frame["sky_group"].map(split_of).astype("str"),
     fold=frame["sky_group"].map(folds).astype(np.int64),
   )
-  order = {name: number for number, name in enumerate(splits.SPLIT_PARTS)}
+  order = list(splits.SPLIT_PARTS)
   keys = [
-    (order[split], *shards.sort_key(objid))
+    (order.index(split), *shards.sort_key(objid))
     for split, objid in zip(frame["split"], frame["objid"], strict=True)
   ]
   ranks = sorted(range(len(keys)), key=keys.__getitem__)
@@ -188,11 +188,11 @@ def _divide(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-  """Examples of a staging folder: rows of the built set's catalogue.
+  """Source of consecutive rows of the built set's catalogue.
 
   Attributes:
     catalog_path: catalog.parquet in the folder that is being built.
-    root: the staging folder.
+    root: staging folder.
     start: first row.
     stop: the row after the last one.
   """
@@ -212,60 +212,54 @@ class Examples:
     )
 
   def examples(self) -> Iterator[dict[str, Any]]:
-    """Yields the galaxies, after all their images have been compared.
+    """Yields the galaxies, after a comparison of all images with the manifest.
 
     Raises:
-      DataError: if an image is not there or not the one of the manifest.
+      DataError: if an image is absent or differs from the manifest's digest.
     """
     table = pq.read_table(self.catalog_path).slice(self.start, len(self))
-    frame = table.to_pandas()
+    rows = table.to_pandas().to_dict("records")
     folder = staging.Staging(self.root)
-    data, damaged = [], []
-    for objid, digest in zip(
-      frame["objid"].tolist(), frame["image_sha256"].tolist(), strict=True
-    ):
-      image = folder.read_image(objid)
-      if hashlib.sha256(image).hexdigest() != digest:
-        damaged.append(objid)
-      data.append(image)
+    damaged = []
+    for row in rows:
+      row["image"] = folder.read_image(row["objid"])
+      if hashlib.sha256(row["image"]).hexdigest() != row["image_sha256"]:
+        damaged.append(row["objid"])
     if damaged:
       raise DataError(
-        f"{folder.root}: the images of objID {shorten_list(damaged)} are gone "
-        "or not "
-        "the ones that were fetched (SHA-256 in manifest.jsonl). Run fetch "
-        "again: it fetches just these."
+        f"{folder.root}: the images of objID {shorten_list(damaged)} are "
+        "absent or differ from those fetched (SHA-256 in manifest.jsonl). Run "
+        "fetch again, which fetches only these."
       )
-    # Lists of Python's own numbers, which protobuf takes fastest.
-    values = {name: frame[name].tolist() for name in frame}
-    names = list(values)
-    for image, row in zip(
-      data, zip(*values.values(), strict=True), strict=True
-    ):
-      yield {"image": image, **dict(zip(names, row, strict=True))}
+    yield from rows
 
 
 def sources(
   sample: Sample, catalog_path: pathlib.Path, root: str | pathlib.Path
 ) -> dict[str, Examples]:
-  """Returns the splits' examples.
+  """Returns the sources of the splits.
 
   Args:
-    sample: the galaxies.
-    catalog_path: where `sample.frame` has been written.
-    root: the staging folder.
+    sample: galaxies.
+    catalog_path: file to which `sample.frame` has been written.
+    root: staging folder.
   """
-  # A worker of Apache Beam has another working directory.
-  catalog_path = catalog_path.absolute()
-  root = pathlib.Path(root).expanduser().absolute()
-  start, sources = 0, {}
-  for name in splits.SPLIT_PARTS:
-    stop = start + int((sample.frame["split"] == name).sum())
-    sources[name] = Examples(str(catalog_path), str(root), start, stop)
+  # Beam's workers have another working directory.
+  whole = Examples(
+    str(catalog_path.absolute()),
+    str(pathlib.Path(root).expanduser().absolute()),
+    0,
+    len(sample.frame),
+  )
+  start, by_split = 0, {}
+  for split in splits.SPLIT_PARTS:
+    stop = start + int((sample.frame["split"] == split).sum())
+    by_split[split] = whole.part(start, stop)
     start = stop
-  return sources
+  return by_split
 
 
-def shorten_list(objids: Sequence[int]) -> str:
-  """Lists up to ten objids and how many more there are."""
-  rest = f" and {len(objids) - 10} more" if len(objids) > 10 else ""
-  return ", ".join(str(objid) for objid in objids[:10]) + rest
+def shorten_list(items: Sequence[object]) -> str:
+  """Joins up to ten items and the number of further ones."""
+  rest = f" and {len(items) - 10} more" if len(items) > 10 else ""
+  return ", ".join(str(item) for item in items[:10]) + rest

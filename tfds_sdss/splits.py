@@ -1,22 +1,22 @@
-"""Splits and folds: functions of a galaxy's objID alone."""
+"""Assignment of galaxies to splits and folds by a hash of an id."""
 
 import hashlib
 
-# Parts of 130, as 90,000 / 20,000 / 20,000 in Wu & Boada (2019).
+# Ratio of the splits: 90,000 / 20,000 / 20,000 in Wu & Boada (2019).
 SPLIT_PARTS = {"train": 90, "validation": 20, "test": 20}
-# Parts for cross-validation.
+# Number of cross-validation folds.
 NUM_FOLDS = 10
 
 
 def hash_fraction(objid: int, salt: str) -> float:
   """Returns a fixed pseudo-random fraction of an objID, in [0, 1).
 
-  It is the first 53 bits of BLAKE2b over `salt:objid` in decimal ASCII: the
-  same on every machine and in every subset, whatever the rows' order.
+  The fraction is the first 53 bits of BLAKE2b over `salt:objid` in decimal
+  ASCII. It is the same on every machine and does not depend on other galaxies.
 
   Args:
     objid: SDSS objID.
-    salt: names the use; fractions of two salts are independent.
+    salt: name of the use; fractions of different salts are independent.
   """
   text = f"{salt}:{objid}".encode("ascii")
   digest = hashlib.blake2b(text, digest_size=8).digest()
@@ -35,5 +35,5 @@ def split_of(objid: int) -> str:
 
 
 def fold_of(objid: int) -> int:
-  """Returns one of `NUM_FOLDS` equal parts, independent of the split."""
+  """Returns a fold from 0 to `NUM_FOLDS` - 1, independent of the split."""
   return int(hash_fraction(objid, "fold") * NUM_FOLDS)

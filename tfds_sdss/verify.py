@@ -1,4 +1,4 @@
-"""Read a built sample from end to end and report what is wrong with it."""
+"""Reads a built sample completely and reports its faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import pathlib
 from typing import NamedTuple
 
-from array_record.python import array_record_module
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -25,19 +24,19 @@ from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
 _NUM_SHOWN = 20  # problems printed in full
-# The first version whose shards have a list of digests.
+# First version with a list of the shards' digests.
 _WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What `verify` found.
+  """Result of `verify`.
 
   Attributes:
-    name: the sample, such as `sdss_metallicity/mock/2.0.0`.
-    table: one row per split: `recorded` and `read` galaxies, then mean, sd,
-      min, quartiles and max of oh_p50 in dex, over the labels that were read.
-    problems: one line each; empty if the sample is sound.
+    name: sample, such as `sdss_metallicity/mock/2.0.0`.
+    table: one row per split: `recorded` and `read` galaxies, then the mean,
+      std, min, quartiles and max of the labels, oh_p50 in dex.
+    problems: one line each; empty for a sound sample.
   """
 
   name: str
@@ -60,8 +59,6 @@ class Report:
 
 
 class _Galaxy(NamedTuple):
-  """What is kept of a record."""
-
   objid: int
   oh_p50: float
   image_sha256: str
@@ -70,19 +67,18 @@ class _Galaxy(NamedTuple):
 def verify(config_name: str, data_dir: str | None = None) -> Report:
   """Checks every galaxy of a sample.
 
-  Each shard is compared with its SHA-256; each image is checked, each label
-  compared with its range; no objID and no image may come twice, within a split
-  or in two of them; and each shard must hold as many galaxies as its builder
-  recorded. For the samples made from a staging folder, the galaxies must be
-  those of catalog.parquet, and no position of the sky may be in two splits.
+  Checks the SHA-256 and the length of each shard, each image and each label,
+  and that no objID and no image occurs twice. For the samples made from a
+  staging folder, also checks that the galaxies are those of catalog.parquet and
+  that no position on the sky is in two splits or two folds.
 
   Args:
     config_name: as for `build.load`.
     data_dir: as for `build.load`.
 
   Raises:
-    DatasetNotBuiltError: if there is no such sample to check.
-    RecordError: if it is in a file format that can't be read here.
+    DatasetNotBuiltError: if the sample is not built.
+    RecordError: if the sample is not in ArrayRecord.
   """
   builder = build.load(config_name, data_dir)
   absent = {"image", "objid", "oh_p50"} - set(builder.info.features)
@@ -96,10 +92,15 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
     if split not in builder.info.splits:
       problems.append(f"{split}: the split is absent")
       continue
-    problems += _check_lengths(builder.info.splits[split])
-    galaxies[split] = list(_read(builder, split, problems))
-    labels = [galaxy.oh_p50 for galaxy in galaxies[split]]
-    rows[split] = _statistics(builder.info.splits[split].num_examples, labels)
+    found = galaxies[split] = list(_read(builder, split, problems))
+    recorded = builder.info.splits[split].num_examples
+    if len(found) != recorded:
+      problems.append(
+        f"{split}: expected {recorded} galaxies, read {len(found)}"
+      )
+    labels = pd.Series([galaxy.oh_p50 for galaxy in found], dtype=float)
+    statistics = labels.describe().drop("count")
+    rows[split] = {"recorded": recorded, "read": len(found), **statistics}
   problems += _check_repeated(galaxies)
   if (pathlib.Path(builder.data_dir) / sample.CATALOG).exists():
     problems += _check_catalog(builder, galaxies)
@@ -126,12 +127,11 @@ def _check_checksums(builder: tfds.core.DatasetBuilder) -> list[str]:
   except ValueError as error:
     return [f"{shards.CHECKSUMS} is damaged: {error}"]
   problems = [
-    f"{name} is in {shards.CHECKSUMS} or in dataset_info.json, not in both"
+    f"{name} is not in both {shards.CHECKSUMS} and dataset_info.json"
     for name in sorted(names ^ digests.keys())
   ]
   for name in sorted(names & digests.keys()):
-    with (folder / name).open("rb") as file:
-      found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = shards.digest(folder / name)
     if found != digests[name]:
       problems.append(
         f"{name} is damaged: expected SHA-256 {digests[name]}, found {found}"
@@ -139,34 +139,14 @@ def _check_checksums(builder: tfds.core.DatasetBuilder) -> list[str]:
   return problems
 
 
-def _check_lengths(split: tfds.core.SplitInfo) -> list[str]:
-  """Compares each shard's number of records with the recorded one."""
-  problems = []
-  for path, recorded in zip(split.filepaths, split.shard_lengths, strict=True):
-    try:
-      reader = array_record_module.ArrayRecordReader(str(path))
-      found = reader.num_records()
-      reader.close()
-    except RuntimeError as error:
-      problems.append(f"{split.name}: {path.name} is damaged: {error}")
-      continue
-    if found != recorded:
-      problems.append(
-        f"{split.name}: {path.name} should hold {recorded} galaxies, found "
-        f"{found}"
-      )
-  return problems
-
-
 def _read(
   builder: tfds.core.DatasetBuilder, split: str, problems: list[str]
 ) -> Iterator[_Galaxy]:
-  """Yields the readable galaxies of a split, after checks of each."""
+  """Yields the readable galaxies of a split and appends their problems."""
   names = ("image", "objid", "oh_p50")
   fields = records.layout({name: builder.info.features[name] for name in names})
   size = builder.info.features["image"].shape[0]
-
-  # In one thread: two of them get in each other's way more than they help.
+  # In one thread: two threads are slower than one.
   with tqdm.tqdm(
     total=builder.info.splits[split].num_examples,
     desc=f"Verifying {split}",
@@ -174,12 +154,9 @@ def _read(
     disable=None,
   ) as bar:
     for batch in records.read(builder, split):
-      # A shard that can't be opened has been reported with its length.
-      problems += [
-        f"{split}: record {position} cannot be read: {error}"
-        for position, error in batch.faults.items()
-        if position is not None
-      ]
+      for position, error in batch.faults.items():
+        name = batch.path.name if position is None else f"record {position}"
+        problems.append(f"{split}: {name} is damaged: {error}")
       for record in batch.records:
         try:
           example = records.decode(fields, record)
@@ -196,7 +173,7 @@ def _read(
 
 
 def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
-  """Finds objIDs and images that come twice, in one split or in two."""
+  """Finds objIDs and images that occur twice, in one split or in two."""
   problems = []
   first_split: dict[int, str] = {}
   first_image: dict[str, int] = {}
@@ -204,14 +181,14 @@ def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
     for objid, _, digest in of_split:
       if objid in first_split:
         problems.append(
-          f"objID {objid} comes twice: in {first_split[objid]} and in {split}"
+          f"objID {objid} is repeated: in {first_split[objid]} and in {split}"
         )
       first_split.setdefault(objid, split)
       twin = first_image.setdefault(digest, objid)
       if twin != objid:
         problems.append(
           f"objID {twin} in {first_split[twin]} and {objid} in {split} have "
-          "the same image, byte for byte"
+          "the same image"
         )
   return problems
 
@@ -219,7 +196,7 @@ def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
 def _check_catalog(
   builder: tfds.core.DatasetBuilder, galaxies: dict[str, list[_Galaxy]]
 ) -> list[str]:
-  """Compares the shards with catalog.parquet, and looks for leakage in it."""
+  """Compares the shards with catalog.parquet and checks it for leakage."""
   path = pathlib.Path(builder.data_dir) / sample.CATALOG
   names = [*_Galaxy._fields, "sky_group", "split", "fold"]
   try:
@@ -228,12 +205,12 @@ def _check_catalog(
     return [f"{path.name} cannot be read: {error}"]
   problems = []
   for name in ("split", "fold"):
-    pairs = frame[["sky_group", name]].drop_duplicates()["sky_group"]
-    straddling = pairs[pairs.duplicated()].unique().tolist()
-    if straddling:
+    counts = frame.groupby("sky_group")[name].nunique()
+    divided = counts.index[counts > 1].tolist()
+    if divided:
       problems.append(
         f"{path.name}: galaxies within 2 arcsec of each other are in different "
-        f"{name}s: sky_group {sample.shorten_list(straddling)}"
+        f"{name}s: sky_group {sample.shorten_list(divided)}"
       )
   for split, of_split in galaxies.items():
     listed = frame.loc[frame["split"] == split, list(_Galaxy._fields)]
@@ -242,33 +219,19 @@ def _check_catalog(
       on="objid",
       how="outer",
       suffixes=("", "_found"),
-      indicator="where",
+      indicator="side",
     )
-    differs = (both["where"] == "both") & (
-      # The catalogue's is float32, as the shards'.
+    differs = (both["side"] == "both") & (
+      # Labels are float32 in the catalogue and in the shards.
       (both["oh_p50"] != both["oh_p50_found"].astype(np.float32))
       | (both["image_sha256"] != both["image_sha256_found"])
     )
-    for what, mask in (
-      (f"only in {path.name}", both["where"] == "left_only"),
-      ("only in the shards", both["where"] == "right_only"),
+    for fault, mask in (
+      (f"only in {path.name}", both["side"] == "left_only"),
+      ("only in the shards", both["side"] == "right_only"),
       (f"with another label or image in {path.name}", differs),
     ):
       objids = both.loc[mask, "objid"].tolist()
       if objids:
-        problems.append(f"{split}: objID {sample.shorten_list(objids)} {what}")
+        problems.append(f"{split}: objID {sample.shorten_list(objids)} {fault}")
   return problems
-
-
-def _statistics(recorded: int, labels: list[float]) -> dict[str, float]:
-  """Returns one row of the report's table."""
-  quantiles = (0, 0.25, 0.5, 0.75, 1)
-  names = ("min", "25 %", "50 %", "75 %", "max")
-  values = np.asarray(labels or [np.nan])
-  return {
-    "recorded": recorded,
-    "read": len(labels),
-    "mean": float(np.mean(values)),
-    "sd": float(np.std(values)),
-    **dict(zip(names, np.quantile(values, quantiles).tolist(), strict=True)),
-  }

@@ -1,4 +1,4 @@
-"""With Apache Beam: pip install -r requirements-beam.txt, then see conftest."""
+"""Checks with Apache Beam; conftest.py gives the command."""
 
 import pathlib
 
@@ -39,7 +39,7 @@ def test_same_bytes_as_without_beam(tmp_path, monkeypatch, staging, options):
   assert verify.verify("dr17", str(tmp_path / "beam")).problems == []
 
 
-def test_small_samples_too(tmp_path, monkeypatch):
+def test_small_samples(tmp_path, monkeypatch):
   layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
   plain = build.build("demo500", str(tmp_path / "plain"), str(layout))
   beam = build.build(
@@ -48,11 +48,11 @@ def test_small_samples_too(tmp_path, monkeypatch):
   assert files(beam) == files(plain)
 
 
-def test_bad_data_is_one_plain_error(tmp_path):
+def test_invalid_data_raise_a_plain_error(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(30))
   objid = fake_staging.OBJID
   folder.image_path(objid).unlink()
-  with pytest.raises(DataError, match=f"{objid} are gone or not"):
+  with pytest.raises(DataError, match=f"{objid} are absent or differ"):
     build.build(
       "dr17",
       str(tmp_path / "data"),

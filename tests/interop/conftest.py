@@ -1,7 +1,7 @@
-"""For checks with packages that this project does not depend on.
+"""Fixtures for checks with packages that this project does not depend on.
 
-They run in environments of their own, which need no JAX; hence without the
-other tests' conftest.py:
+The checks run in a separate environment without JAX, and so without the
+conftest.py of the other tests:
 
 python -m pytest --confcutdir=tests/interop tests/interop/beam_check.py
 """
@@ -18,7 +18,7 @@ from tfds_sdss import quality
 
 
 def pytest_configure(config):
-  # The warnings of these packages are not ours to mend.
+  # These packages emit warnings that this project cannot fix.
   config.addinivalue_line("filterwarnings", "default")
 
 

@@ -1,4 +1,4 @@
-"""With TensorFlow and tensorflow-datasets; see conftest for the command."""
+"""Checks with TensorFlow; conftest.py gives the command."""
 
 import os
 import pathlib
@@ -36,7 +36,7 @@ def check_same(datasets, array_records):
       assert set(example) == {"image", "fold", *columns.BY_NAME}
       for name in example.keys() - {"image"}:
         np.testing.assert_equal(example[name], other[name])
-      # TensorFlow decodes with a faster, less exact transform.
+      # TensorFlow decodes with a faster, less accurate transform.
       difference = example["image"].astype(int) - other["image"]
       assert abs(difference).max() <= 8
 
@@ -47,7 +47,7 @@ def test_tfrecord(tmp_path, staging, array_records):
   )
   assert list(pathlib.Path(builder.data_dir).glob("*.tfrecord-*"))
   check_same(builder.as_dataset(), array_records)
-  # A plain TFDS reads it by its name.
+  # Stock TFDS reads it by its name.
   check_same(
     tfds.load("sdss_metallicity/dr17", data_dir=tmp_path), array_records
   )

@@ -30,7 +30,7 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
     (["build", "demo500", "--manual_dir=nowhere"], "no such folder"),
     (["build", "dr17", "--staging=nowhere"], "nowhere: expected a staging"),
     (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
-    (["build", "mock", "--manual_dir=."], "mock, which reads no files"),
+    (["build", "mock", "--manual_dir=."], "mock is built without a folder"),
     (["verify", "mock"], "python -m tfds_sdss build sdss_metallicity/mock"),
   ],
 )
@@ -69,7 +69,7 @@ def test_no_traceback_from_the_shell(tmp_path):
   assert "Traceback" not in run.stderr
 
 
-def test_interrupt_is_no_traceback(tmp_path, monkeypatch, capsys):
+def test_interrupt_prints_no_traceback(tmp_path, monkeypatch, capsys):
   def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 

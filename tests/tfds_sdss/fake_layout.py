@@ -1,4 +1,4 @@
-"""Small stand-ins for the data: images made on the fly, layouts, archives."""
+"""Small fake data: images, layouts of convnet-demo, archives."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ OBJID = 1237648704043942146
 
 
 def jpeg(seed: int, size: int = 128, mode: str = "RGB", kind: str = "JPEG"):
-  """Returns the file of a random 4 x 4 checkerboard."""
+  """Returns the image file of a random 4 x 4 checkerboard."""
   colours = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
   image = Image.fromarray(colours).resize((size, size)).convert(mode)
   file = io.BytesIO()
@@ -29,7 +29,7 @@ def example(objid: int, oh_p50: float = 8.9) -> dict:
 
 
 def write(root: pathlib.Path, num_train: int = 12, num_test: int = 4) -> None:
-  """Writes catalogues and images as convnet-demo lays them out."""
+  """Writes catalogues and images in the layout of convnet-demo."""
   (root / "catalogs").mkdir(parents=True)
   first = OBJID
   for name, number in (("train", num_train), ("test", num_test)):
@@ -63,7 +63,7 @@ def replace_upstream(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
 
 
 def archive(root: pathlib.Path, top: str = "convnet-demo-3469bbc") -> bytes:
-  """Returns a zip archive with GitHub's one folder at the top."""
+  """Returns a zip archive with one folder at the top, like GitHub's."""
   file = io.BytesIO()
   with zipfile.ZipFile(file, "w") as packed:
     packed.writestr(f"{top}/", "")
@@ -74,7 +74,7 @@ def archive(root: pathlib.Path, top: str = "convnet-demo-3469bbc") -> bytes:
 
 
 def mock_module(examples: list[dict]) -> types.ModuleType:
-  """Returns a module with the interface of tfds_sdss.mock."""
+  """Returns a module with the interface of tfds_sdss.mock.render."""
   module = types.ModuleType("tfds_sdss.mock.render")
   module.FEATURES = {"oh_true": "noiseless metallicity", "z": "redshift"}
 
@@ -88,7 +88,7 @@ def mock_module(examples: list[dict]) -> types.ModuleType:
 
 
 def make_older(folder: pathlib.Path, version: str = "1.0.0") -> None:
-  """Turns a built folder into one of an older version."""
+  """Changes the version of a built folder."""
   folder = folder.rename(folder.parent / version)
   info = folder / "dataset_info.json"
   text = info.read_text()

@@ -1,4 +1,4 @@
-"""Writes small staging folders, as `fetch` would leave them."""
+"""Writes small staging folders in the layout of `fetch`."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ OBJID = fake_layout.OBJID
 
 
 def table(number: int, names=tuple(columns.BY_NAME)) -> pd.DataFrame:
-  """Returns a catalogue; each column's values are made up, but lifelike."""
+  """Returns a catalogue of invented, plausible values."""
   generator = np.random.default_rng(0)
   values = {}
   for name in names:
@@ -53,8 +53,8 @@ def write(
     frame: the catalogue.
     source: for source.json.
     size: width and height of the images, pixels.
-    failed: objids whose image the server did not have.
-    absent: objids which the fetch has not come to.
+    failed: objids whose image the server does not have.
+    absent: objids that the fetch has not requested yet.
   """
   folder = staging.Staging(root)
   folder.root.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The report that lies beside a sample's shards."""
+"""The data-quality report."""
 
 import collections
 
@@ -30,14 +30,14 @@ def sample(tmp_path_factory):
 
 
 def rows_of(text, title):
-  """Returns the table below a title as lists of cells."""
+  """Returns the rows of the table in a section as lists of cells."""
   section = text.split(f"## {title}\n\n")[1].split("\n\n")[0]
   return [line.strip("| ").split(" | ") for line in section.splitlines()]
 
 
 def test_report_counts(sample):
   text = quality.report(sample)
-  assert "| asked for | 40 |" in text
+  assert "| requested | 40 |" in text
   assert "| without an image | 3 |" in text
   assert "| in the set | 37 |" in text
   lost = rows_of(text, "Without an image")[2:]
@@ -65,11 +65,11 @@ def test_statistics_against_numpy(sample):
   assert "ra" not in table.index
   assert "fold" not in table.index
   values = sample.frame["z"].to_numpy()
-  expected = [37, 0, 18, np.std(np.arange(37)), 0, 9, 18, 27, 36]
   assert sorted(values) == list(range(37))
-  names = "count missing mean sd min|25 %|50 %|75 %|max"
-  names = [*names.split("|")[0].split(), *names.split("|")[1:]]
-  np.testing.assert_allclose(table.loc["z", names].to_numpy(float), expected)
+  names = "count missing mean std min 25% 50% 75% max"
+  assert list(table) == names.split()
+  expected = [37, 0, 18, np.std(values, ddof=1), 0, 9, 18, 27, 36]
+  np.testing.assert_allclose(table.loc["z"].to_numpy(float), expected)
   assert table.loc["lgm_tot_p50", ["count", "missing"]].tolist() == [35, 2]
 
 
@@ -77,8 +77,7 @@ def test_black_pixels(sample):
   text = quality.report(sample)
   black = sample.frame["black_fraction"].to_numpy(np.float64)
   assert f"{(black > 0.1).sum()} images have more than 10%" in text
-  maximum = f"| 100 % | {black.max():.5g} |"
-  assert maximum in text
+  assert f"| 100 % | {black.max():.5g} |" in text
   assert f"{(black > 0.1).sum()} images with more" in quality.summary(sample)
 
 
@@ -86,12 +85,12 @@ def test_files(sample, tmp_path, caplog):
   with caplog.at_level("INFO"):
     quality.write(tmp_path, sample)
   assert (
-    "dr17: 40 galaxies asked for, 3 without an image (7.50%)" in caplog.text
+    "dr17: 40 galaxies requested, 3 without an image (7.50%)" in caplog.text
   )
   assert (tmp_path / "quality.md").read_text() == quality.report(sample)
   with Image.open(tmp_path / "quality.png") as image:
     assert image.size == (1440, 1152)
-    # Something is drawn in each of the seven panels.
+    # Each of the seven panels contains a histogram.
     pixels = np.asarray(image.convert("L"))
   for panel in range(7):
     row, column = divmod(panel, 3)

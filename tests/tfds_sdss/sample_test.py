@@ -1,4 +1,4 @@
-"""From a staging folder to a data set."""
+"""Data sets built from a staging folder."""
 
 import os
 import pathlib
@@ -31,7 +31,7 @@ RAW = {"image": tfds.decode.SkipDecoding()}
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-  """Spares half a second each; quality_test draws one."""
+  """Saves half a second per build; quality_test draws a figure."""
   monkeypatch.setattr(quality, "plot", lambda path, sample: None)
 
 
@@ -56,10 +56,10 @@ def galaxies(builder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-  """A sample of 60, of which one failed and two are one galaxy."""
+  """A sample of 60: one failed, and two are the same galaxy."""
   tmp_path = tmp_path_factory.mktemp("built")
   frame = fake_staging.table(60)
-  # Between galaxies whose own splits and folds would differ.
+  # Their own splits and folds would differ.
   frame.loc[5, "sky_group"] = OBJID
   frame.loc[7, "lgm_tot_p50"] = np.nan
   folder = fake_staging.write(tmp_path / "staging", frame, failed=[OBJID + 9])
@@ -97,7 +97,7 @@ def test_features_follow_the_table_of_columns(built):
   assert features["image"].shape == (128, 128, 3)
 
 
-def test_catalogue_beside_the_shards(built):
+def test_catalogue_is_stored_with_the_shards(built):
   builder, frame, _ = built
   path = pathlib.Path(builder.data_dir) / "catalog.parquet"
   schema = pq.read_schema(path)
@@ -108,12 +108,12 @@ def test_catalogue_beside_the_shards(built):
   assert table["objid"].tolist() == list(found)
   assert table["split"].tolist() == [g["split"] for g in found.values()]
   assert table["fold"].tolist() == [g["fold"] for g in found.values()]
-  # Exactly, not as float32.
+  # float64, not rounded to float32.
   exact = frame.set_index("objid")["ra"]
   assert table["ra"].tolist() == exact[table["objid"]].tolist()
 
 
-def test_order_is_that_of_a_hash(built):
+def test_order_follows_a_hash(built):
   found = galaxies(built[0])
   for split in splits.SPLIT_PARTS:
     objids = [o for o, galaxy in found.items() if galaxy["split"] == split]
@@ -128,12 +128,12 @@ def test_verifies(built):
   assert verify.verify("dr17", str(data_dir)).problems == []
 
 
-def test_digests_are_for_sha256sum(built):
+def test_sha256sum_checks_the_shards(built):
   folder = built[0].data_dir
   subprocess.run(["sha256sum", "-c", "shards.sha256"], cwd=folder, check=True)
 
 
-def test_rows_in_another_order_make_the_same_files(built, tmp_path):
+def test_order_of_the_rows_does_not_matter(built, tmp_path):
   builder, frame, _ = built
   shuffled = frame.sample(frac=1, random_state=1)
   folder = fake_staging.write(
@@ -144,14 +144,14 @@ def test_rows_in_another_order_make_the_same_files(built, tmp_path):
     assert files(other, pattern) == files(builder, pattern)
 
 
-def test_more_galaxies_leave_the_others_where_they_are(built, tmp_path):
+def test_more_galaxies_do_not_move_the_others(built, tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(70))
   found = galaxies(build_from(folder, tmp_path))
   before = galaxies(built[0])
   assert all(
     found[objid]["split"] == before[objid]["split"]
     for objid in before
-    if objid != OBJID + 5  # which has lost its twin
+    if objid != OBJID + 5  # its twin is gone
   )
 
 
@@ -215,7 +215,7 @@ def test_zenodo_may_lack_columns(tmp_path):
   assert verify.verify("zenodo", str(tmp_path / "data")).problems == []
 
 
-def test_kill_in_mid_build_then_build_again(built, tmp_path, caplog):
+def test_killed_build_can_be_repeated(built, tmp_path, caplog):
   script = """if True:
     import os, signal, sys
     from tfds_sdss import build, shards
@@ -241,11 +241,12 @@ def test_kill_in_mid_build_then_build_again(built, tmp_path, caplog):
     build.load("dr17", str(tmp_path / "data"))
   again = build_from(folder, tmp_path)
   assert files(again) == files(builder)
-  assert "left of an interrupted build" in caplog.text
+  assert "left over from an interrupted build" in caplog.text
 
 
-def test_tasks_are_small_and_travel(built, tmp_path):
+def test_tasks_are_small_and_picklable(built, tmp_path):
   task = shards.Task(
+    "train",
     str(tmp_path / "shard"),
     "array_record",
     {"objid": "int64_list"},
@@ -262,8 +263,8 @@ def test_tasks_are_small_and_travel(built, tmp_path):
 DUMMY = pathlib.Path(sample.__file__).parent / "sdss_metallicity" / "dummy_data"
 
 
-def test_dummy_data_are_what_the_tests_make(tmp_path):
-  # To make them anew: delete the folder and write() there.
+def test_dummy_data_match_fake_staging(tmp_path):
+  # To regenerate them, delete the folder and call fake_staging.write there.
   made = fake_staging.write(tmp_path / "staging", fake_staging.table(8))
   kept = staging.Staging(DUMMY)
   assert kept.read_source() == made.read_source()
@@ -272,7 +273,7 @@ def test_dummy_data_are_what_the_tests_make(tmp_path):
   assert entries.keys() == made.read_manifest().keys()
   for objid, entry in entries.items():
     assert kept.has_image(entry)
-    # Another version of the encoder may write other bytes.
+    # The bytes depend on the version of the encoder.
     pixels = [
       images.decode(objid, folder.image_path(objid).read_bytes())
       for folder in (kept, made)

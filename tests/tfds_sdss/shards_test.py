@@ -1,4 +1,4 @@
-"""One shard: what is written, and what stops it."""
+"""Writing one shard, and its failures."""
 
 import hashlib
 import types
@@ -17,13 +17,18 @@ OBJID = fake_layout.OBJID
 LAYOUT = {"image": "bytes_list", "objid": "int64_list", "oh_p50": "float_list"}
 
 
-def examples(number=5):
-  return [fake_layout.example(OBJID + i, 8.5 + i / 10) for i in range(number)]
+def examples():
+  return [fake_layout.example(OBJID + i, 8.5 + i / 10) for i in range(5)]
 
 
-def task(tmp_path, rows, size=128):
-  path = str(tmp_path / "shard")
-  return shards.Task(path, "array_record", LAYOUT, size, shards.InMemory(rows))
+def write(tmp_path, rows):
+  """Writes a shard and returns its bytes."""
+  path = tmp_path / "shard"
+  source = shards.InMemory(rows)
+  shards.write_shard(
+    shards.Task("train", str(path), "array_record", LAYOUT, 128, source)
+  )
+  return path.read_bytes()
 
 
 def read(path):
@@ -36,40 +41,38 @@ def read(path):
   return [records.decode(LAYOUT, record) for record in batch.records]
 
 
-def test_writes_the_examples_in_their_order(tmp_path):
-  written = shards.write_shard(task(tmp_path, examples()))
+def test_examples_are_written_in_order(tmp_path):
+  write(tmp_path, examples())
   (path,) = tmp_path.iterdir()
-  data = path.read_bytes()
-  assert written == (5, len(data), hashlib.sha256(data).hexdigest())
   found = read(path)
   assert [e["objid"] for e in found] == [OBJID + i for i in range(5)]
   assert [e["image"] for e in found] == [e["image"] for e in examples()]
 
 
-def test_same_bytes_again(tmp_path):
-  first = shards.write_shard(task(tmp_path, examples()))
-  assert shards.write_shard(task(tmp_path, examples())) == first
-  other = shards.write_shard(task(tmp_path, examples()[::-1]))
-  assert other.sha256 != first.sha256
+def test_same_examples_give_the_same_bytes(tmp_path):
+  first = write(tmp_path, examples())
+  assert write(tmp_path, examples()) == first
+  assert write(tmp_path, examples()[::-1]) != first
 
 
 @pytest.mark.parametrize(
   ("change", "error"),
   [
     ({"oh_p50": -9999.0}, LabelError),
+    ({"oh_p50": float("nan")}, LabelError),
     ({"image": b"<html>"}, images.ImageError),
     ({"image": fake_layout.jpeg(1, size=160)}, images.ImageError),
   ],
 )
-def test_bad_examples_are_refused(tmp_path, change, error):
+def test_invalid_examples_are_refused(tmp_path, change, error):
   rows = examples()
   rows[3] |= change
   with pytest.raises(error, match=str(OBJID + 3)):
-    shards.write_shard(task(tmp_path, rows))
+    write(tmp_path, rows)
   assert not (tmp_path / "shard").exists()
 
 
-def test_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+def test_full_disk_is_an_oserror(tmp_path, monkeypatch):
   def write_examples(path, iterator):
     raise RuntimeError("write() failed: No space left on device")
 
@@ -77,21 +80,22 @@ def test_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
     file_adapters.ArrayRecordFileAdapter, "write_examples", write_examples
   )
   with pytest.raises(
-    OSError, match=r"cannot be written: .*No space.*Make room"
+    OSError, match=r"cannot be written: .*No space.*Free disk"
   ):
-    shards.write_shard(task(tmp_path, examples()))
+    write(tmp_path, examples())
 
 
-def test_sources_in_memory():
-  source = shards.InMemory(examples())
-  part = source.part(1, 3)
+def test_part_of_a_source():
+  part = shards.InMemory(examples()).part(1, 3)
   assert len(part) == 2
   assert [e["objid"] for e in part.examples()] == [OBJID + 1, OBJID + 2]
 
 
-def test_digests_there_and_back(tmp_path):
-  digests = {"b": "1" * 64, "a": "2" * 64}
-  shards.write_checksums(tmp_path, digests)
-  assert shards.read_checksums(tmp_path) == digests
-  text = (tmp_path / "shards.sha256").read_text()
-  assert text == f"{'2' * 64}  a\n{'1' * 64}  b\n"
+def test_checksums_round_trip(tmp_path):
+  paths = [tmp_path / name for name in "ba"]
+  for path in paths:
+    path.write_text(path.name)
+  shards.write_checksums(paths)
+  a, b = (hashlib.sha256(text).hexdigest() for text in (b"a", b"b"))
+  assert shards.read_checksums(tmp_path) == {"a": a, "b": b}
+  assert (tmp_path / "shards.sha256").read_text() == f"{a}  a\n{b}  b\n"

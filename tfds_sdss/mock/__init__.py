@@ -1,1 +1,1 @@
-"""Mock galaxies: a population and its images."""
+"""Mock galaxies: catalogue and images."""

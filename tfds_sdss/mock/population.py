@@ -1,9 +1,10 @@
-"""Catalogue of mock star-forming galaxies: every latent and every truth.
+"""Catalogue of mock star-forming galaxies with known metallicities.
 
-Only mock.py draws pictures; here ten thousand galaxies cost a second, so that
-what a colour or a shape can say about the metallicity is quickly measured.
+`render.py` turns its rows into images. Drawing ten thousand rows takes a
+second, so colours, shapes and metallicities can be compared without images.
 """
 
+from astropy import cosmology
 import numpy as np
 
 # Mass-metallicity relation of 203,599 SDSS DR17 star-forming galaxies (BPT
@@ -38,7 +39,7 @@ MASS_METALLICITY = np.array(
 )
 
 # Measurement error of the label in dex: oh_p50 = oh_true + N(0, LABEL_NOISE).
-# No model's RMSE against oh_p50 can fall below it.
+# No model's RMSE against oh_p50 can be smaller.
 LABEL_NOISE = 0.03
 
 # Mock objids start above every real SDSS objID (which start with 1237) and
@@ -47,7 +48,7 @@ OBJID_BASE = 9_000_000_000_000_000_000
 _OBJIDS_PER_SEED = 10**9
 _SEED_MAX = 200_000_000
 
-# The scalars that each example carries beside image, objid and oh_p50.
+# Scalar features of each example, besides objid and oh_p50.
 FEATURES = {
   "petroR90_r": "Radius of 90 % of the Petrosian flux in r [arcsec]",
   "modelMag_g": "Apparent magnitude in g, with its error [mag]",
@@ -64,41 +65,129 @@ FEATURES = {
   "knot_fraction": "Fraction of the disc's r-band light in star-forming knots",
 }
 
-_NUM_NORMALS = 13
-_NUM_UNIFORMS = 3
+# Standard normal and uniform numbers of a galaxy, in the order of their draws.
+_NORMALS = (
+  "metal",
+  "burst",
+  "age",
+  "dust",
+  "bulge",
+  "knots",
+  "size",
+  "colour_gr",
+  "colour_ri",
+  "error_g",
+  "error_r",
+  "error_i",
+  "error_oh",
+)
+_UNIFORMS = ("mass", "cosine", "volume")
+
+_MEDIAN_MASS = 10.056  # log10 of solar masses, of the paper's sample
 _PHOTOMETRIC_ERROR = 0.02  # mag
 _MAGNITUDE_LIMIT = 17.77  # r, of the SDSS main galaxy sample
 _Z_MIN = 0.02
-# Attenuation over that in V, for g, r and i (Cardelli et al. 1989, R_V = 3.1).
+# Attenuation in g, r and i relative to V (Cardelli et al. 1989, R_V = 3.1).
 _ATTENUATION = (1.20, 0.85, 0.65)
+
+_COSMOLOGY = cosmology.FlatLambdaCDM(H0=70.0, Om0=0.3)
+# Table from which the redshift at a distance modulus is interpolated.
+_Z_TABLE = np.linspace(0.001, 0.5, 500)
+_MODULUS_TABLE = _COSMOLOGY.distmod(_Z_TABLE).to_value("mag")
+
+
+def draw(seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+  """Draws catalogue rows.
+
+  Args:
+    seed: number of the catalogue.
+    indices: galaxies to draw, int [N]. A row depends only on (seed, index).
+
+  Returns:
+    Columns [N]: objid (int64), oh_p50 and FEATURES (float64), and
+    `magnitudes` [N, 3], the noiseless g, r, i from which the image is rendered.
+
+  Raises:
+    ValueError: if the objids of this seed would not fit into int64.
+  """
+  if not 0 <= seed <= _SEED_MAX:
+    raise ValueError(f"expected a seed from 0 to {_SEED_MAX}, found {seed}")
+  drawn = _draw_numbers(seed, indices)
+  lgm = np.interp(drawn["mass"], *_mass_cdf())
+  oh_true = _metallicity(lgm, drawn["metal"])
+
+  # The fundamental metallicity relation: at fixed mass, galaxies that form more
+  # stars contain fewer metals (Mannucci et al. 2010).
+  burst = -0.45 * drawn["metal"] + np.sqrt(1 - 0.45**2) * drawn["burst"]
+  x = lgm - _MEDIAN_MASS
+  age = 0.75 * x / 0.55 - 0.45 * burst + 0.5 * drawn["age"]
+  cosine = drawn["cosine"] ** 0.75  # of the inclination
+  # The path through the dust grows with the inclination.
+  dust_av = (
+    0.30 * 10 ** (0.2 * x + 0.2 * drawn["dust"]) / (0.3 + 0.7 * cosine) ** 0.6
+  )
+  colour_gr, colour_ri = _colours(drawn, age, oh_true, dust_av)
+  z, magnitude_r = _redshift(drawn["volume"], lgm, colour_gr)
+  magnitudes = np.stack(
+    [magnitude_r + colour_gr, magnitude_r, magnitude_r - colour_ri], axis=-1
+  )
+  errors = np.stack([drawn[f"error_{band}"] for band in "gri"], axis=-1)
+  measured = magnitudes + _PHOTOMETRIC_ERROR * errors
+  objid = OBJID_BASE + seed * _OBJIDS_PER_SEED + np.asarray(indices, np.int64)
+  return {
+    "objid": objid,
+    "oh_p50": oh_true + LABEL_NOISE * drawn["error_oh"],
+    "petroR90_r": _radius(drawn, x, z),
+    "modelMag_g": measured[:, 0],
+    "modelMag_r": measured[:, 1],
+    "modelMag_i": measured[:, 2],
+    "z": z,
+    "lgm_tot_p50": lgm,
+    "sfr_tot_p50": 0.17 + 0.77 * x + 0.30 * burst,
+    "oh_true": oh_true,
+    "d4000_n": 1.32 + 0.10 * age,
+    "dust_av": dust_av,
+    "inclination": np.degrees(np.arccos(cosine)),
+    # The coefficients of the fractions and the colours are not measurements.
+    # They are tuned so that a forest reaches the paper's RMSE on magnitudes
+    # alone and its network's RMSE on all visible properties.
+    "bulge_fraction": _logistic(
+      -1.7
+      + 1.0 * x
+      - 0.3 * burst
+      + 0.45 * drawn["metal"]
+      + 0.45 * drawn["bulge"]
+    ),
+    "knot_fraction": 0.30
+    * _logistic(
+      -0.9
+      - 1.0 * x
+      + 0.3 * burst
+      - 0.45 * drawn["metal"]
+      + 0.5 * drawn["knots"]
+    ),
+    "magnitudes": magnitudes,
+  }
+
+
+def _draw_numbers(seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the independent random numbers of each galaxy, [N] each."""
+  drawn = np.empty((len(_NORMALS) + len(_UNIFORMS), len(indices)))
+  for column, index in enumerate(indices):
+    rng = np.random.default_rng((seed, int(index)))
+    drawn[: len(_NORMALS), column] = rng.standard_normal(len(_NORMALS))
+    drawn[len(_NORMALS) :, column] = rng.random(len(_UNIFORMS))
+  return dict(zip(_NORMALS + _UNIFORMS, drawn, strict=True))
 
 
 def _mass_cdf() -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mass bins' edges and the cumulative fraction at each."""
+  """Returns cumulative fractions and the edges of the mass bins."""
   centres, counts = MASS_METALLICITY[:, 0], MASS_METALLICITY[:, 1]
-  # The paper's sample has fewer dwarfs than the BPT-selected one: this taper
-  # brings the quartiles of the mass to its 9.643, 10.056 and 10.417.
+  # The paper's sample has fewer dwarfs than the BPT-selected one. This taper
+  # brings the quartiles of the mass to the paper's 9.643, 10.056 and 10.417.
   counts = counts / (1 + np.exp((8.6 - centres) / 0.3))
   edges = np.append(centres - 0.075, centres[-1] + 0.075)
-  return edges, np.append(0.0, np.cumsum(counts) / np.sum(counts))
-
-
-def _distances() -> tuple[np.ndarray, np.ndarray]:
-  """Returns redshifts and their comoving distances in Mpc.
-
-  Flat universe, H0 = 70 km/s/Mpc, Omega_m = 0.3.
-  """
-  z = np.linspace(0.0, 0.5, 501)
-  speed = 299_792.458 / 70.0 / np.sqrt(0.3 * (1 + z) ** 3 + 0.7)
-  steps = 0.5 * (speed[1:] + speed[:-1]) * np.diff(z)
-  return z, np.append(0.0, np.cumsum(steps))
-
-
-_MASS_EDGES, _MASS_CDF = _mass_cdf()
-_Z_TABLE, _DISTANCE_TABLE = _distances()
-_MODULUS_TABLE = 25 + 5 * np.log10(
-  np.maximum((1 + _Z_TABLE) * _DISTANCE_TABLE, 1e-6)
-)
+  return np.append(0.0, np.cumsum(counts) / np.sum(counts)), edges
 
 
 def _metallicity(lgm: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -108,112 +197,71 @@ def _metallicity(lgm: np.ndarray, residual: np.ndarray) -> np.ndarray:
     for k in (2, 3, 4)
   )
   spread = np.where(residual < 0, median - low, high - median)
-  # The table's scatter already holds the label's error; and its range has
-  # ends (7.85 to 9.47 in the paper), where a normal's tails have none.
+  # The scatter in the table includes the label's error. The labels in the paper
+  # span 7.85 to 9.47, so the tails of the normal are clipped.
   spread = np.sqrt(spread**2 - LABEL_NOISE**2)
   return median + spread * np.clip(residual, -2.5, 2.5)
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
-  return 1 / (1 + np.exp(-x))
+def _colours(
+  drawn: dict[str, np.ndarray],
+  age: np.ndarray,
+  oh_true: np.ndarray,
+  dust_av: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns g - r and r - i in mag.
+
+  Metals redden g - r more than r - i, dust reddens both alike: the two colours
+  separate metals from dust, but with scatter.
+  """
+  dust_g, dust_r, dust_i = _ATTENUATION
+  colour_gr = (
+    0.43 + 0.06 * age + 0.15 * (oh_true - 8.9) + 0.025 * drawn["colour_gr"]
+  )
+  colour_ri = (
+    0.20 + 0.022 * age + 0.06 * (oh_true - 8.9) + 0.035 * drawn["colour_ri"]
+  )
+  return (
+    colour_gr + dust_av * (dust_g - dust_r),
+    colour_ri + dust_av * (dust_r - dust_i),
+  )
 
 
-def draw(seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
-  """Draws the catalogue rows of some galaxies.
+def _redshift(
+  volume: np.ndarray, lgm: np.ndarray, colour_gr: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns redshifts and apparent r magnitudes.
 
   Args:
-    seed: names the catalogue.
-    indices: which galaxies, int [N]; a row depends on (seed, index) alone.
-
-  Returns:
-    Columns [N]: objid (int64), oh_p50 and FEATURES (float64), and
-    `magnitudes` [N, 3], the noiseless g, r, i that the picture is drawn with.
-
-  Raises:
-    ValueError: if the objids of this seed would not fit into int64.
+    volume: fraction of the observable volume that is nearer than the galaxy.
+    lgm: log10 of the stellar mass in solar masses.
+    colour_gr: g - r in mag.
   """
-  if not 0 <= seed <= _SEED_MAX:
-    raise ValueError(f"expected a seed from 0 to {_SEED_MAX}, found {seed}")
-  normals = np.empty((len(indices), _NUM_NORMALS))
-  uniforms = np.empty((len(indices), _NUM_UNIFORMS))
-  for row, index in enumerate(indices):
-    rng = np.random.default_rng((seed, int(index)))
-    normals[row] = rng.standard_normal(_NUM_NORMALS)
-    uniforms[row] = rng.random(_NUM_UNIFORMS)
-  metal, burst, age, dust, bulge, knots, size, warm_gr, warm_ri = normals[
-    :, :9
-  ].T
-  photometry, label_error = normals[:, 9:12], normals[:, 12]
-  lgm = np.interp(uniforms[:, 0], _MASS_CDF, _MASS_EDGES)
-  x = lgm - 10.056
-  oh_true = _metallicity(lgm, metal)
-
-  # The fundamental metallicity relation: at a given mass, more star formation
-  # goes with less metal (Mannucci et al. 2010).
-  burst = -0.45 * metal + np.sqrt(1 - 0.45**2) * burst
-  sfr = 0.17 + 0.77 * x + 0.30 * burst
-  age = 0.75 * x / 0.55 - 0.45 * burst + 0.5 * age
-  d4000 = 1.32 + 0.10 * age
-
-  cosine = uniforms[:, 1] ** 0.75
-  inclination = np.degrees(np.arccos(cosine))
-  # The path through the dust grows with the inclination.
-  dust_av = 0.30 * 10 ** (0.2 * x + 0.2 * dust) / (0.3 + 0.7 * cosine) ** 0.6
-  bulge_fraction = _logistic(
-    -1.7 + 1.0 * x - 0.3 * burst + 0.45 * metal + 0.45 * bulge
-  )
-  knot_fraction = 0.30 * _logistic(
-    -0.9 - 1.0 * x + 0.3 * burst - 0.45 * metal + 0.5 * knots
-  )
-
-  # The coefficients here and above are no measurements: they are tuned so
-  # that forests reach the paper's RMSE on gri and its network's on all that
-  # shows, and colours scatter as in real pictures.
-  # Metals redden a stellar population in g - r more than in r - i, dust both
-  # alike, so the two colours part them, but not well.
-  colour_gr = 0.43 + 0.06 * age + 0.15 * (oh_true - 8.9)
-  colour_ri = 0.20 + 0.022 * age + 0.06 * (oh_true - 8.9)
-  colour_gr += 0.025 * warm_gr
-  colour_ri += 0.035 * warm_ri
-  colour_gr += dust_av * (_ATTENUATION[0] - _ATTENUATION[1])
-  colour_ri += dust_av * (_ATTENUATION[1] - _ATTENUATION[2])
-
-  # Mass over light with the slope of Bell et al. (2003); its zero point, 0.17
-  # dex lighter than theirs, brings z to the paper's quartiles.
+  # Mass-to-light ratio with the slope of Bell et al. (2003). Its zero point is
+  # 0.17 dex lower than theirs, to match the paper's quartiles of z.
   absolute_r = 4.65 - 2.5 * (lgm + 0.63 - 1.097 * colour_gr)
-  # Galaxies fill the volume within which they pass the spectroscopic limit.
+  # Galaxies fill the volume in which they are brighter than the spectroscopic
+  # limit.
   z_limit = np.interp(_MAGNITUDE_LIMIT - absolute_r, _MODULUS_TABLE, _Z_TABLE)
   z_limit = np.maximum(z_limit, 1.2 * _Z_MIN)
-  z = np.cbrt(_Z_MIN**3 + (z_limit**3 - _Z_MIN**3) * uniforms[:, 2])
-  magnitude_r = absolute_r + np.interp(z, _Z_TABLE, _MODULUS_TABLE)
-  magnitudes = np.stack(
-    [magnitude_r + colour_gr, magnitude_r, magnitude_r - colour_ri], axis=-1
+  z = np.cbrt(_Z_MIN**3 + (z_limit**3 - _Z_MIN**3) * volume)
+  return z, absolute_r + _COSMOLOGY.distmod(z).to_value("mag")
+
+
+def _radius(
+  drawn: dict[str, np.ndarray], x: np.ndarray, z: np.ndarray
+) -> np.ndarray:
+  """Returns petroR90_r in arcsec at log10 mass x above the median.
+
+  The size-mass relation resembles that of late types in Shen et al. (2003); it
+  is tuned to the surface brightness of real cutouts.
+  """
+  r90_kpc = 10 ** (
+    0.88 + 0.23 * x + 0.08 * drawn["size"] - 0.03 * drawn["metal"]
   )
-  measured = magnitudes + _PHOTOMETRIC_ERROR * photometry
+  arcsec_per_kpc = _COSMOLOGY.arcsec_per_kpc_proper(z).to_value("arcsec / kpc")
+  return np.clip(r90_kpc * arcsec_per_kpc, 2.5, 25.0)
 
-  # A size-mass relation like that of late types in Shen et al. (2003), tuned
-  # for the surface brightnesses that resemblance.py measures.
-  r90_kpc = 10 ** (0.88 + 0.23 * x + 0.08 * size - 0.03 * metal)
-  kpc_per_arcsec = np.interp(z, _Z_TABLE, _DISTANCE_TABLE) / (1 + z) / 206.265
-  petro_r90 = np.clip(r90_kpc / kpc_per_arcsec, 2.5, 25.0)
 
-  return {
-    "objid": OBJID_BASE
-    + seed * _OBJIDS_PER_SEED
-    + np.asarray(indices, np.int64),
-    "oh_p50": oh_true + LABEL_NOISE * label_error,
-    "petroR90_r": petro_r90,
-    "modelMag_g": measured[:, 0],
-    "modelMag_r": measured[:, 1],
-    "modelMag_i": measured[:, 2],
-    "z": z,
-    "lgm_tot_p50": lgm,
-    "sfr_tot_p50": sfr,
-    "oh_true": oh_true,
-    "d4000_n": d4000,
-    "dust_av": dust_av,
-    "inclination": inclination,
-    "bulge_fraction": bulge_fraction,
-    "knot_fraction": knot_fraction,
-    "magnitudes": magnitudes,
-  }
+def _logistic(x: np.ndarray) -> np.ndarray:
+  return 1 / (1 + np.exp(-x))

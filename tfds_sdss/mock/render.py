@@ -1,18 +1,16 @@
-"""Mock SDSS galaxies with known truth, rendered with GalSim.
+"""Images of mock SDSS galaxies, rendered with GalSim.
 
-`generate` yields what the real catalogue and the cutout service would: a
-128 x 128 JPEG in gri and a row of scalars, with the metallicity known without
-error beside the measured one. population.py draws the rows; here they
-become pictures, at the survey's own 0.396 arcsec/px, and then, as by the
-survey's cutout service, cutouts of 2 * petroR90_r / 0.396 / 128 arcsec/px.
+Each example has a 128 x 128 JPEG in gri and the scalars of `population.draw`.
+A galaxy is rendered at the native 0.396 arcsec/px of the survey and then
+resampled, as by the survey's cutout service, to 2 * petroR90_r / 0.396 / 128
+arcsec/px.
 """
 
-import collections
 from collections.abc import Iterator
 import concurrent.futures
+import functools
 import io
 import multiprocessing
-import os
 
 from astropy import visualization
 import galsim
@@ -28,35 +26,36 @@ LABEL_NOISE = population.LABEL_NOISE
 IMAGE_SIZE = 128  # px
 NATIVE_SCALE = 0.396  # arcsec/px, of an SDSS frame
 
-# Per native pixel, in g, r, i: the sky's noise in nanomaggies (tuned) and the
-# electrons per nanomaggy, both about those of the SDSS imaging camera.
+# Sky noise per native pixel in nanomaggies (tuned) and electrons per nanomaggy
+# in g, r, i. Both are close to those of the SDSS imaging camera.
 _SKY_NOISE = np.array([0.020, 0.028, 0.044])
 _GAIN = np.array([860.0, 930.0, 750.0])
-# Offset of a band along each axis: the pictures' red and green fringes.
+# Scatter of a band's offset along each axis, which causes the red and green
+# fringes of real cutouts.
 _REGISTRATION = 0.06  # arcsec
-# The survey's colour balance of g, r and i, and its asinh stretch (Lupton et
-# al. 2004). The three numbers and the blur were found with resemblance.py on
-# 400 real galaxies; _MINIMUM is in the order of R, G, B, that is i, r, g.
+# Colour balance of g, r and i, and asinh stretch (Lupton et al. 2004). The
+# three stretch parameters and the blur are fitted to 400 real galaxies.
+# _MINIMUM is in the order R, G, B, that is i, r, g.
 _BAND_SCALES = np.array([7.8, 5.7, 4.9])
 _MINIMUM = (0.09, 0.06, 0.05)
 _STRETCH = 2.0
 _Q = 10.0
-_BLUR = 0.9  # px, standard deviation: the smoothing of the survey's pictures
-_JPEG_QUALITY = 92  # the quantisation tables of the cutout service
+_BLUR = 0.9  # px, standard deviation of the survey's smoothing
+_JPEG_QUALITY = 92  # same quantisation tables as the cutout service
 
-# How much fainter in g, r and i [mag] than the disc a bulge and young stars
-# are, where they are as bright in r.
+# Magnitude relative to the disc at equal r [mag]: rows g, r, i; columns bulge,
+# disc, young stars.
 _COLOUR_OFFSETS = np.array(
   [[0.35, 0.0, -0.25], [0.0, 0.0, 0.0], [-0.10, 0.0, 0.12]]
 )
-# Share of the disc's light that follows the spiral arms.
+# Fraction of the disc's light in the spiral arms.
 _ARM_FRACTION = 0.25
 _NUM_ARM_POINTS = 150
-# Objects per square arcmin brighter than 22.5 in r.
+# Neighbours per square arcmin that are brighter than 22.5 in r.
 _STAR_DENSITY = 3.0
 _GALAXY_DENSITY = 6.0
 
-# Errors of a per cent do not show in eight bits, and save most of the time.
+# Errors of one per cent are invisible in eight bits and save most of the time.
 _GSPARAMS = galsim.GSParams(
   folding_threshold=1e-2, maxk_threshold=1e-2, kvalue_accuracy=1e-3
 )
@@ -68,49 +67,35 @@ def generate(
 ) -> Iterator[dict]:
   """Yields mock galaxies in the order of their index.
 
-  Example i depends on (seed, i) alone: neither on num_examples nor on the
-  number of processes. Workers are spawned, since a fork of a program that
-  runs JAX may hang, so a script must call this under `__main__`'s guard.
+  Example i depends only on (seed, i), not on the number of examples or
+  processes. Workers are spawned, because a fork of a program that runs JAX may
+  hang: a script must call this under an `if __name__ == "__main__"` guard.
 
   Args:
-    num_examples: how many galaxies.
-    seed: names the sample, at least 0.
-    processes: workers, by default one for each core; 1 renders in this process.
+    num_examples: number of galaxies.
+    seed: number of the sample, at least 0.
+    processes: number of workers, by default one per core; 1 renders in this
+      process.
 
   Yields:
     `image` (JPEG bytes), `objid` (int), `oh_p50` (float, dex) and FEATURES
     (float32).
   """
-  if processes is None:
-    processes = os.cpu_count() or 1
-  indices = range(num_examples)
+  render_one = functools.partial(example, seed)
   if processes == 1 or num_examples <= _CHUNK_SIZE:
-    yield from (example(seed, index) for index in indices)
+    yield from map(render_one, range(num_examples))
     return
-  starts = indices[::_CHUNK_SIZE]
-  chunks = [indices[start : start + _CHUNK_SIZE] for start in starts]
-  pool = concurrent.futures.ProcessPoolExecutor(
+  with concurrent.futures.ProcessPoolExecutor(
     processes, multiprocessing.get_context("spawn")
-  )
-  try:
-    # A bounded window, so that a slow consumer does not fill the memory.
-    pending: collections.deque = collections.deque()
-    for chunk in chunks:
-      pending.append(pool.submit(_examples, seed, chunk))
-      if len(pending) > 4 * processes:
-        yield from pending.popleft().result()
-    while pending:
-      yield from pending.popleft().result()
-  finally:
-    # Also when the consumer stops early.
-    pool.shutdown(cancel_futures=True)
+  ) as pool:
+    yield from pool.map(render_one, range(num_examples), chunksize=_CHUNK_SIZE)
 
 
 def example(seed: int, index: int) -> dict:
-  """Returns galaxy `index` of sample `seed`: see `generate`."""
+  """Returns one example of `generate`."""
   columns = population.draw(seed, np.array([index]))
   row = {name: column[0] for name, column in columns.items()}
-  # The catalogue's own stream is (seed, index).
+  # The catalogue uses the stream (seed, index).
   rng = np.random.default_rng((seed, index, 1))
   return {
     "image": _jpeg(render(row, rng)),
@@ -120,24 +105,20 @@ def example(seed: int, index: int) -> dict:
   }
 
 
-def _examples(seed: int, chunk: range) -> list[dict]:
-  return [example(seed, index) for index in chunk]
-
-
 def render(row: dict, rng: np.random.Generator) -> Image.Image:
-  """Renders one galaxy as the survey's cutout service would show it.
+  """Renders one galaxy as a cutout of the survey.
 
   Args:
     row: one row of `population.draw`.
-    rng: draws what the catalogue does not hold: position angle, arms, knots,
-      neighbours, seeing and noise.
+    rng: source of the properties that are not in the row: position angle, arms,
+      knots, neighbours, seeing and noise.
 
   Returns:
-    RGB picture of 128 x 128 px: i is red, r green and g blue.
+    RGB image of 128 x 128 px: i is red, r green and g blue.
   """
   r90 = row["petroR90_r"]
-  # Half the cutout's side in native pixels; the canvas is wider, because its
-  # opposite edges touch in Fourier space.
+  # Half the cutout's side in native pixels. The canvas is wider, because the
+  # Fourier transform wraps around at its edges.
   half = r90 / NATIVE_SCALE**2
   size = 16 * int(np.ceil((2 * half + 10) / 16))
   flux = _components(row, size, rng)
@@ -150,8 +131,8 @@ def render(row: dict, rng: np.random.Generator) -> Image.Image:
   )
   images += noise * rng.standard_normal(images.shape)
   g, r, i = images * _BAND_SCALES[:, None, None]
-  # As at the survey, eight bits come first and the resampling second: that
-  # makes the noise correlated, and lifts the clipped sky above zero.
+  # The survey converts to eight bits before it resamples. This correlates the
+  # noise and lifts the clipped sky above zero.
   frame = visualization.make_lupton_rgb(
     i, r, g, minimum=_MINIMUM, stretch=_STRETCH, Q=_Q
   )
@@ -173,7 +154,7 @@ def _components(row: dict, size: int, rng: np.random.Generator) -> np.ndarray:
     scale_h_over_r=0.25,
     gsparams=_GSPARAMS,
   ).rotate(angle * galsim.radians)
-  # GalSim keeps a table for each Sersic index, so there are only three.
+  # GalSim caches a table per Sersic index, so only three are used.
   index = (2.0, 3.0, 4.0)[int(np.digitize(row["bulge_fraction"], (0.15, 0.4)))]
   cosine = np.cos(np.radians(row["inclination"]))
   bulge = galsim.Sersic(
@@ -189,8 +170,8 @@ def _components(row: dict, size: int, rng: np.random.Generator) -> np.ndarray:
   young = knots + _ARM_FRACTION * (1 - knots)
   in_disc = 1 - row["bulge_fraction"]
   shares = np.array([1 - in_disc, in_disc * (1 - young), in_disc * young])
-  # The shares are those in r. Whatever the colours of the components, the
-  # magnitudes of the whole are the catalogue's.
+  # The shares are fractions of the r-band light. The weights are normalised, so
+  # that the total magnitudes are those of the catalogue.
   weights = shares * 10 ** (-0.4 * _COLOUR_OFFSETS)
   weights /= np.sum(weights, axis=1, keepdims=True)
   weights *= 10 ** (-0.4 * (row["magnitudes"][:, None] - 22.5))
@@ -200,8 +181,9 @@ def _components(row: dict, size: int, rng: np.random.Generator) -> np.ndarray:
 def _disc_scale(row: dict) -> float:
   """Returns the disc's scale length in arcsec that gives the row's R90.
 
-  A fit to R90 measured on pictures without noise, right to 2 % with a scatter
-  of 0.02 dex: a bulge draws light in, an inclination too, seeing spreads it.
+  The correction is a fit to R90 measured on noiseless images, accurate to 2 %
+  with a scatter of 0.02 dex. Bulge and inclination concentrate the light, and
+  seeing spreads it.
   """
   r90 = row["petroR90_r"]
   cosine = np.cos(np.radians(row["inclination"]))
@@ -223,7 +205,7 @@ def _young_stars(
   knots = 1 + rng.pareto(2.0, num_knots)
   flux = np.concatenate([arms, share * knots / np.sum(knots)])
   radius = rng.gamma(3.0, 0.6, len(flux))  # scale lengths
-  # Two logarithmic arms, clear where there is a bulge and lost in the dwarfs.
+  # Two logarithmic arms, distinct if there is a bulge and blurred in dwarfs.
   pitch = np.radians(rng.uniform(12.0, 30.0))
   looseness = 0.35 + 1.5 * np.exp(-row["bulge_fraction"] / 0.08)
   theta = (
@@ -236,7 +218,7 @@ def _young_stars(
   across = radius * np.sin(theta) * cosine
   across += 0.25 * rng.standard_normal(len(flux))
   pixels = scale_radius / NATIVE_SCALE
-  # The PSF is three pixels wide: a fraction of one would not show.
+  # Whole pixels suffice: the PSF is three pixels wide.
   x = np.rint(pixels * (along * np.cos(angle) - across * np.sin(angle)))
   y = np.rint(pixels * (along * np.sin(angle) + across * np.cos(angle)))
   cells = (y % size * size + x % size).astype(int)
@@ -245,7 +227,7 @@ def _young_stars(
 
 
 def _transform(profile: galsim.GSObject, size: int) -> np.ndarray:
-  """Returns a profile's Fourier transform, laid out as by `np.fft.rfft2`."""
+  """Returns a profile's Fourier transform in the layout of `np.fft.rfft2`."""
   half = size // 2
   image = profile.drawKImage(
     bounds=galsim.BoundsI(0, half, -half, half - 1),
@@ -258,7 +240,7 @@ def _transform(profile: galsim.GSObject, size: int) -> np.ndarray:
 def _psf(size: int, rng: np.random.Generator) -> np.ndarray:
   """Returns the transforms of the double-Gaussian PSF in g, r and i.
 
-  With the blur to come, its FWHM is SDSS's 1.3 arcsec, pixel included.
+  With pixel and blur, its FWHM is the 1.3 arcsec of SDSS.
   """
   fwhm = 1.05 * 10 ** (0.05 * rng.standard_normal())
   core = galsim.Gaussian(fwhm=fwhm, flux=0.9)
@@ -273,7 +255,8 @@ def _neighbours(size: int, rng: np.random.Generator) -> np.ndarray:
   num_stars = rng.poisson(_STAR_DENSITY * area)
   num_galaxies = rng.poisson(_GALAXY_DENSITY * area)
   total = num_stars + num_galaxies
-  # Euclidean counts for the galaxies; the Galaxy's edge flattens the stars'.
+  # Euclidean number counts of galaxies. Those of stars are flatter, because the
+  # Milky Way has an edge.
   slope = np.repeat([0.15, 0.45], [num_stars, num_galaxies])
   magnitude = np.maximum(22.5 + np.log10(rng.random(total)) / slope, 16.0)
   colour = 0.85 + 0.35 * rng.standard_normal(total)  # g - r

@@ -1,8 +1,8 @@
 """The 500 real galaxies that Wu & Boada published with their demo.
 
-They live in the GitHub repository `jwuphysics/convnet-demo`. This module reads
+They are in the GitHub repository `jwuphysics/convnet-demo`. This module reads
 them from the archive of one commit or from an unpacked folder, and compares
-every file with the SHA-256 digests in `demo500.sha256`.
+every file with its SHA-256 in `demo500.sha256`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tqdm
 
 from tfds_sdss import catalog
 from tfds_sdss import images
+from tfds_sdss import sample
 from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
@@ -26,7 +27,7 @@ COMMIT = "3469bbceb7d38b531ad16779d71f9f50627f76b6"
 ARCHIVE_URL = f"https://github.com/jwuphysics/convnet-demo/archive/{COMMIT}.zip"
 HASHES = pathlib.Path(__file__).with_name("demo500.sha256")
 
-# Part of upstream's training set that becomes the validation split.
+# Fraction of upstream's training set in the validation split.
 VALIDATION_FRACTION = 0.2
 
 _log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ Root = pathlib.Path | zipfile.Path
 
 
 class Upstream(NamedTuple):
-  """What upstream published under one file name.
+  """A file that upstream published.
 
   Attributes:
     folder: `catalogs`, `train` or `test`.
@@ -61,20 +62,18 @@ def read_hashes() -> dict[str, Upstream]:
 
 
 def open_archive(path: pathlib.Path) -> zipfile.Path:
-  """Returns the top folder of GitHub's archive, read in place.
-
-  Nothing is unpacked, so no member's name can lead outside a folder.
+  """Returns the top folder of GitHub's archive, which stays packed.
 
   Raises:
-    zipfile.BadZipFile: if the file is no complete zip archive.
-    DataError: if it doesn't hold exactly one folder at its top.
+    zipfile.BadZipFile: if the file is not a complete zip archive.
+    DataError: if its top level is not exactly one folder.
   """
   top = list(zipfile.Path(path).iterdir())
   if len(top) != 1 or not top[0].is_dir():
+    found = sample.shorten_list(sorted(entry.name for entry in top))
     raise DataError(
-      f"{path}: expected one folder at the top of the archive, found "
-      f"{_some(sorted(entry.name for entry in top))}. Build again to fetch it "
-      "anew."
+      f"{path}: expected one folder at the top of the archive, found {found}. "
+      "Build again to download it again."
     )
   return top[0]
 
@@ -87,17 +86,17 @@ def read(
   Args:
     root: folder with `catalogs/{train,test}.csv` and `{train,test}/OBJID.jpg`.
     listed: upstream's files, see `read_hashes`.
-    complete: whether the catalogues must be upstream's, and with them all
-      images. Otherwise they may name fewer galaxies, or divide them
-      differently; the images must be upstream's all the same.
+    complete: whether the catalogues must be upstream's. Otherwise they may list
+      fewer galaxies or divide them differently. The images must be upstream's
+      in either case.
 
   Returns:
     {split: examples}, an example being {image, objid, oh_p50}. `test` is the
-    test catalogue; `validation` is drawn from the training catalogue by a hash
-    of objID, so that no galaxy's split depends on which others are there.
+    test catalogue. `validation` is drawn from the training catalogue by a hash
+    of objID, so that a galaxy's split does not depend on the other galaxies.
 
   Raises:
-    DataError: if a file is absent, differs from its digest or is no valid
+    DataError: if a file is absent, differs from its digest or is not a valid
       catalogue, or if a galaxy is in both catalogues.
   """
   train = _read_catalog(root, "train", listed, complete)
@@ -105,8 +104,8 @@ def read(
   both = sorted(set(train.objid) & set(test.objid))
   if both:
     raise DataError(
-      f"{root}: objID {_some(both)} in both catalogs/train.csv and "
-      "catalogs/test.csv. Keep each galaxy in one of them."
+      f"{root}: objID {sample.shorten_list(both)} in both catalogs/train.csv "
+      "and catalogs/test.csv. Keep each galaxy in one of them."
     )
   examples: dict[str, list[dict]] = {"train": [], "validation": []}
   for example in _read_images(root, "train", train, listed):
@@ -120,30 +119,22 @@ def read(
 def _read_catalog(
   root: Root, name: str, listed: dict[str, Upstream], complete: bool
 ) -> pd.DataFrame:
-  """Reads `catalogs/NAME.csv` and says how it compares with upstream's."""
+  """Reads `catalogs/NAME.csv` and logs how it differs from upstream's."""
   file = f"{name}.csv"
   data = _read_file(root, f"catalogs/{file}")
   if complete:
     _check_hash(file, data, listed)
   frame = catalog.read_catalog(root / "catalogs" / file)
-  if hashlib.sha256(data).hexdigest() == listed[file].sha256:
-    return frame
-  total = sum(upstream.folder == name for upstream in listed.values())
-  nowhere = Upstream("neither", "")
-  folders = collections.Counter(
-    listed.get(f"{objid}.jpg", nowhere).folder for objid in frame.objid
-  )
-  if len(frame) < total and folders[name] == len(frame):
-    _log.warning(
-      "catalogue is a subset of upstream: catalogs/%s has %d of %d",
-      *(file, len(frame), total),
+  if hashlib.sha256(data).hexdigest() != listed[file].sha256:
+    folders = collections.Counter(
+      listed[image].folder
+      for objid in frame.objid
+      if (image := f"{objid}.jpg") in listed
     )
-  else:
     _log.warning(
-      "catalogue differs from upstream: catalogs/%s has %d galaxies, of which "
-      "upstream has %d in train, %d in test, %d in neither",
-      *(file, len(frame)),
-      *(folders[key] for key in ("train", "test", "neither")),
+      "catalogs/%s differs from upstream's: it has %d galaxies, of which "
+      "upstream has %d in train and %d in test",
+      *(file, len(frame), folders["train"], folders["test"]),
     )
   return frame
 
@@ -153,29 +144,26 @@ def _read_images(
 ) -> list[dict]:
   """Returns the examples of one folder, in the catalogue's order."""
   folder = root / name
-  entries = folder.iterdir() if folder.is_dir() else ()
-  present = {entry.name for entry in entries}
-  absent = [objid for objid in frame.objid if f"{objid}.jpg" not in present]
+  absent = [
+    objid for objid in frame.objid if not (folder / f"{objid}.jpg").is_file()
+  ]
   if absent:
     raise DataError(
       f"{folder}: expected one OBJID.jpg for each row of catalogs/{name}.csv, "
-      f"found none for objID {_some(absent)}. Fetch these images, or remove "
-      "the rows."
+      f"found none for objID {sample.shorten_list(absent)}. Fetch these "
+      "images, or remove the rows."
     )
-  examples: dict[str, dict] = {
-    f"{objid}.jpg": {"objid": int(objid), "oh_p50": float(oh_p50)}
-    for objid, oh_p50 in zip(frame.objid, frame.oh_p50, strict=True)
-  }
-  # Images without a row are hashed too: a damaged folder shall not pass.
-  files = [*examples, *sorted(present & listed.keys() - examples.keys())]
-  for file in tqdm.tqdm(
-    files, desc=f"Checking {name}", unit=" images", disable=None
+  examples = []
+  for objid, oh_p50 in tqdm.tqdm(
+    list(zip(frame.objid.tolist(), frame.oh_p50.tolist(), strict=True)),
+    desc=f"Checking {name}",
+    unit=" images",
+    disable=None,
   ):
-    data = _read_file(root, f"{name}/{file}")
-    _check_hash(file, data, listed)
-    if file in examples:
-      examples[file]["image"] = data
-  return list(examples.values())
+    image = _read_file(root, f"{name}/{objid}.jpg")
+    _check_hash(f"{objid}.jpg", image, listed)
+    examples.append({"objid": objid, "oh_p50": oh_p50, "image": image})
+  return examples
 
 
 def _read_file(root: Root, path: str) -> bytes:
@@ -196,16 +184,10 @@ def _read_file(root: Root, path: str) -> bytes:
 
 
 def _check_hash(file: str, data: bytes, listed: dict[str, Upstream]) -> None:
-  """Compares a file with upstream's of the same name, if there is one."""
+  """Compares a file with upstream's file of the same name, if there is one."""
   found = hashlib.sha256(data).hexdigest()
   if file in listed and found != listed[file].sha256:
     raise HashError(
       f"{file}: expected SHA-256 {listed[file].sha256}, found {found}. The "
-      "file is not the one upstream published: fetch it again."
+      "file differs from upstream's: fetch it again."
     )
-
-
-def _some(names: list) -> str:
-  """Lists up to ten names and how many more there are."""
-  rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
-  return ", ".join(str(name) for name in names[:10]) + rest

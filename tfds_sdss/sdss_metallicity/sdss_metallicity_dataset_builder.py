@@ -1,4 +1,4 @@
-"""The TFDS builder: galaxies' gri images and their 12 + log(O/H)."""
+"""TFDS builder of galaxies' gri images and their 12 + log(O/H)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class DownloadFailedError(OSError):
-  """The archive of the real galaxies could not be fetched."""
+  """The archive of the real galaxies could not be downloaded."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -34,11 +34,10 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
   """One sample of galaxies.
 
   Attributes:
-    num_examples: how many galaxies are simulated or published; None where the
-      staging folder says it.
+    num_examples: number of galaxies to simulate; None for the other samples.
     image_size: width and height of the images, pixels.
-    columns: for the samples made from a staging folder, the catalogue's
-      columns, each of which is a feature.
+    columns: columns of the catalogue that become features; empty if the sample
+      is not made from a staging folder.
   """
 
   num_examples: int | None = None
@@ -47,24 +46,28 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
 
 
 class Builder(tfds.core.dataset_builder.FileReaderBuilder):
-  """Builds `sdss_metallicity`; README.md tells each step."""
+  """Builder of `sdss_metallicity`; README.md describes each step."""
 
   VERSION = tfds.core.Version("2.0.0")
   RELEASE_NOTES = {  # noqa: RUF012  (TFDS reads it from the class)
     "1.0.0": "Mock galaxies and the 500 real galaxies of convnet-demo.",
-    "2.0.0": "The samples of SDSS and Zenodo; the feature fold; examples in "
-    "another order, that of a hash of objid.",
+    "2.0.0": "Samples from SDSS and Zenodo; feature fold; examples ordered by "
+    "a hash of objid.",
   }
   BUILDER_CONFIGS = [  # noqa: RUF012
     SdssMetallicityConfig(
       name="mock",
+      version=tfds.core.Version("3.0.0"),
+      release_notes={
+        "3.0.0": "Distances from astropy's cosmology: z, petroR90_r, the "
+        "magnitudes and with them some pixels change by less than 0.1 %.",
+      },
       description="Simulated galaxies whose metallicity is known exactly.",
       num_examples=2_000,
     ),
     SdssMetallicityConfig(
       name="demo500",
       description="500 SDSS galaxies of Wu & Boada (2019), convnet-demo.",
-      num_examples=500,
     ),
     SdssMetallicityConfig(
       name="dr17",
@@ -85,9 +88,9 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "For dr17, dr14 and zenodo: the staging folder that python -m tfds_sdss "
-    "fetch --source=dr17 --out=STAGING fills (or dr14, zenodo). For demo500, "
-    f"and only where there is no network: unpack {demo500.ARCHIVE_URL} and "
-    "give its folder, the one that holds catalogs/, train/ and test/."
+    "fetch --source=dr17 --out=STAGING (or dr14, zenodo) fills. For demo500, "
+    "only without network access: the folder with catalogs/, train/ and test/ "
+    f"of {demo500.ARCHIVE_URL}, unpacked."
   )
 
   def __init__(
@@ -97,17 +100,17 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     max_loss: float = staging.MAX_LOSS,
     **kwargs,
   ):
-    """Makes ArrayRecord the default: without TensorFlow, TFRecord fails.
+    """Creates the builder.
 
     Args:
-      file_format: a file format of TFDS; None for the one of the set that has
-        been built, or ArrayRecord.
-      max_loss: largest part of a staging folder's galaxies that may lack an
-        image.
+      file_format: file format of TFDS; None for the format of a set that is
+        already built, or ArrayRecord.
+      max_loss: largest accepted fraction of a staging folder's galaxies without
+        an image.
       **kwargs: as for any TFDS builder.
     """
     super().__init__(file_format=file_format, **kwargs)
-    # A set that has been built says itself in which format.
+    # TFDS's default, TFRecord, needs TensorFlow.
     if file_format is None and not self.info.initialized:
       self.info.set_file_format("array_record", override=True)
     self._max_loss = max_loss
@@ -126,13 +129,13 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     for name in config.columns:
       column = columns.BY_NAME[name]
       is_integer = np.issubdtype(column.dtype, np.integer)
-      # A tf.train.Example has no other types of numbers.
+      # The only types of numbers in a tf.train.Example.
       dtype = np.int64 if is_integer else np.float32
       unit = f", {column.unit}" if column.unit else ""
       doc = f"{column.description}{unit}"
       features[name] = tfds.features.Scalar(dtype, doc=doc)
     if config.name == "mock":
-      # Here, since only this sample needs GalSim.
+      # Only this sample needs GalSim.
       from tfds_sdss.mock import render
 
       for name, description in render.FEATURES.items():
@@ -144,31 +147,28 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     )
 
   def _download_and_prepare(self, dl_manager, download_config) -> None:
-    """Writes the shards and what lies beside them; TFDS's hook for builders."""
+    """Writes all files of the set; called by `download_and_prepare`."""
     if self.builder_config.columns:
       self._write_staged(dl_manager, download_config)
     else:
       shards.write(self, self._examples(dl_manager), download_config)
 
   def _examples(self, dl_manager) -> dict[str, shards.InMemory]:
-    """Returns the examples of a small sample in the order of storage."""
+    """Returns the examples of a small sample in the order of the shards."""
     if self.builder_config.name == "mock":
-      examples_of = self._simulate()
+      rows = self._simulate()
     else:
-      examples_of = _read_demo500(dl_manager)
-    _check_unique(examples_of)
-    sources = {}
-    for split, examples in examples_of.items():
-      rows = [
-        {**example, "fold": splits.fold_of(example["objid"])}
-        for example in examples
-      ]
-      rows.sort(key=lambda row: shards.sort_key(row["objid"]))
-      sources[split] = shards.InMemory(rows)
-    return sources
+      rows = _read_demo500(dl_manager)
+    for examples in rows.values():
+      for example in examples:
+        example["fold"] = splits.fold_of(example["objid"])
+      examples.sort(key=lambda example: shards.sort_key(example["objid"]))
+    return {
+      split: shards.InMemory(examples) for split, examples in rows.items()
+    }
 
   def _write_staged(self, dl_manager, download_config) -> None:
-    """Builds from the staging folder, which is TFDS's manual_dir."""
+    """Writes a set from the staging folder, TFDS's manual_dir."""
     config = self.builder_config
     root = _manual_dir(dl_manager)
     if root is None:
@@ -181,15 +181,15 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     sample = sample_lib.read(
       root, config.name, config.columns, config.image_size, self._max_loss
     ).first(download_config.max_examples_per_split)
-    # The shards' tasks read it, and it stays for whoever wants the exact
-    # values.
+    # The shards' tasks read this catalogue. It stays in the set, because the
+    # features round float64 to float32.
     path = pathlib.Path(self.data_dir) / sample_lib.CATALOG
     staging.write_parquet(path, sample.frame)
     shards.write(self, sample_lib.sources(sample, path, root), download_config)
     quality.write(path.parent, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:
-    """Renders all mock galaxies once, for the three splits share a stream."""
+    """Renders the mock galaxies, whose splits share one stream."""
     from tfds_sdss.mock import render
 
     examples: dict[str, list[dict]] = {name: [] for name in splits.SPLIT_PARTS}
@@ -209,7 +209,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
 def _manual_dir(dl_manager) -> pathlib.Path | None:
   try:
     return pathlib.Path(dl_manager.manual_dir)
-  except AssertionError:  # TFDS's way to say that it is absent or empty
+  except AssertionError:  # TFDS's error for an absent or empty folder
     return None
 
 
@@ -217,8 +217,7 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
   """Reads the real galaxies from manual_dir or from upstream's archive."""
   hashes = demo500.read_hashes()
   manual_dir = _manual_dir(dl_manager)
-  # TFDS's default manual_dir is shared by all data sets, so that a filled one
-  # says nothing yet about this set.
+  # TFDS's default manual_dir is shared by all data sets and may hold another.
   if manual_dir and (manual_dir / "catalogs").is_dir():
     return demo500.read(manual_dir, hashes, complete=False)
 
@@ -227,14 +226,13 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
     demo500.ARCHIVE_URL,
   )
   advice = (
-    "Check the network and build again, or fetch the archive elsewhere, "
-    "unpack it and give its folder: python -m tfds_sdss build "
-    "sdss_metallicity/demo500 --staging=FOLDER"
+    "Check the network and build again, or unpack the archive into a folder "
+    "and run: python -m tfds_sdss build sdss_metallicity/demo500 "
+    "--staging=FOLDER"
   )
   try:
-    # TFDS's download_and_extract needs TensorFlow to unpack. It knows no
-    # checksum of the archive either: GitHub compresses it anew now and then,
-    # which is why demo500 compares the files inside.
+    # TFDS's download_and_extract needs TensorFlow to unpack. The archive has no
+    # checksum, because GitHub may compress it again: demo500 checks its files.
     archive = pathlib.Path(dl_manager.download(demo500.ARCHIVE_URL))
   except (OSError, tfds.download.DownloadError) as error:
     raise DownloadFailedError(
@@ -243,27 +241,10 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
   try:
     return demo500.read(demo500.open_archive(archive), hashes, complete=True)
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
-    # TFDS would take the bad file from its cache for ever, and its note of the
-    # bad file's digest would forbid another one.
+    # TFDS would reuse the bad file from its cache, and reject another archive
+    # because of the recorded digest.
     for path in (archive, archive.with_name(f"{archive.name}.INFO")):
       path.unlink()
     raise DownloadFailedError(
       f"{demo500.ARCHIVE_URL} is not the archive expected: {error} {advice}"
     ) from error
-
-
-def _check_unique(splits: dict[str, list[dict]]) -> None:
-  """Refuses an objID that comes twice, within a split or in two of them.
-
-  TFDS's own check can't say so: without TensorFlow its message fails first.
-  """
-  split_of: dict[int, str] = {}
-  for split, examples in splits.items():
-    for example in examples:
-      objid = example["objid"]
-      if objid in split_of:
-        raise DataError(
-          f"objID {objid} comes twice: in {split_of[objid]} and in {split}. "
-          "Keep one of them in the catalogue."
-        )
-      split_of[objid] = split

@@ -33,7 +33,7 @@ class Report:
   """Result of `verify`.
 
   Attributes:
-    name: sample, such as `sdss_metallicity/mock/2.0.0`.
+    name: sample, such as `sdss_metallicity/mock/3.0.0`.
     table: one row per split: `recorded` and `read` galaxies, then the mean,
       std, min, quartiles and max of the labels, oh_p50 in dex.
     problems: one line each; empty for a sound sample.

@@ -59,7 +59,7 @@ class Run:
   steps_per_epoch: int
   phases: tuple[optimizers.Phase, ...]
   groups: tuple[str, ...]
-  model: resnet.ResNet
+  model: network.Network
   frame: augment.Frame
   latest: checkpoints.Checkpoints
   best: checkpoints.Checkpoints
@@ -92,8 +92,7 @@ class Run:
     frame = augment.make_frame(config.data)
     eval_frame = augment.make_frame(config.data, config.eval.bands)
     started = time.perf_counter()
-    cache = compilation.directory(config.cache_dir)
-    compilation.keep_compiled(cache)
+    compilation.use_cache(config.cache_dir)
     splits = dataset.load(config)
     data_seconds = time.perf_counter() - started
     steps_per_epoch = batches.steps_per_epoch(

@@ -1,12 +1,15 @@
-"""Where a second start finds what the first has decoded and compiled."""
+"""Compilation: `jax.jit` for a mesh, and the on-disk cache of programs."""
 
 from collections.abc import Callable
+import contextlib
 import hashlib
 import os
 import pathlib
 import platform
+import re
 import shlex
 import stat
+import time
 from typing import Any
 
 import jax
@@ -14,83 +17,8 @@ import jax
 from galmet_jax import errors
 from galmet_jax.devices.cpu import xla
 
-# Of the compiled programs, of all devices and versions of JAX together.
-MAX_COMPILED_BYTES = 2 << 30
-
-
-def directory(cache_dir: str | None) -> pathlib.Path | None:
-  """Makes the cache directory.
-
-  Args:
-    cache_dir: `config.cache_dir`: a directory; nothing ("") for no cache; None
-      for `$XDG_CACHE_HOME/galmet_jax`, by default `~/.cache/galmet_jax`.
-
-  Returns:
-    The directory, in which only its owner can write; None for no cache, also
-    where the one by default cannot be made, which is told in a line.
-
-  Raises:
-    ConfigError: if others can write there or own it, for whoever can write a
-      compiled program can have any code run; or if the directory that was
-      asked for cannot be made.
-  """
-  if cache_dir == "":
-    return None
-  try:
-    if cache_dir is None:
-      path = _default()
-    else:
-      path = pathlib.Path(cache_dir).expanduser().absolute()
-    _make(path)
-  # Path.home() raises the latter for a user without a home.
-  except (OSError, RuntimeError) as error:
-    if cache_dir is not None:
-      raise errors.ConfigError(
-        f"--config.cache_dir={cache_dir}: expected a directory that can be "
-        f"made and written, found {error}. Give another one, or none: "
-        "--config.cache_dir="
-      ) from error
-    print(
-      f"Nothing is kept for the next start: {error}. To have it kept: "
-      "--config.cache_dir=DIRECTORY",
-      flush=True,
-    )
-    return None
-  return path
-
-
-def keep_compiled(directory: pathlib.Path | None) -> None:
-  """Keeps compiled programs, and a GPU's autotuning, for the next start.
-
-  To be called before anything is compiled. A directory that is set already,
-  as by `JAX_COMPILATION_CACHE_DIR`, stays, with all that is set about it.
-
-  Args:
-    directory: see `directory`; None leaves JAX as it is.
-
-  Raises:
-    ConfigError: if others can write in the directory of the programs.
-  """
-  if directory is None or jax.config.values["jax_compilation_cache_dir"]:
-    return
-  # XLA's check of a program's CPU lets some pass that then crash, and logs
-  # pages about those that it refuses.
-  path = directory / "compiled" / _cpu()
-  try:
-    for folder in (path.parent, path):
-      _make(folder)
-    _trim(path.parent, MAX_COMPILED_BYTES)
-  except OSError as error:
-    print(f"Compiled programs cannot be kept: {error}.", flush=True)
-    return
-  jax.config.update("jax_compilation_cache_dir", str(path))
-  # Small programs are many, and together a large part of the wait.
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-  jax.config.update(
-    "jax_persistent_cache_enable_xla_caches",
-    "xla_gpu_per_fusion_autotune_cache_dir",
-  )
+# Programs of other JAX versions, CPUs and networks would accumulate.
+_MAX_AGE_DAYS = 90
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **kwargs: Any) -> Any:
@@ -99,76 +27,107 @@ def jit(function: Callable, mesh: jax.sharding.Mesh, **kwargs: Any) -> Any:
   return jax.jit(function, compiler_options=options, **kwargs)
 
 
-def _default() -> pathlib.Path:
-  base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
-  # Its specification: a relative path is to be ignored.
-  if not base.is_absolute():
-    base = pathlib.Path.home() / ".cache"
-  return base / "galmet_jax"
+def use_cache(cache_dir: str | None) -> None:
+  """Stores compiled programs on disk, and reads those of earlier runs.
 
+  Must be called before anything is compiled. A cache that is already
+  configured, for example by `JAX_COMPILATION_CACHE_DIR`, is left as it is.
 
-def _make(path: pathlib.Path) -> None:
-  """Makes a private directory, or checks the one that is there.
+  Args:
+    cache_dir: `config.cache_dir`: a directory; "" for no cache; None for
+      `$XDG_CACHE_HOME/galmet_jax`, by default `~/.cache/galmet_jax`. If the
+      default directory cannot be used, a warning is printed and nothing cached.
 
   Raises:
-    ConfigError: if others can write there, or own it.
-    OSError: if it cannot be made or written.
+    ConfigError: if another user owns the directory or can write to it: the
+      programs in it are executed. Or if a directory named explicitly cannot be
+      created or written.
   """
+  if cache_dir == "" or jax.config.values["jax_compilation_cache_dir"]:
+    return
+  try:
+    folder = _default() if cache_dir is None else pathlib.Path(cache_dir)
+    programs = folder.expanduser().absolute() / "compiled"
+    path = programs / _cpu()
+    for private in (programs.parent, programs, path):
+      _make_private(private)
+    _delete_old(programs)
+  # Path.home() and expanduser() raise RuntimeError for a user without a home.
+  except (OSError, RuntimeError) as error:
+    if cache_dir is None:
+      print(
+        f"Compiled programs are not cached: {error}. Choose a directory with "
+        "--config.cache_dir=DIRECTORY",
+        flush=True,
+      )
+      return
+    raise errors.ConfigError(
+      f"--config.cache_dir={cache_dir}: expected a writable directory, found "
+      f"{error}. Choose another one, or disable the cache: --config.cache_dir="
+    ) from error
+  for name, value in {
+    "jax_compilation_cache_dir": str(path),
+    # By default JAX skips small programs, whose sum dominates the wait.
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_persistent_cache_enable_xla_caches": (
+      "xla_gpu_per_fusion_autotune_cache_dir"
+    ),
+  }.items():
+    jax.config.update(name, value)
+
+
+def _default() -> pathlib.Path:
+  base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
+  # The XDG specification says to ignore a relative path.
+  return (
+    base if base.is_absolute() else pathlib.Path("~/.cache")
+  ) / "galmet_jax"
+
+
+def _make_private(path: pathlib.Path) -> None:
+  """Creates a directory that only its owner can write, or checks it."""
   path.mkdir(mode=0o700, parents=True, exist_ok=True)
   status = path.stat()
   if status.st_uid != os.getuid():
     raise errors.ConfigError(
-      f"{path}: expected a directory of yours (user {os.getuid()}), found one "
-      f"of user {status.st_uid}, who could have any code run here. Give "
-      "another one, or none: --config.cache_dir="
+      f"{path}: expected a directory of user {os.getuid()}, found one of user "
+      f"{status.st_uid}, who could run code in this process. Choose another "
+      "one, or disable the cache: --config.cache_dir="
     )
   if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
     raise errors.ConfigError(
-      f"{path}: expected a directory in which you alone can write, found mode "
-      f"{stat.S_IMODE(status.st_mode):o}; others could have any code run here. "
-      f"If you trust what is in it: chmod go-w {shlex.quote(str(path))}"
+      f"{path}: expected a directory that only its owner can write, found mode "
+      f"{stat.S_IMODE(status.st_mode):o}: others could run code in this "
+      f"process. If you trust its files: chmod go-w {shlex.quote(str(path))}"
     )
   if not os.access(path, os.W_OK | os.X_OK):
     raise PermissionError(f"{path} is read-only")
 
 
 def _cpu() -> str:
-  """Returns a name for this kind of CPU."""
-  facts = [platform.machine()]
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:  # not Linux
-    lines = []
-  facts += sorted(
-    {
-      line
-      for line in lines
-      # On x86 and on ARM; the rest of it changes with the hour.
-      if line.startswith(("model name", "flags", "CPU part", "Features"))
-    }
-  )
-  return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+  """Returns a digest of the CPU's model and instruction set.
 
-
-def _trim(folder: pathlib.Path, limit: int) -> None:
-  """Deletes the oldest files until half of the limit is left, if it is passed.
-
-  JAX's own limit is not for us: a process killed between the two files that it
-  then writes for a program makes every later write fail.
+  XLA's own check lets some programs of another CPU pass, which then crash.
   """
-  files = []
-  for path in folder.rglob("*"):
-    try:
-      status = path.lstat()
-    except FileNotFoundError:  # another process is trimming
-      continue
-    if stat.S_ISREG(status.st_mode):
-      files.append((status.st_mtime, status.st_size, path))
-  total = sum(size for _, size, _ in files)
-  if total <= limit:
-    return
-  for _, size, path in sorted(files):
-    path.unlink(missing_ok=True)
-    total -= size
-    if total <= limit // 2:
-      return
+  cpuinfo = pathlib.Path("/proc/cpuinfo")
+  text = cpuinfo.read_text() if cpuinfo.exists() else ""
+  # On x86 and on ARM. Other lines, such as the clock rate, vary.
+  facts = re.findall(r"^(?:model name|flags|CPU part|Features)\b.*", text, re.M)
+  content = "\n".join([platform.machine(), *sorted(set(facts))])
+  return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _delete_old(programs: pathlib.Path) -> None:
+  """Deletes programs that were compiled long ago.
+
+  JAX's own eviction (`jax_compilation_cache_max_size`) is not used: a process
+  killed between the two files that it writes per program makes every later
+  write fail.
+  """
+  oldest = time.time() - _MAX_AGE_DAYS * 24 * 3600
+  for path in programs.rglob("*-cache"):
+    # Another process may delete the same file.
+    with contextlib.suppress(FileNotFoundError):
+      if path.stat().st_mtime < oldest:
+        path.unlink()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from galmet_jax import optimizers
-from galmet_jax.models import resnet
+from galmet_jax.models import network
 
 
 @struct.dataclass
@@ -39,7 +39,7 @@ class TrainState:
 
 
 def create(
-  model: resnet.ResNet,
+  model: network.Network,
   config: ml_collections.ConfigDict,
   side: int,
   label_means: jax.Array,

@@ -1,13 +1,22 @@
-"""Several processes, as of several hosts, that train one network together.
+"""Multi-process training: joining, broadcasting, checking agreement.
 
-All run the same program with the same flags, and every step needs all of them.
-What a run reads and writes in its workdir the first one alone (process 0) reads
-and writes, and tells the others what follows from it.
+All processes run the same program with the same flags and take part in every
+step. Only process 0 reads and writes the workdir; it sends the others what
+they need. These functions are collective: every process must call them, in the
+same order. Who waits (dots) for whom:
 
-A process that ends with an error ends at once. The others, which may be waiting
-for it, are ended by JAX: as soon as they notice that the connection is closed,
-and after 100 seconds without a sign of life at the latest. Started again, the
-run goes on from its last checkpoint.
+  on_first(f)           process 0  |--- f ---|-->  the result of f
+                        others     |.........|-->  None
+
+  first_then_others(f)  process 0  |--- f ---|-->  the result of f
+                        others     |.........|--- f ---|-->  the result of f
+
+  broadcast_*(x)        process 0  |...|-->  its x
+                        others     |...|-->  the x of process 0
+
+A process that fails exits at once. JAX then terminates the others, which may be
+waiting for it: immediately if the connection closes, after 100 seconds without
+a heartbeat otherwise. The next start resumes from the last checkpoint.
 """
 
 from collections.abc import Callable
@@ -36,25 +45,63 @@ def join(
   num_processes: int | None,
   process_id: int | None,
 ) -> None:
-  """Joins this process with the others of its run, if there are any.
+  """Connects the processes of a run; without arguments, does nothing.
 
-  To be called before anything is computed.
+  Must be called before JAX computes anything.
 
   Args:
-    distributed: whether the cluster (SLURM, Open MPI, Kubernetes, Cloud TPU)
-      knows the other processes.
-    coordinator: HOST:PORT, at which the first process is to be reached.
-    num_processes: how many there are.
-    process_id: which one this is, from 0.
+    distributed: take the other three from the cluster (SLURM, Open MPI,
+      Kubernetes, Cloud TPU).
+    coordinator: HOST:PORT of process 0.
+    num_processes: number of processes.
+    process_id: index of this process, from 0.
 
   Raises:
-    ConfigError: for arguments that do not go together, or without a cluster.
+    ConfigError: for contradictory or incomplete arguments, or if no cluster is
+      detected.
   """
-  by_hand = _check(distributed, coordinator, num_processes, process_id)
-  if not (distributed or by_hand):
-    return
+  by_hand = {
+    "--coordinator": coordinator,
+    "--num_processes": num_processes,
+    "--process_id": process_id,
+  }
+  given = ", ".join(k for k, value in by_hand.items() if value is not None)
+  if distributed:
+    if given:
+      raise errors.ConfigError(
+        f"--distributed reads {given} from the cluster; expected one or the "
+        "other, found both. Leave out --distributed, or leave out the rest."
+      )
+    _join_cluster()
+  elif given:
+    if coordinator is None or num_processes is None or process_id is None:
+      raise errors.ConfigError(
+        "expected --coordinator, --num_processes and --process_id together, "
+        f"found only {given}. Add the rest, for example "
+        "--coordinator=10.0.0.1:1234 --num_processes=2 --process_id=0."
+      )
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 65536):
+      raise errors.ConfigError(
+        f"--coordinator={coordinator}: expected HOST:PORT, for example "
+        "--coordinator=10.0.0.1:1234."
+      )
+    if not 0 <= process_id < num_processes:
+      raise errors.ConfigError(
+        f"--process_id={process_id}: expected 0 to {num_processes - 1} with "
+        f"--num_processes={num_processes}."
+      )
+    jax.distributed.initialize(
+      coordinator,
+      num_processes,
+      process_id,
+      cluster_detection_method="deactivate",
+    )
+
+
+def _join_cluster() -> None:
   try:
-    jax.distributed.initialize(**by_hand)
+    jax.distributed.initialize()
   except ValueError as error:
     raise errors.ConfigError(
       "--distributed: expected to be started by SLURM, Open MPI, Kubernetes or "
@@ -65,9 +112,9 @@ def join(
 
 @contextlib.contextmanager
 def exit_together() -> Iterator[None]:
-  """Ends with the other processes, or at once if there is an error.
+  """Waits for the other processes at the end, or exits at once on an error.
 
-  Within, the first process alone prints to stdout.
+  Inside the context only process 0 prints to stdout.
   """
   if not jax.distributed.is_initialized():
     yield
@@ -75,61 +122,17 @@ def exit_together() -> Iterator[None]:
   try:
     with contextlib.ExitStack() as stack:
       if not is_first():
-        nowhere = stack.enter_context(open(os.devnull, "w"))
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        devnull = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(devnull))
       yield
   except BaseException as error:
-    _end(error)
-  # Waits for all, or the last ones would be told of a lost connection.
+    _exit_now(error)
+  # Waits for all: a process that exits earlier looks like a failure to others.
   jax.distributed.shutdown()
 
 
-def _check(
-  distributed: bool,
-  coordinator: str | None,
-  num_processes: int | None,
-  process_id: int | None,
-) -> dict[str, Any]:
-  """Returns the arguments for JAX; none for one process, or for a cluster."""
-  given = {
-    "--coordinator": coordinator,
-    "--num_processes": num_processes,
-    "--process_id": process_id,
-  }
-  missing = [name for name, value in given.items() if value is None]
-  if len(missing) == len(given):
-    return {}
-  if distributed:
-    found = ", ".join(name for name in given if name not in missing)
-    raise errors.ConfigError(
-      f"--distributed asks the cluster for what {found} would tell; expected "
-      "one or the other."
-    )
-  if coordinator is None or num_processes is None or process_id is None:
-    raise errors.ConfigError(
-      f"expected --coordinator, --num_processes and --process_id together, "
-      f"found no {', '.join(missing)}."
-    )
-  host, _, port = coordinator.rpartition(":")
-  if not (host and port.isdecimal() and 0 < int(port) < 65536):
-    raise errors.ConfigError(
-      f"--coordinator={coordinator}: expected HOST:PORT, as 10.0.0.1:1234."
-    )
-  if not 0 <= process_id < num_processes:
-    raise errors.ConfigError(
-      f"--process_id={process_id}: expected 0 to {num_processes - 1} with "
-      f"--num_processes={num_processes}."
-    )
-  return {
-    "coordinator_address": coordinator,
-    "num_processes": num_processes,
-    "process_id": process_id,
-    "cluster_detection_method": "deactivate",
-  }
-
-
-def _end(error: BaseException) -> None:
-  """Ends the process without waiting for the others."""
+def _exit_now(error: BaseException) -> None:
+  """Prints the error and exits without waiting for the others."""
   if isinstance(error, SystemExit):
     print(error.code, file=sys.stderr, flush=True)
   else:
@@ -137,35 +140,29 @@ def _end(error: BaseException) -> None:
   sys.stdout.flush()
   sys.stderr.flush()
   if is_first():
-    # It takes the others with it: they may have something to say as well.
+    # The exit of process 0 kills the others; let them print their own errors.
     time.sleep(1)
+  # sys.exit would run JAX's exit handler, which waits for the others.
   os._exit(1)
 
 
 def is_first() -> bool:
-  """Tells whether this process is the one that reads and writes the files."""
+  """Returns whether this is process 0, which reads and writes the files."""
   return jax.process_index() == 0
 
 
-def broadcast_int(value: int) -> int:
-  """Returns the first process's value, in all of them; waits for all."""
-  if jax.process_count() == 1:
-    return value
-  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
-
-
 def on_first(action: Callable[[], T]) -> T | None:
-  """Does something in the first process, while the others wait for it.
+  """Calls `action` in process 0 while the others wait.
 
   Args:
-    action: must not compute on devices of other processes.
+    action: a function that computes on devices of process 0 only.
 
   Returns:
-    What the action returns; None in the other processes.
+    The result of `action`; None in the other processes.
 
   Raises:
-    Exception: what the action raises.
-    ConfigError: in the other processes, if it raises.
+    Exception: whatever `action` raises, in process 0.
+    ConfigError: in the other processes if `action` raises.
   """
   if jax.process_count() == 1:
     return action()
@@ -180,61 +177,40 @@ def on_first(action: Callable[[], T]) -> T | None:
     raise error
   if failed:
     raise errors.ConfigError(
-      f"process {jax.process_index()} ends, for process 0 has failed; see its "
+      f"process {jax.process_index()} exits because process 0 failed; see its "
       "output."
     )
   return result
 
 
 def first_then_others(action: Callable[[], T]) -> T:
-  """Does something in each process, the first one before all others.
+  """Calls `action` in process 0, then in the others.
 
-  What it leaves on the disk (a download, a cache) the others find there, if
-  they see the same disk.
+  On a shared disk the others find what process 0 downloaded or built there.
   """
   result = on_first(action)
   return result if is_first() else action()  # type: ignore[return-value]
 
 
-def assert_equal_across_processes(name: str, content: bytes) -> None:
-  """Compares something over all processes.
-
-  Args:
-    name: what it is, for the message.
-    content: the same in each process, if all is well.
-
-  Raises:
-    ConfigError: if it differs.
-  """
+def broadcast_int(value: int) -> int:
+  """Returns the value of process 0, in all processes."""
   if jax.process_count() == 1:
-    return
-  digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
-  digests = multihost_utils.process_allgather(digest)
-  odd = np.flatnonzero((digests != digests[0]).any(axis=1))
-  if odd.size:
-    raise errors.ConfigError(
-      f"{name}: expected the same in all {len(digests)} processes, found "
-      f"another in {', '.join(map(str, odd))} than in process 0. Start all "
-      "with the same flags, code and data (--config.data.data_dir on a disk "
-      "that all share, or copies)."
-    )
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def broadcast_arrays(tree: Any, like: Any) -> Any:
-  """Sends arrays from the first process to all.
+  """Returns the arrays of process 0, in all processes.
 
   Args:
-    tree: numpy arrays in the first process; anything in the others.
-    like: their shapes and dtypes, in all.
-
-  Returns:
-    The first process's arrays, bit by bit.
+    tree: numpy arrays in process 0; ignored in the others.
+    like: shapes and dtypes of the arrays, in all processes.
   """
   if jax.process_count() == 1:
     return tree
   leaves, structure = jax.tree.flatten(like)
   sizes = [leaf.size * leaf.dtype.itemsize for leaf in leaves]
-  # As bytes: they are added to zeros, and -0.0 + 0.0 is another zero.
+  # As bytes: the collective adds zeros, which would turn -0.0 into 0.0.
   content = np.zeros(sum(sizes), np.uint8)
   if is_first():
     parts = [np.ascontiguousarray(x).tobytes() for x in jax.tree.leaves(tree)]
@@ -248,3 +224,20 @@ def broadcast_arrays(tree: Any, like: Any) -> Any:
       for piece, leaf in zip(pieces, leaves, strict=True)
     ],
   )
+
+
+def assert_equal_across_processes(name: str, content: bytes) -> None:
+  """Raises ConfigError in every process if `content` differs in any of them."""
+  if jax.process_count() == 1:
+    return
+  digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+  # multihost_utils.assert_equal would not report which process differs.
+  digests = multihost_utils.process_allgather(digest)
+  odd = np.flatnonzero((digests != digests[0]).any(axis=1))
+  if odd.size:
+    raise errors.ConfigError(
+      f"{name}: expected the same in all {len(digests)} processes, found a "
+      f"difference between process 0 and {', '.join(map(str, odd))}. Start all "
+      "processes with the same flags, code and data (--config.data.data_dir on "
+      "a shared disk, or copies)."
+    )

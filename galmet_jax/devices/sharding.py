@@ -1,7 +1,7 @@
-"""One mesh axis, `data`, over which batches are laid; all else is replicated.
+"""Data parallelism: batches sharded over one mesh axis, the rest replicated.
 
-Under `jax.jit` the mean over a batch that is sharded this way is the mean
-over the whole batch, so the loss is global without more ado.
+Under `jax.jit` the mean over a sharded batch is the mean over the whole batch,
+so the loss is already global.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from galmet_jax import errors
 
 
 def make_mesh(devices: list | None = None) -> jax.sharding.Mesh:
-  """Makes the 1-D mesh over `devices` (default: all)."""
+  """Returns the 1-D mesh over `devices` (default: all)."""
   devices = jax.devices() if devices is None else devices
-  # Auto axes: linen.Dropout does not know explicit ones.
+  # linen.Dropout does not support explicit axes.
   return jax.make_mesh(
     (len(devices),),
     ("data",),
@@ -26,44 +26,45 @@ def make_mesh(devices: list | None = None) -> jax.sharding.Mesh:
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
-  """The same on each device."""
+  """Returns the sharding of arrays that are the same on each device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-  """The leading axis dealt out over the devices."""
+  """Returns the sharding of batches: the leading axis over the devices."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Puts numpy arrays, the same in each process, on each device."""
+  """Copies numpy arrays to each device."""
   return device_put(tree, replicated(mesh))
 
 
 def shard_batch(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Deals numpy arrays, the same in each process, over the devices."""
+  """Distributes the leading axis of numpy arrays over the devices."""
   return device_put(tree, batch_sharding(mesh))
 
 
-def device_put(tree: Any, where: NamedSharding) -> Any:
-  """Puts numpy arrays, the same in each process, where they belong."""
-  if where.is_fully_addressable:
-    return jax.device_put(tree, where)
-  # device_put would send the arrays round to compare them.
+def device_put(tree: Any, sharding: NamedSharding) -> Any:
+  """`jax.device_put` of numpy arrays that are the same in each process."""
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+  # Across processes jax.device_put sends the arrays around to compare them.
   return jax.tree.map(
-    lambda x: jax.make_array_from_callback(x.shape, where, x.__getitem__), tree
+    lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__),
+    tree,
   )
 
 
 def local_rows(size: int, mesh: jax.sharding.Mesh) -> slice:
-  """Returns which rows of a dealt array of `size` rows are this process's."""
+  """Returns the rows of a sharded array of `size` rows in this process."""
   parts = batch_sharding(mesh).addressable_devices_indices_map((size,))
   bounds = [part[0].indices(size) for part in parts.values() if part]
   return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 
 def shard_local_batch(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
-  """Deals arrays of `size` rows, of which each process has its `local_rows`."""
+  """Assembles sharded arrays of `size` rows from each process's own rows."""
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(
       batch_sharding(mesh), x, (size, *x.shape[1:])
@@ -73,7 +74,7 @@ def shard_local_batch(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
 
 
 def check_batch_size(name: str, size: int, mesh: jax.sharding.Mesh) -> None:
-  """Raises ConfigError unless the devices share a batch evenly."""
+  """Raises ConfigError unless `size` is a multiple of the number of devices."""
   if size % mesh.size:
     raise errors.ConfigError(
       f"{name}={size} does not divide over {mesh.size} devices; expected a "

@@ -1,4 +1,4 @@
-"""Two processes compute what one does, and end together."""
+"""Two processes train like one, resume after a kill, and exit together."""
 
 import json
 import os
@@ -18,25 +18,27 @@ from galmet_jax.devices import processes
 from tests import shrunk
 from tests.galmet_jax.devices import two_processes
 
-FEWER = {
-  # AdamW divides by the gradient's size, and makes much of its rounding.
+FIELDS = {
+  # AdamW divides by the size of the gradient, which magnifies its rounding.
   "optim.optimizer": "sgd",
   "optim.all_sgdr.cycle_len": 2,
   "eval.splits": ("test",),
   "eval.tta": "none",
   "eval.baselines": False,
+  "data.crop": 32,
 }
-# The sum over devices is in another order: 4e-7 in the losses, 8e-7 in the
-# gradients' norms, none in the predictions.
-TOLERANCE = 3e-6
+# Sums of float32 in another order, over 16 layers and 8 steps: the gradient
+# norm differs by some 30 roundings. A lost or repeated part of a batch would
+# change the loss by percents.
+TOLERANCE = 200 * np.finfo(np.float32).eps
 
 
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((False, "a:1", 2, None), "found no --process_id"),
-    ((False, None, 2, 0), "found no --coordinator"),
-    ((True, None, 2, None), "for what --num_processes would tell"),
+    ((False, "a:1", 2, None), "found only --coordinator, --num_processes"),
+    ((False, None, 2, 0), "found only --num_processes, --process_id"),
+    ((True, None, 2, None), "reads --num_processes from the cluster"),
     ((False, "a", 2, 0), "--coordinator=a: expected HOST:PORT"),
     ((False, ":80", 2, 0), "expected HOST:PORT"),
     ((False, "a:0", 2, 0), "expected HOST:PORT"),
@@ -45,12 +47,12 @@ TOLERANCE = 3e-6
     ((False, "a:1", 2, -1), "--process_id=-1: expected 0 to 1"),
   ],
 )
-def test_arguments_that_do_not_go_together(arguments, message):
+def test_contradictory_arguments(arguments, message):
   with pytest.raises(errors.ConfigError, match=message):
     processes.join(*arguments)
 
 
-def test_one_process_needs_nobody():
+def test_one_process_waits_for_nobody():
   processes.join(False, None, None, None)
   with processes.exit_together():
     assert processes.is_first()
@@ -62,14 +64,14 @@ def test_one_process_needs_nobody():
 
 
 def test_no_cluster_is_one_line(tmp_path):
-  known = ("SLURM_", "OMPI_", "KUBERNETES_", "JAX_COORDINATOR_")
+  clusters = ("SLURM_", "OMPI_", "KUBERNETES_", "JAX_COORDINATOR_")
   result = subprocess.run(
     [
       *(sys.executable, "main.py", "--config=configs/quickstart.py"),
       *(f"--workdir={tmp_path / 'w'}", "--distributed"),
     ],
     cwd=two_processes.ROOT,
-    env={k: v for k, v in os.environ.items() if not k.startswith(known)},
+    env={k: v for k, v in os.environ.items() if not k.startswith(clusters)},
     capture_output=True,
     text=True,
     timeout=120,
@@ -91,17 +93,17 @@ def test_two_processes_agree(tmp_path):
   assert ["checked" in output for _, output, _ in results] == [True, False]
 
 
-def start(data_dir, workdir, place):
+def start(data_dir, workdir):
   return two_processes.start(
     "main.py",
     *shrunk.flags(data_dir, workdir),
-    *(f"--config.{name}={value}" for name, value in FEWER.items()),
-    f"--config.data.placement={place}",
+    *(f"--config.{name}={value}" for name, value in FIELDS.items()),
+    "--config.data.placement=host",
   )
 
 
 def kill_at_step(children, workdir, step):
-  """Kills both as soon as the record holds the step."""
+  """Kills both processes once metrics.jsonl contains the step."""
   try:
     deadline = time.monotonic() + two_processes.TIMEOUT
     while not any(row["step"] >= step for row in metric_writer.read(workdir)):
@@ -116,17 +118,16 @@ def kill_at_step(children, workdir, step):
 
 def test_killed_and_resumed_run_is_that_of_one_process(mock_data_dir, tmp_path):
   alone, together = tmp_path / "alone", tmp_path / "together"
-  kill_at_step(start(mock_data_dir, together, "host"), together, step=4)
-  results = two_processes.finish(start(mock_data_dir, together, "device"))
+  kill_at_step(start(mock_data_dir, together), together, step=4)
+  results = two_processes.finish(start(mock_data_dir, together))
   assert [status for status, _, _ in results] == [0, 0], results
-  assert "Going on from step" in results[0][1]
-  # The second process is silent: no table, no progress bar, no warning.
+  # Process 1 prints nothing; Gloo's threads do, in the middle of lines.
   assert results[1][2] == ""
-  lines = results[1][1].splitlines()
-  assert all(line.startswith("[Gloo]") for line in lines), lines
+  for printed in ("Resuming at step", "Phase", "RMSE"):
+    assert (printed in results[0][1], printed in results[1][1]) == (True, False)
 
   config = shrunk.config(mock_data_dir)
-  config.update_from_flattened_dict(FEWER)
+  config.update_from_flattened_dict(FIELDS)
   train.train_and_evaluate(config, alone)
   ours, theirs = (
     pd.read_csv(workdir / "predictions_test.csv")

@@ -1,4 +1,4 @@
-"""Starts two processes over loopback; as a program, what one of them checks."""
+"""Starts two connected processes; run as a program, checks one of them."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ TIMEOUT = 240
 
 
 def start(*command):
-  """Starts two Python programs that know of each other, two devices each."""
+  """Starts a Python program in two connected processes of two devices each."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
@@ -26,10 +26,10 @@ def start(*command):
       cwd=ROOT,
       env={
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        # Half of the time would go into optimizing code that runs once.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 "
+        "--xla_backend_optimization_level=0",
         "PYTHONPATH": str(ROOT),
-        # The second start finds all programs of the first.
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
       },
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -40,7 +40,7 @@ def start(*command):
 
 
 def finish(children):
-  """Waits for both; returns their exit statuses, stdouts and stderrs."""
+  """Waits for both; returns the exit status, stdout and stderr of each."""
   try:
     outputs = [child.communicate(timeout=TIMEOUT) for child in children]
   finally:
@@ -58,25 +58,43 @@ def kill(children):
     child.communicate()
 
 
-def check_places(mesh):
+def check_sharding(mesh):
   values = np.arange(24, dtype=np.float32).reshape(8, 3)
   first = 4 * jax.process_index()
   assert sharding.local_rows(8, mesh) == slice(first, first + 4)
-  for dealt in (
+  for batch in (
     sharding.shard_batch(values, mesh),
     sharding.shard_local_batch(values[first : first + 4], 8, mesh),
   ):
-    assert dealt.shape == (8, 3)
-    assert len(dealt.addressable_shards) == 2
-    for i, shard in enumerate(dealt.addressable_shards):
+    assert batch.shape == (8, 3)
+    assert len(batch.addressable_shards) == 2
+    for i, shard in enumerate(batch.addressable_shards):
       rows = slice(first + 2 * i, first + 2 * i + 2)
       np.testing.assert_array_equal(shard.data, values[rows])
-  everywhere = sharding.replicate({"x": values, "n": np.int32(3)}, mesh)
-  np.testing.assert_array_equal(jax.device_get(everywhere["x"]), values)
-  assert int(everywhere["n"]) == 3
+  replicated = sharding.replicate({"x": values, "n": np.int32(3)}, mesh)
+  np.testing.assert_array_equal(jax.device_get(replicated["x"]), values)
+  assert int(replicated["n"]) == 3
 
 
-def check_agreement():
+def check_placements(mesh):
+  split = small_networks.split(np.random.default_rng(0), 21, 6, num_targets=2)
+  for kind in (placement.OnDevice, placement.OnHost):
+    data = kind(split, mesh, seed=3, batch_size=8)
+    for step in (0, 1, 5):
+      images, targets = jax.jit(data.select)(data.batch(step))
+      indices = batches.batch_indices(3, step, 21, 8)
+      pixels = augment.pack(split.images[indices])
+      for found, expected in (
+        (images, pixels),
+        (targets, split.targets[indices]),
+        (data.images(indices), pixels),
+      ):
+        assert found.shape == expected.shape
+        for shard in found.addressable_shards:
+          np.testing.assert_array_equal(shard.data, expected[shard.index])
+
+
+def check_processes():
   index = jax.process_index()
   assert processes.broadcast_int(index + 7) == 7
   order = []
@@ -87,7 +105,8 @@ def check_agreement():
     processes.on_first(lambda: 1 // 0)
   processes.assert_equal_across_processes("this", b"the same")
   with pytest.raises(
-    errors.ConfigError, match=r"that: expected the same in all 2.* another in 1"
+    errors.ConfigError,
+    match=r"that: expected the same in all 2.* between process 0 and 1\.",
   ):
     processes.assert_equal_across_processes("that", bytes([index]))
   tree = {"a": np.array([-0.0, np.nan, 1e-45], np.float32), "b": np.int32(-5)}
@@ -99,7 +118,7 @@ def check_agreement():
 
 
 def check_checkpoints(folder, mesh):
-  """Process 1 has a disk of its own, and nothing on it."""
+  """Process 1 restores what process 0 reads from a disk of its own."""
   folder = folder / str(jax.process_index())
 
   def state(step):
@@ -145,8 +164,12 @@ if __name__ == "__main__":
   from galmet_jax import checkpoints
   from galmet_jax import errors
   from galmet_jax import train_state
+  from galmet_jax.data import augment
+  from galmet_jax.data import batches
+  from galmet_jax.data import placement
   from galmet_jax.devices import processes
   from galmet_jax.devices import sharding
+  from tests.galmet_jax.models import small_networks
 
   flags.DEFINE_string("coordinator", None, "")
   flags.DEFINE_integer("num_processes", None, "")
@@ -157,7 +180,8 @@ if __name__ == "__main__":
     False, given.coordinator, given.num_processes, given.process_id
   )
   with processes.exit_together():
-    check_agreement()
-    check_places(sharding.make_mesh())
+    check_processes()
+    check_sharding(sharding.make_mesh())
+    check_placements(sharding.make_mesh())
     check_checkpoints(folder, sharding.make_mesh())
     print("checked")

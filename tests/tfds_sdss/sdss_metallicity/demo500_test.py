@@ -27,8 +27,12 @@ def build_demo(tmp_path, layout):
   return build.build("demo500", str(tmp_path / "data"), str(layout))
 
 
-def is_built(tmp_path):
-  return any((tmp_path / "data").glob("sdss_metallicity/demo500/2*"))
+def is_built(tmp_path, name="demo500"):
+  try:
+    build.load(name, str(tmp_path / "data"))
+  except build.DatasetNotBuiltError:
+    return False
+  return True
 
 
 def ids(source):

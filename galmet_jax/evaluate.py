@@ -15,14 +15,14 @@ from galmet_jax.data import placement
 from galmet_jax.devices import compilation
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
-from galmet_jax.models import network
+from galmet_jax.models import resnet
 
 # Batches that the devices may have queued.
 _IN_FLIGHT = 2
 
 
 def make_eval_step(
-  model: network.Network, frame: augment.Frame, mesh: jax.sharding.Mesh
+  model: resnet.ResNet, frame: augment.Frame, mesh: jax.sharding.Mesh
 ) -> Callable:
   """Makes the jitted evaluation step.
 

@@ -59,7 +59,7 @@ class Run:
   steps_per_epoch: int
   phases: tuple[optimizers.Phase, ...]
   groups: tuple[str, ...]
-  model: network.Network
+  model: resnet.ResNet
   frame: augment.Frame
   latest: checkpoints.Checkpoints
   best: checkpoints.Checkpoints

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from galmet_jax import optimizers
-from galmet_jax.models import network
+from galmet_jax.models import resnet
 
 
 @struct.dataclass
@@ -39,7 +39,7 @@ class TrainState:
 
 
 def create(
-  model: network.Network,
+  model: resnet.ResNet,
   config: ml_collections.ConfigDict,
   side: int,
   label_means: jax.Array,

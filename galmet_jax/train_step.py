@@ -15,7 +15,7 @@ from galmet_jax.data import augment
 from galmet_jax.data import placement
 from galmet_jax.devices import compilation
 from galmet_jax.devices import sharding
-from galmet_jax.models import network
+from galmet_jax.models import resnet
 from galmet_jax.train_state import TrainState
 
 
@@ -60,7 +60,7 @@ def train_step(
   batch: Any,
   *,
   select: Callable,
-  model: network.Network,
+  model: resnet.ResNet,
   phase: optimizers.Phase,
   frame: augment.Frame,
   config: ml_collections.ConfigDict,

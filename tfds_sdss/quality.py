@@ -41,19 +41,10 @@ def write(folder: pathlib.Path, sample: Sample) -> None:
   """Writes the report and its figure into a folder, and logs a summary."""
   (folder / REPORT).write_text(report(sample), encoding="utf-8")
   plot(folder / FIGURE, sample)
-  _log.info("%s", summary(sample))
-
-
-def summary(sample: Sample) -> str:
-  """Returns a summary of the report in two lines."""
-  frame = sample.frame
-  lost = sample.lost.total()
-  black = int((frame["black_fraction"] > BLACK).sum())
-  return (
-    f"{sample.name}: {sample.num_asked} galaxies requested, {lost} without an "
-    f"image ({lost / sample.num_asked:.2%}), {len(frame)} in the set\n"
-    f"oh_p50 {frame['oh_p50'].mean():.4f} ± {frame['oh_p50'].std():.4f} dex; "
-    f"{black} images with more than {BLACK:.0%} black pixels; see {REPORT}"
+  _log.info(
+    "%s: %d galaxies requested, %d without an image (%.2f %%); see %s",
+    *(sample.name, sample.num_asked, sample.lost.total()),
+    *(100 * sample.lost.total() / sample.num_asked, REPORT),
   )
 
 

@@ -140,19 +140,12 @@ def write(
     builder: data set; its data directory receives the files.
     sources: examples by split.
     download_config: `beam_runner` or `beam_options` run the tasks in Apache
-      Beam; `max_examples_per_split` truncates each split. The number of shards
-      follows from `MAX_EXAMPLES` alone.
+      Beam. The number of shards follows from `MAX_EXAMPLES` alone.
 
   Raises:
     DataError: if a split is empty or an example is invalid.
     BeamError: if Apache Beam is requested but not installed.
   """
-  limit = download_config.max_examples_per_split
-  if limit is not None:
-    sources = {
-      split: source.part(0, min(limit, len(source)))
-      for split, source in sources.items()
-    }
   empty = [split for split, source in sources.items() if not len(source)]
   if empty:
     raise DataError(

@@ -1,5 +1,6 @@
-"""The network that a config describes."""
+"""Builds the network that a config describes."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,31 +10,24 @@ from galmet_jax import errors
 from galmet_jax.models import resnet
 from galmet_jax.models import xresnet
 
-Network = resnet.ResNet | xresnet.XResNet
-
 
 def from_config(
   config: ml_collections.ConfigDict, num_targets: int, shards: int = 1
-) -> Network:
-  """Makes the network.
-
-  Both kinds are called alike and have the top-level modules of
-  `resnet.MODULES`.
+) -> resnet.ResNet:
+  """Builds the network.
 
   Args:
     config: the `model` block.
-    num_targets: numbers that it predicts.
-    shards: devices over which a batch is laid in training.
+    num_targets: number of predictions per image.
+    shards: number of devices that share a training batch.
 
   Raises:
-    ConfigError: for a network, block or batch_norm that does not exist.
+    ConfigError: for an unknown network, block or batch_norm.
   """
-  if config.batch_norm not in ("global", "per_device"):
-    raise errors.ConfigError(
-      f"model.batch_norm is {config.batch_norm!r}; expected global or "
-      "per_device."
-    )
-  alike: dict[str, Any] = {
+  _check("batch_norm", config.batch_norm, ("global", "per_device"))
+  _check("network", config.network, ("resnet", "xresnet"))
+  _check("block", config.block, tuple(resnet.BLOCKS))
+  shared: dict[str, Any] = {
     "stage_sizes": tuple(config.stage_sizes),
     "width": config.width,
     "num_targets": num_targets,
@@ -42,19 +36,21 @@ def from_config(
     "sync_batch_norm": config.batch_norm == "global",
   }
   if config.network == "xresnet":
-    return xresnet.XResNet(**alike)
-  if config.network != "resnet":
-    raise errors.ConfigError(
-      f"model.network is {config.network!r}; expected resnet or xresnet."
-    )
-  if config.block not in resnet.BLOCKS:
-    raise errors.ConfigError(
-      f"model.block is {config.block!r}; expected one of "
-      f"{sorted(resnet.BLOCKS)}."
-    )
+    return xresnet.xresnet34(**shared)
   return resnet.ResNet(
-    **alike,
+    **shared,
     block=resnet.BLOCKS[config.block],
-    head_width=config.head_width,
-    dropout_rates=tuple(config.dropout_rates),
+    head=functools.partial(
+      resnet.Head,
+      width=config.head_width,
+      dropout_rates=tuple(config.dropout_rates),
+    ),
   )
+
+
+def _check(field: str, value: str, expected: tuple[str, ...]) -> None:
+  if value not in expected:
+    raise errors.ConfigError(
+      f"model.{field} is {value!r}; expected {' or '.join(expected)}. Change "
+      f"--config.model.{field}."
+    )

@@ -1,9 +1,9 @@
-"""ImageNet weights for the ResNets, and weights for users of PyTorch.
+"""Loads ImageNet weights and exports weights for PyTorch.
 
-Both ways go through torchvision's state dict of a plain ResNet, which timm
-shares. `load` fills the convolutions and BatchNorms of a fresh network; its
-head stays, for ImageNet's `fc` names 1000 classes. `save` writes the whole
-network under the same names, with our head as `head.*`. In PyTorch:
+Both use the names of torchvision's ResNet state dict, which timm shares.
+`load` fills the convolutions and BatchNorms of a new network; the head keeps
+its weights because ImageNet's `fc` predicts 1000 classes. `save` writes the
+whole network, with the head as `head.*`. In PyTorch:
 
   class ConcatPool(nn.Module):
     def forward(self, x):
@@ -20,8 +20,8 @@ network under the same names, with our head as `head.*`. In PyTorch:
   net.eval()
   predictions = net.head(net(images))
 
-Images are `[B, 3, H, W]`, RGB / 255 less ImageNet's mean, over its deviation.
-For ResNet-50, `resnet50()` and 4096 features instead of 1024.
+Images are `[B, 3, H, W]`, RGB / 255, minus ImageNet's mean and divided by its
+deviation. ResNet-50 is `resnet50()` with 4096 features instead of 1024.
 """
 
 from collections.abc import Mapping
@@ -36,14 +36,13 @@ import numpy as np
 
 from galmet_jax import errors
 
-# The revisions of the models at Hugging Face's timm that are known to fit: a
-# name alone may mean other weights tomorrow.
+# Models of timm on Hugging Face, pinned because their weights may be replaced.
 _TIMM_REVISIONS = {
   "resnet34.tv_in1k": "c983eba7f5e69bc3548a626d1b0b0b914e5de3a6",
 }
 _SOURCES = "FILE.safetensors, FILE.pth, FILE.pt or timm:resnet34.tv_in1k"
 
-# Our modules, and what torchvision calls them.
+# Our modules and torchvision's.
 _LAYERS = (
   (r"stem/(conv|bn)", r"\g<1>1"),
   (r"stage(\d)/block(\d+)/((?:conv|bn)\d)", r"layer\1.\2.\3"),
@@ -58,28 +57,29 @@ _LEAVES = {
   "mean": "running_mean",
   "var": "running_var",
 }
-# By number of axes: vectors, Dense (I, O) -> (O, I), Conv HWIO -> OIHW.
+# Our axes in torch's order, by the number of axes: vectors, Dense (I, O) to
+# (O, I), convolution HWIO to OIHW.
 _AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-# Outputs that are not ours, ours of another network, and a count which only
-# torch's BatchNorm without momentum reads.
-_PASSED_OVER = re.compile(r"fc\..*|head\..*|.*\.num_batches_tracked")
+# ImageNet's classes, the head of an exported network, and a counter that torch
+# uses only for a BatchNorm without momentum.
+_IGNORED = re.compile(r"fc\..*|head\..*|.*\.num_batches_tracked")
 
 
 def load(source: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-  """Fills a fresh network with the weights of a torchvision state dict.
+  """Fills a new network with the weights of a torchvision state dict.
 
   Args:
-    source: FILE.safetensors, FILE.pth or FILE.pt (these two need PyTorch), or
-      timm:resnet34.tv_in1k, which is downloaded once.
+    source: FILE.safetensors, FILE.pth or FILE.pt (the last two need PyTorch),
+      or timm:resnet34.tv_in1k, which is downloaded and cached.
     variables: the network's `params` and `batch_stats`.
 
   Returns:
-    Variables of the same structure: stem and stages from `source` as float32,
-    the head as it was.
+    Variables of the same structure: float32 stem and stages from `source`, and
+    the head of `variables`.
 
   Raises:
-    ConfigError: for weights that cannot be had or read, are of another network
-      than `variables`, or not finite.
+    ConfigError: if the weights cannot be downloaded or read, do not fit the
+      network, or are not finite.
   """
   if source.startswith("timm:"):
     path = _download(source.removeprefix("timm:"))
@@ -87,40 +87,40 @@ def load(source: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     path = pathlib.Path(source).expanduser()
   state = _read(path)
   flat = traverse_util.flatten_dict(dict(variables))
-  names = {place: _name(place) for place in flat if place[1] != "head"}
+  names = {leaf: _torch_name(leaf) for leaf in flat if leaf[1] != "head"}
   shapes = {
-    name: tuple(flat[place].shape[i] for i in _AXES[len(flat[place].shape)])
-    for place, name in names.items()
+    name: tuple(flat[leaf].shape[axis] for axis in _AXES[flat[leaf].ndim])
+    for leaf, name in names.items()
   }
-  _check_fits(source, shapes, state)
-  for place, name in names.items():
+  _check_shapes(source, shapes, state)
+  for leaf, name in names.items():
     weights = state[name].astype(np.float32)
     if not np.isfinite(weights).all():
       raise errors.ConfigError(
-        f"{name} of {source} is not finite; expected numbers that float32 can "
-        "hold. Give model.pretrained another file."
+        f"{name} in {source} has values that are not finite in float32. Set "
+        "--config.model.pretrained to another file."
       )
     axes = np.argsort(_AXES[weights.ndim])
-    flat[place] = jnp.asarray(weights.transpose(axes))
+    flat[leaf] = jnp.asarray(weights.transpose(axes))
   return traverse_util.unflatten_dict(flat)
 
 
 def to_torchvision(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Returns a network's variables as torchvision's state dict.
+  """Returns a network's variables as a state dict with torchvision's names.
 
-  The inverse of `load`, and the head besides: `head.bn1`, `head.dense1`,
-  `head.bn2` and `head.dense2`, each with torch's names (`head.bn1.weight`,
-  `head.bn1.running_mean`, `head.dense1.weight` `[O, I]`, `head.dense1.bias`).
-  There is no `num_batches_tracked`, which `load_state_dict` does not miss.
-  The module's docstring has the network they belong to.
+  The inverse of `load`, with the head as well: `head.bn1`, `head.dense1`,
+  `head.bn2` and `head.dense2`. `num_batches_tracked` is left out;
+  `load_state_dict` accepts that. The module docstring shows the network that
+  loads it.
 
   Raises:
-    ConfigError: for a network that is no ResNet of torchvision's.
+    ConfigError: if torchvision has no such network.
   """
   flat = traverse_util.flatten_dict(dict(jax.device_get(variables)))
+  # Contiguous because safetensors ignores strides.
   return {
-    _name(place): np.ascontiguousarray(leaf.transpose(_AXES[leaf.ndim]))
-    for place, leaf in flat.items()
+    _torch_name(path): np.ascontiguousarray(leaf.transpose(_AXES[leaf.ndim]))
+    for path, leaf in flat.items()
   }
 
 
@@ -128,38 +128,36 @@ def save(variables: Mapping[str, Any], path: pathlib.Path) -> None:
   """Writes `to_torchvision(variables)` as a .safetensors file.
 
   Raises:
-    ConfigError: for a network that is no ResNet of torchvision's.
+    ConfigError: if torchvision has no such network.
   """
   import safetensors.numpy
 
-  # safetensors writes strided views in the wrong order: all are contiguous. Its
-  # save_file would make a file that nobody else may read.
+  # safetensors.numpy.save_file makes a file that only its owner can read.
   state = to_torchvision(variables)
   path.write_bytes(safetensors.numpy.save(state, metadata={"format": "pt"}))
 
 
-def _name(place: tuple[str, ...]) -> str:
-  """Returns torchvision's name of the leaf at a place in the variables."""
-  _, *modules, leaf = place
-  ours = "/".join(modules)
-  for pattern, theirs in _LAYERS:
-    match = re.fullmatch(pattern, ours)
+def _torch_name(path: tuple[str, ...]) -> str:
+  _, *modules, leaf = path
+  name = "/".join(modules)
+  for pattern, template in _LAYERS:
+    match = re.fullmatch(pattern, name)
     if match and leaf in _LEAVES:
-      return f"{match.expand(theirs)}.{_LEAVES[leaf]}"
+      return f"{match.expand(template)}.{_LEAVES[leaf]}"
   raise errors.ConfigError(
-    f"{ours}/{leaf} is in no ResNet of torchvision's; expected a plain ResNet, "
-    "as of configs/resnet34.py. Others have neither ImageNet weights "
-    "(model.pretrained) nor an export."
+    f"torchvision's ResNets have no {name}/{leaf}. Pretrained weights and "
+    "export work with --config.model.network=resnet only; to train another "
+    "network, set --config.model.pretrained= (empty)."
   )
 
 
 def _download(name: str) -> pathlib.Path:
-  """Returns the weights' file in the cache, after a download if need be."""
+  """Returns the path of cached weights; downloads them if necessary."""
   if name not in _TIMM_REVISIONS:
     raise errors.ConfigError(
       f"model.pretrained is timm:{name}; expected timm: and one of "
-      f"{sorted(_TIMM_REVISIONS)}. Of other models download the .safetensors "
-      "file and give its path."
+      f"{sorted(_TIMM_REVISIONS)}. For another model, download its "
+      ".safetensors file and set --config.model.pretrained to the path."
     )
   import huggingface_hub
 
@@ -170,28 +168,26 @@ def _download(name: str) -> pathlib.Path:
         repo_id=f"timm/{name}", filename="model.safetensors", revision=revision
       )
     )
-  # Its own errors and those of its HTTP and Rust clients share no base.
+  # huggingface_hub and its HTTP and Rust clients have no common base error.
   except Exception as error:
     raise errors.ConfigError(
-      f"timm:{name} is not in the cache and could not be downloaded ({error}) "
-      f"Where there is a network, run\n"
+      f"timm:{name} is not cached and could not be downloaded ({error}). "
+      "On a machine with network access, run\n"
       f"  hf download timm/{name} model.safetensors --revision {revision} "
       "--local-dir .\n"
-      "and give its path as --config.model.pretrained; or start from random "
-      "weights: --config.model.pretrained="
+      "and set --config.model.pretrained to the file; or start from random "
+      "weights with --config.model.pretrained="
     ) from error
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads a state dict."""
   if path.suffix not in (".safetensors", ".pth", ".pt"):
     raise errors.ConfigError(
       f"model.pretrained is {path}; expected {_SOURCES}."
     )
   if not path.is_file():
     raise errors.ConfigError(
-      f"model.pretrained names {path}, where there is no file; expected "
-      f"{_SOURCES}."
+      f"model.pretrained is {path}, which does not exist; expected {_SOURCES}."
     )
   if path.suffix != ".safetensors":
     return _read_torch(path)
@@ -210,32 +206,31 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     import torch
   except ImportError as error:
     raise errors.ConfigError(
-      f"Reading {path} needs PyTorch, which is not installed. Set "
-      "model.pretrained to a .safetensors file or timm:resnet34.tv_in1k, or "
-      "run pip install torch."
+      f"Reading {path} needs PyTorch, which is not installed. Run pip install "
+      "torch, or set --config.model.pretrained to a .safetensors file or "
+      "timm:resnet34.tv_in1k."
     ) from error
+  advice = "Write it with torch.save(model.state_dict(), PATH)."
   try:
-    # Tensors only: a pickle could run any code.
+    # weights_only: unpickling can run arbitrary code.
     state = torch.load(path, map_location="cpu", weights_only=True)
-  # torch and pickle raise whatever the damage leads them to.
+  # A damaged file can raise any error of torch or pickle.
   except Exception as error:
     raise errors.ConfigError(
-      f"{path} cannot be read as weights of PyTorch ({error}). Download it "
-      "again, or write it with torch.save(model.state_dict(), PATH)."
+      f"{path} cannot be read as weights of PyTorch ({error}). {advice}"
     ) from error
   if not isinstance(state, dict) or not all(
     isinstance(tensor, torch.Tensor) for tensor in state.values()
   ):
     found = list(state)[:10] if isinstance(state, dict) else type(state)
     raise errors.ConfigError(
-      f"{path} holds {found}; expected tensors by name. Write it with "
-      "torch.save(model.state_dict(), PATH)."
+      f"{path} contains {found}; expected tensors by name. {advice}"
     )
   # NumPy has no bfloat16.
   return {name: leaf.detach().float().numpy() for name, leaf in state.items()}
 
 
-def _check_fits(
+def _check_shapes(
   source: str,
   expected: Mapping[str, tuple[int, ...]],
   state: Mapping[str, np.ndarray],
@@ -243,18 +238,16 @@ def _check_fits(
   found = {
     name: leaf.shape
     for name, leaf in state.items()
-    if not _PASSED_OVER.fullmatch(name)
+    if not _IGNORED.fullmatch(name)
   }
-  differing = {
+  faults = {
     "missing": [
-      f"{name}, expected {shape}"
-      for name, shape in expected.items()
+      f"{name}, expected {expected[name]}"
+      for name in expected
       if name not in found
     ],
     "unexpected": [
-      f"{name}, found {shape}"
-      for name, shape in found.items()
-      if name not in expected
+      f"{name}, found {found[name]}" for name in found if name not in expected
     ],
     "of another shape": [
       f"{name}, expected {shape}, found {found[name]}"
@@ -262,15 +255,16 @@ def _check_fits(
       if found.get(name, shape) != shape
     ],
   }
-  if any(differing.values()):
-    lines = []
-    for kind, items in differing.items():
-      if items:
-        lines.append(f"  {len(items)} {kind}:")
-        lines += [f"    {item}" for item in items[:10]]
-        lines += ["    ..."] * (len(items) > 10)
-    raise errors.ConfigError(
-      f"{source} does not fit the network:\n" + "\n".join(lines) + "\n"
-      "Give the weights of this network (model.block, model.stage_sizes, "
-      "model.width), named as torchvision does."
-    )
+  if not any(faults.values()):
+    return
+  lines = [f"{source} does not fit the network:"]
+  for kind, items in faults.items():
+    if items:
+      lines.append(f"  {len(items)} {kind}:")
+      lines += [f"    {item}" for item in items[:10]]
+      lines += ["    ..."] * (len(items) > 10)
+  lines.append(
+    "Set --config.model.pretrained to weights of this network (model.block, "
+    "model.stage_sizes, model.width) with torchvision's names."
+  )
+  raise errors.ConfigError("\n".join(lines))

@@ -1,6 +1,6 @@
-"""ResNets with the paper's regression head.
+"""Residual networks (He et al. 2015) with the paper's regression head.
 
-This, `xresnet.py` and `layers.py` are the only users of Flax Linen.
+Only `galmet_jax.models` imports Flax Linen.
 """
 
 from collections.abc import Callable
@@ -13,34 +13,23 @@ import jax
 import jax.numpy as jnp
 
 from galmet_jax.models import layers
-from galmet_jax.models import pooling
 
-# Top-level modules in the order in which an image meets them. Layer groups
-# are unions of these (`optimizers.group_of_module`).
+# Top-level modules, from the image to the prediction. Layer groups are unions
+# of these (`optimizers.group_of_module`).
 MODULES = ("stem", "stage1", "stage2", "stage3", "stage4", "head")
-
-# Fan-out for the convolutions (torchvision), fan-in for the head's linear
-# layers (the paper's Kaiming-normal head).
-_conv_init = layers.he_normal("fan_out")
-_dense_init = layers.he_normal("fan_in")
-
-
-# A partial would take the function as it is now: benchmarks put others there.
-def _conv_bn(*args) -> jax.Array:
-  return layers.conv_bn(*args, init=_conv_init)
 
 
 class Stem(nn.Module):
-  """7×7/2 convolution, BN, ReLU, 3×3/2 max-pool: a quarter of the size."""
+  """7×7 convolution with stride 2, BatchNorm, ReLU, max-pool."""
 
   width: int
-  norm: Callable
+  conv_bn: Callable[..., layers.ConvBN]
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / 4, W / 4, width]`."""
-    x = _conv_bn(x, self.norm, self.width, 7, 2, "", train)
-    return pooling.max_pool(layers.relu(x))
+    x = self.conv_bn(self.width, 7, strides=2)(x, train=train)
+    return layers.max_pool(layers.relu(x))
 
 
 class BasicBlock(nn.Module):
@@ -48,38 +37,41 @@ class BasicBlock(nn.Module):
 
   features: int
   strides: int
-  norm: Callable
-  expansion = 1
+  conv_bn: Callable[..., layers.ConvBN]
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Maps `[B, H, W, C]` to the block's output."""
-    features, strides, norm = self.features, self.strides, self.norm
-    y = layers.relu(_conv_bn(x, norm, features, 3, strides, "1", train))
-    y = _conv_bn(y, norm, features, 3, 1, "2", train)
+    """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
+    conv_bn, n, strides = self.conv_bn, self.features, self.strides
+    y = conv_bn(n, 3, strides=strides, suffix="1")(x, train=train)
+    y = layers.relu(y)
+    y = conv_bn(n, 3, suffix="2")(y, train=train)
     if x.shape != y.shape:
-      x = _conv_bn(x, norm, features, 1, strides, "_short", train)
+      x = conv_bn(n, 1, strides=strides, suffix="_short")(x, train=train)
     return layers.relu(x + y)
 
 
 class BottleneckBlock(nn.Module):
-  """1×1, 3×3 (strided), 1×1 convolutions and a shortcut (ResNet-50)."""
+  """1×1, 3×3 and 1×1 convolutions and a shortcut (ResNet-50).
+
+  As in torchvision, the 3×3 convolution has the stride.
+  """
 
   features: int
   strides: int
-  norm: Callable
-  expansion = 4
+  conv_bn: Callable[..., layers.ConvBN]
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Maps `[B, H, W, C]` to the block's output."""
-    features, strides, norm = self.features, self.strides, self.norm
-    wide = features * self.expansion
-    y = layers.relu(_conv_bn(x, norm, features, 1, 1, "1", train))
-    y = layers.relu(_conv_bn(y, norm, features, 3, strides, "2", train))
-    y = _conv_bn(y, norm, wide, 1, 1, "3", train)
+    """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, 4 features]`."""
+    conv_bn, n, strides = self.conv_bn, self.features, self.strides
+    y = conv_bn(n, 1, suffix="1")(x, train=train)
+    y = layers.relu(y)
+    y = conv_bn(n, 3, strides=strides, suffix="2")(y, train=train)
+    y = layers.relu(y)
+    y = conv_bn(4 * n, 1, suffix="3")(y, train=train)
     if x.shape != y.shape:
-      x = _conv_bn(x, norm, wide, 1, strides, "_short", train)
+      x = conv_bn(4 * n, 1, strides=strides, suffix="_short")(x, train=train)
     return layers.relu(x + y)
 
 
@@ -87,21 +79,20 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 
 
 class Stage(nn.Module):
-  """`num_blocks` residual blocks, of which the first one may stride."""
+  """A sequence of residual blocks, the first of which has the strides."""
 
-  block: type
-  num_blocks: int
+  blocks: Sequence[Callable[..., nn.Module]]
   features: int
   strides: int
-  norm: Callable
+  conv_bn: Callable[..., layers.ConvBN]
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Maps `[B, H, W, C]` to the stage's output."""
-    for i in range(self.num_blocks):
+    """Maps `[B, H, W, C]` to the output of the last block."""
+    for i, block in enumerate(self.blocks):
       strides = self.strides if i == 0 else 1
-      block = self.block(self.features, strides, self.norm, name=f"block{i}")
-      x = block(x, train=train)
+      module = block(self.features, strides, self.conv_bn, name=f"block{i}")
+      x = module(x, train=train)
     return x
 
 
@@ -109,42 +100,51 @@ class Head(nn.Module):
   """Concat pool and two linear layers (Wu & Boada 2019, section 3.1)."""
 
   num_targets: int
-  width: int
-  dropout_rates: Sequence[float]
-  norm: Callable
-  dtype: Any
+  norm: Callable[..., layers.BatchNorm]
+  width: int = 512
+  dropout_rates: Sequence[float] = (0.25, 0.5)
 
   @nn.compact
   def __call__(
     self, x: jax.Array, *, train: bool, frozen: bool = False
   ) -> jax.Array:
-    """Maps `[B, H, W, C]` to `[B, num_targets]`."""
-    dense = functools.partial(nn.Dense, kernel_init=_dense_init)
-    learning = train and not frozen
-    # The maximum first, then the mean: the order of the paper's weights.
+    """Maps `[B, H, W, C]` to float32 `[B, num_targets]`."""
+    dense = functools.partial(nn.Dense, kernel_init=layers.he_normal("fan_in"))
+    # Weights trained with fastai expect the maximum first.
     x = jnp.concatenate([x.max((1, 2)), x.mean((1, 2))], axis=-1)
-    x = self.norm(x.shape[-1], name="bn1")(x, train=learning)
+    x = self.norm(x.shape[-1], name="bn1")(x, train=train and not frozen)
     x = nn.Dropout(self.dropout_rates[0], deterministic=not train)(x)
-    x = nn.relu(dense(self.width, dtype=self.dtype, name="dense1")(x))
-    x = self.norm(self.width, name="bn2")(x, train=learning)
+    x = nn.relu(dense(self.width, dtype=x.dtype, name="dense1")(x))
+    x = self.norm(self.width, name="bn2")(x, train=train and not frozen)
     x = nn.Dropout(self.dropout_rates[1], deterministic=not train)(x)
-    # In float32: bf16 resolves 0.03 dex near 12 + log(O/H) = 9.
+    # Near 12 + log(O/H) = 9 the resolution of bfloat16 is only 0.03 dex.
     return dense(self.num_targets, dtype=jnp.float32, name="dense2")(x)
 
 
 class ResNet(nn.Module):
-  """Residual network (He et al. 2015) that regresses `num_targets` numbers.
+  """A residual network that predicts `num_targets` numbers.
 
   Attributes:
-    shards: devices over which a batch is laid in training.
-    sync_batch_norm: see `layers.BatchNorm`.
+    stage_sizes: number of blocks per stage.
+    block: residual block.
+    stem: maps images to `[B, H / 4, W / 4, width]`.
+    attention_block: last block of stage1, if it is not a `block`.
+    head: maps the last stage's output to predictions.
+    kernel_init: initializer of convolutions; fan-out is torchvision's.
+    width: features of the stem and of stage1; each further stage doubles them.
+    num_targets: number of predictions per image.
+    dtype: dtype of activations; parameters are float32.
+    shards: number of devices that share a training batch.
+    sync_batch_norm: see `layers.BatchNorm.sync`.
   """
 
   stage_sizes: Sequence[int]
-  block: type = BasicBlock
+  block: Callable[..., nn.Module] = BasicBlock
+  stem: Callable[..., nn.Module] = Stem
+  attention_block: Callable[..., nn.Module] | None = None
+  head: Callable[..., nn.Module] = Head
+  kernel_init: Callable = layers.he_normal("fan_out")
   width: int = 64
-  head_width: int = 512
-  dropout_rates: Sequence[float] = (0.25, 0.5)
   num_targets: int = 1
   dtype: Any = jnp.float32
   shards: int = 1
@@ -158,9 +158,9 @@ class ResNet(nn.Module):
 
     Args:
       x: images `[B, H, W, 3]`.
-      train: batch statistics and dropout (True), or running statistics.
-      frozen: top-level modules whose BatchNorm stays in evaluation mode while
-        training: their running statistics are used and not updated.
+      train: whether to use batch statistics and dropout, or running statistics.
+      frozen: top-level modules that use their running statistics and do not
+        update their state in training. Dropout in the head stays active.
 
     Returns:
       Predictions `[B, num_targets]`, float32, in the targets' units.
@@ -171,26 +171,20 @@ class ResNet(nn.Module):
       shards=self.shards,
       sync=self.sync_batch_norm,
     )
-    modules: dict[str, nn.Module] = {
-      "stem": Stem(self.width, norm, name="stem")
-    }
+    conv_bn = functools.partial(
+      layers.ConvBN, norm=norm, kernel_init=self.kernel_init
+    )
+    modules = {"stem": self.stem(self.width, conv_bn, name="stem")}
     for i, num_blocks in enumerate(self.stage_sizes):
-      modules[f"stage{i + 1}"] = Stage(
-        self.block,
-        num_blocks,
-        self.width * 2**i,
-        1 if i == 0 else 2,
-        norm,
-        name=f"stage{i + 1}",
+      blocks = [self.block] * num_blocks
+      if i == 0 and self.attention_block:
+        blocks[-1] = self.attention_block
+      name, strides = f"stage{i + 1}", 1 if i == 0 else 2
+      modules[name] = Stage(
+        tuple(blocks), self.width * 2**i, strides, conv_bn, name=name
       )
     x = x.astype(self.dtype)
     for name, module in modules.items():
       x = module(x, train=train and name not in frozen)
-    return Head(
-      self.num_targets,
-      self.head_width,
-      self.dropout_rates,
-      norm,
-      self.dtype,
-      name="head",
-    )(x, train=train, frozen="head" in frozen)
+    head = self.head(self.num_targets, norm, name="head")
+    return head(x, train=train, frozen="head" in frozen)

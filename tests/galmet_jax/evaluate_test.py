@@ -14,7 +14,7 @@ from galmet_jax.data import augment
 from galmet_jax.data import galaxies
 from galmet_jax.data import placement
 from galmet_jax.devices import sharding
-from galmet_jax.models import resnet
+from tests.galmet_jax.models import small_networks
 
 SIZE, CROP, N = 40, 32, 7
 
@@ -42,7 +42,7 @@ def split():
 @pytest.fixture(scope="module")
 def network():
   """A tiny network of two targets: (model, variables)."""
-  model = resnet.ResNet(stage_sizes=(1,), width=8, head_width=16, num_targets=2)
+  model = small_networks.tiny(stage_sizes=(1,), num_targets=2)
   x = jnp.zeros((1, CROP, CROP, 3))
   shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
   rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Writes resnets.npz: what torchvision's ResNets compute from drawn weights.
+"""Writes resnets.npz: outputs of torchvision's ResNets for random weights.
 
   python -m tests.goldens.make_resnet_goldens
 
@@ -39,9 +39,9 @@ def head(inner, features, targets):
 
 
 def regressor(name, state):
-  """Makes torchvision's network with our head, with the state dict's weights.
+  """Returns torchvision's network with our head and the given weights.
 
-  `state` is without fc; that of to_torchvision fits.
+  `state` has no fc, as from `pretrained.to_torchvision`.
   """
   net = getattr(torchvision.models, name)()
   targets, features = state["head.dense2.weight"].shape
@@ -56,7 +56,7 @@ def tensors(state):
 
 
 def outputs(name, state, x):
-  """Returns the features `[B, H, W, C]` by stage, the logits and targets."""
+  """Returns the features `[B, H, W, C]` per stage, the logits and targets."""
   net = getattr(torchvision.models, name)()
   net.load_state_dict(tensors(torchvision_names.without(state, "head.")))
   net.eval()
@@ -87,7 +87,7 @@ def main():
     for key, value in outputs(name, state, x).items():
       print(name, key, value.shape, "deviation", value.std())
       if key in torchvision_names.STAGES:
-        # Of all channels, that none is left unseen.
+        # The means cover the channels that `thin` drops.
         arrays[f"{name}/{key}/means"] = value.mean((1, 2))
         value = torchvision_names.thin(value)
       arrays[f"{name}/{key}"] = value

@@ -20,6 +20,7 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
   out = capsys.readouterr().out
   assert "sdss_metallicity/demo500/2.0.0" in out
   assert "validation" in out
+  assert "No problems found" in out
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,8 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
     (["build", "dr17", "--staging=nowhere"], "nowhere: expected a staging"),
     (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
     (["build", "mock", "--manual_dir=."], "mock is built without a folder"),
-    (["verify", "mock"], "python -m tfds_sdss build sdss_metallicity/mock"),
+    (["verify", "mock"], "build sdss_metallicity/mock --data_dir=data"),
+    (["verify", "dr17"], "build sdss_metallicity/dr17 --data_dir=data --sta"),
   ],
 )
 def test_user_errors(tmp_path, monkeypatch, capsys, argv, message):
@@ -79,10 +81,3 @@ def test_interrupt_prints_no_traceback(tmp_path, monkeypatch, capsys):
   assert cli.main([*argv, f"--data_dir={tmp_path / 'data'}"]) == 130
   assert capsys.readouterr().err.endswith("error: interrupted\n")
   assert not list(tmp_path.glob("data/sdss_metallicity/demo500/*"))
-
-
-def test_help_names_the_samples(capsys):
-  with pytest.raises(SystemExit) as error:
-    cli.main(["build", "--help"])
-  assert error.value.code == 0
-  assert "sdss_metallicity/demo500" in capsys.readouterr().out

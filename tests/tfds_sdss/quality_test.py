@@ -78,15 +78,12 @@ def test_black_pixels(sample):
   black = sample.frame["black_fraction"].to_numpy(np.float64)
   assert f"{(black > 0.1).sum()} images have more than 10%" in text
   assert f"| 100 % | {black.max():.5g} |" in text
-  assert f"{(black > 0.1).sum()} images with more" in quality.summary(sample)
 
 
 def test_files(sample, tmp_path, caplog):
   with caplog.at_level("INFO"):
     quality.write(tmp_path, sample)
-  assert (
-    "dr17: 40 galaxies requested, 3 without an image (7.50%)" in caplog.text
-  )
+  assert "dr17: 40 galaxies requested, 3 without an image" in caplog.text
   assert (tmp_path / "quality.md").read_text() == quality.report(sample)
   with Image.open(tmp_path / "quality.png") as image:
     assert image.size == (1440, 1152)

@@ -68,7 +68,7 @@ def built(tmp_path_factory):
     return build_from(folder, tmp_path), frame, folder
 
 
-def test_examples_are_the_catalogue_and_the_images(built):
+def test_examples_match_the_catalogue_and_the_images(built):
   builder, frame, folder = built
   found = galaxies(builder)
   assert found.keys() == set(frame["objid"]) - {OBJID + 9}
@@ -123,7 +123,7 @@ def test_order_follows_a_hash(built):
     assert objids != sorted(objids)
 
 
-def test_verifies(built):
+def test_built_sample_verifies(built):
   data_dir = pathlib.Path(built[0].data_dir).parents[2]
   assert verify.verify("dr17", str(data_dir)).problems == []
 

@@ -1,1 +1,1 @@
-"""Workarounds for XLA's CPU backend; no other backend uses them."""
+"""Workarounds for XLA's CPU backend; on other devices they do nothing."""

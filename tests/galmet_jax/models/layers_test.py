@@ -1,4 +1,4 @@
-"""Convolution, BatchNorm and ReLU: against Flax's and against autodiff."""
+"""Layers against Flax, JAX and NumPy."""
 
 import functools
 import re
@@ -32,78 +32,79 @@ def ours(variables, x, *, train=True, dtype=jnp.float32, **changes):
   return module.apply(variables, x, train=train, mutable=["batch_stats"])
 
 
-def flax(variables, x, *, train=True, dtype=jnp.float32):
-  module = nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=dtype)
-  average = not train
+def flax(variables, x, *, train=True):
+  module = nn.BatchNorm(momentum=0.9, epsilon=1e-5)
   return module.apply(
-    variables, x, use_running_average=average, mutable=["batch_stats"]
+    variables, x, use_running_average=not train, mutable=["batch_stats"]
   )
 
 
 def gradients(norm, variables, x):
-  """Returns the gradients of a weighted sum, of parameters and of x."""
+  """Returns a weighted sum's gradients by the parameters and by x."""
 
   def total(params, x):
     y = norm({**variables, "params": params}, x)[0]
-    return (y.astype(jnp.float32) * WEIGHTS).sum()
+    return (y.astype(jnp.float32) * WEIGHTS[: len(x)]).sum()
 
   return jax.jit(jax.grad(total, (0, 1)))(variables["params"], x)
 
 
-def close(found, expected, rtol=1e-4, atol=1e-5):
+def assert_close(actual, expected, rtol=1e-4, atol=1e-5):
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol),
-    found,
+    actual,
     expected,
   )
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_batch_norm_is_that_of_flax(train):
-  found = jax.jit(functools.partial(ours, train=train))(VARIABLES, X)
-  # Variances, left of squares fifty times as large, differ in the sixth digit.
-  close(found, flax(VARIABLES, X, train=train), atol=1e-4)
+def test_batch_norm_equals_flax(train):
+  actual = jax.jit(functools.partial(ours, train=train))(VARIABLES, X)
+  # E[x²] - E[x]² loses digits: E[x²] is fifty times the variance here.
+  assert_close(actual, flax(VARIABLES, X, train=train), atol=1e-4)
 
 
-def test_gradients_of_batch_norm_are_those_of_autodiff():
-  close(gradients(ours, VARIABLES, X), gradients(flax, VARIABLES, X))
+def test_gradients_of_batch_norm_equal_autodiff():
+  assert_close(gradients(ours, VARIABLES, X), gradients(flax, VARIABLES, X))
 
 
 def test_batch_norm_of_vectors():
   x = X[:, 0, 0]
-  close(ours(VARIABLES, x), flax(VARIABLES, x))
+  assert_close(ours(VARIABLES, x), flax(VARIABLES, x))
 
 
-def test_shards_in_step_are_one_batch():
+def test_synchronised_shards_equal_one_batch():
   sharded = functools.partial(ours, shards=4)
-  close(sharded(VARIABLES, X), ours(VARIABLES, X))
-  close(gradients(sharded, VARIABLES, X), gradients(ours, VARIABLES, X))
+  assert_close(sharded(VARIABLES, X), ours(VARIABLES, X))
+  assert_close(gradients(sharded, VARIABLES, X), gradients(ours, VARIABLES, X))
 
 
-def test_shards_on_their_own_are_batches_of_their_own():
-  alone = functools.partial(ours, shards=4, sync=False)
-  y, updates = alone(VARIABLES, X)
+def test_independent_shards_equal_separate_batches():
+  independent = functools.partial(ours, shards=4, sync=False)
+  y, updates = independent(VARIABLES, X)
   parts = [ours(VARIABLES, part) for part in jnp.split(X, 4)]
-  close(y, jnp.concatenate([part[0] for part in parts]))
+  assert_close(y, jnp.concatenate([part[0] for part in parts]))
   means = jax.tree.map(lambda *x: sum(x) / 4, *(part[1] for part in parts))
-  close(updates, means)
+  assert_close(updates, means)
   assert np.abs(y - ours(VARIABLES, X)[0]).max() > 0.1
-  of_params, of_x = gradients(alone, VARIABLES, X)
-  weights = jnp.split(WEIGHTS, 4)
 
   def total(params, x, weights):
     return (ours({**VARIABLES, "params": params}, x)[0] * weights).sum()
 
+  by_params, by_x = gradients(independent, VARIABLES, X)
   expected = [
-    jax.grad(total, (0, 1))(VARIABLES["params"], part, weight)
-    for part, weight in zip(jnp.split(X, 4), weights, strict=True)
+    jax.grad(total, (0, 1))(VARIABLES["params"], part, weights)
+    for part, weights in zip(
+      jnp.split(X, 4), jnp.split(WEIGHTS, 4), strict=True
+    )
   ]
-  close(of_params, jax.tree.map(lambda *x: sum(x), *(e[0] for e in expected)))
-  close(of_x, jnp.concatenate([e[1] for e in expected]))
+  sums = jax.tree.map(lambda *x: sum(x), *(e[0] for e in expected))
+  assert_close(by_params, sums)
+  assert_close(by_x, jnp.concatenate([e[1] for e in expected]))
 
 
-@pytest.mark.parametrize(("sync", "reduces"), [(True, True), (False, False)])
-def test_only_statistics_in_step_cross_devices(sync, reduces):
+@pytest.mark.parametrize("sync", [True, False])
+def test_only_synchronised_statistics_cross_devices(sync):
   mesh = sharding.make_mesh()
   x = jax.device_put(X, sharding.batch_sharding(mesh))
 
@@ -111,9 +112,9 @@ def test_only_statistics_in_step_cross_devices(sync, reduces):
     return ours(VARIABLES, x, shards=4, sync=sync)[0]
 
   text = jax.jit(forward).lower(x).compile().as_text()
-  assert ("all-reduce(" in text) is reduces
+  assert ("all-reduce(" in text) is sync
   assert "all-gather(" not in text
-  # Two sums for each channel: no map of them.
+  # Two sums per channel, and no feature map.
   for line in text.splitlines():
     if " all-reduce(" in line:
       shapes = re.findall(r"f32\[([\d,]+)\]", line.split(" all-reduce(")[0])
@@ -121,8 +122,8 @@ def test_only_statistics_in_step_cross_devices(sync, reduces):
       assert sizes == [4, 4]
 
 
-def test_mean_far_beyond_the_deviation():
-  # One pass in float32 leaves 7 digits for mean² + variance.
+def test_variance_with_a_mean_much_larger_than_the_deviation():
+  # float32 stores mean² + variance with 7 digits.
   x = X + 100
   exact = np.asarray(x, np.float64).reshape(-1, 4)
   _, updates = ours(VARIABLES, x)
@@ -137,10 +138,10 @@ def test_bfloat16_is_normalised_in_float32():
   assert y.dtype == jnp.bfloat16
   expected, statistics = ours(VARIABLES, x.astype(jnp.float32))
   np.testing.assert_array_equal(y, expected.astype(jnp.bfloat16))
-  close(updates, statistics, rtol=1e-6)
-  of_params, of_x = gradients(coarse, VARIABLES, x)
-  assert of_x.dtype == jnp.bfloat16
-  assert {leaf.dtype.name for leaf in of_params.values()} == {"float32"}
+  assert_close(updates, statistics, rtol=1e-6)
+  by_params, by_x = gradients(coarse, VARIABLES, x)
+  assert by_x.dtype == jnp.bfloat16
+  assert {leaf.dtype.name for leaf in by_params.values()} == {"float32"}
 
 
 def test_relu():
@@ -150,41 +151,83 @@ def test_relu():
   np.testing.assert_array_equal(gradient(x), [0, 0, 3])
 
 
-class ConvBN(nn.Module):
-  """One convolution with its BN."""
-
-  strides: int
-
-  @nn.compact
-  def __call__(self, x, *, train):
-    norm = functools.partial(layers.BatchNorm, dtype=jnp.float32)
-    init = nn.initializers.normal(0.2)
-    return layers.conv_bn(x, norm, 4, 3, self.strides, "", train, init=init)
-
-
 @pytest.mark.parametrize("strides", [1, 2])
-def test_folded_batch_norm_is_convolution_then_normalisation(strides):
-  module = ConvBN(strides)
-  fresh = module.init(jax.random.key(0), X, train=False)
+def test_folded_batch_norm_equals_convolution_then_batch_norm(strides):
+  module = layers.ConvBN(
+    4,
+    3,
+    norm=functools.partial(layers.BatchNorm, dtype=jnp.float32),
+    kernel_init=nn.initializers.normal(0.2),
+    strides=strides,
+  )
+  initial = module.init(jax.random.key(0), X, train=False)
   variables = {
-    name: {**fresh[name], "bn": VARIABLES[name]} for name in VARIABLES
+    name: {**initial[name], "bn": VARIABLES[name]} for name in VARIABLES
   }
 
   def folded(params):
     return module.apply({**variables, "params": params}, X, train=False)
 
-  def apart(params):
+  def separate(params):
     y = layers.convolve(X, params["conv"]["kernel"], strides)
-    own = {**VARIABLES, "params": params["bn"]}
-    return flax(own, y, train=False)[0]
+    return flax({**VARIABLES, "params": params["bn"]}, y, train=False)[0]
 
   params = variables["params"]
-  found, back = jax.vjp(jax.jit(folded), params)
-  expected, back_apart = jax.vjp(jax.jit(apart), params)
+  actual, vjp = jax.vjp(jax.jit(folded), params)
+  expected, expected_vjp = jax.vjp(jax.jit(separate), params)
   assert np.std(expected) > 0.5
-  close(found, expected)
-  weights = jnp.asarray(RNG.normal(size=found.shape), jnp.float32)
-  close(back(weights), back_apart(weights), rtol=1e-3, atol=1e-3)
-  # One convolution, and nothing that reads the statistics map by map.
+  assert_close(actual, expected)
+  weights = jnp.asarray(RNG.normal(size=actual.shape), jnp.float32)
+  assert_close(vjp(weights), expected_vjp(weights), rtol=1e-3, atol=1e-3)
   text = jax.jit(folded).lower(params).as_text()
   assert text.count("stablehlo.convolution") == 1
+
+
+def lax_max_pool(x):
+  padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+  return jax.lax.reduce_window(
+    x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding
+  )
+
+
+@pytest.mark.parametrize(
+  "shape", [(2, 8, 8, 3), (2, 7, 9, 3), (1, 1, 2, 1), (3, 1, 1, 2)]
+)
+def test_max_pool_equals_reduce_window(shape):
+  rng = np.random.default_rng(1)
+  # All values differ, so that every maximum has one gradient.
+  x = rng.permutation(np.prod(shape)).reshape(shape) + 1.0
+  x = jnp.asarray(x, jnp.float32)
+  expected, expected_vjp = jax.vjp(lax_max_pool, x)
+  actual, vjp = jax.vjp(layers.max_pool, x)
+  np.testing.assert_array_equal(actual, expected)
+  weights = jnp.asarray(rng.normal(size=actual.shape), jnp.float32)
+  assert_close(jax.jit(vjp)(weights), jax.jit(expected_vjp)(weights), rtol=1e-6)
+
+
+def test_first_of_equal_maxima_receives_the_gradient():
+  rng = np.random.default_rng(0)
+  # With three different values most windows have several maxima.
+  x = rng.integers(0, 3, (3, 9, 8, 2)).astype(np.float32)
+  weights = rng.integers(1, 100, (3, 5, 4, 2)).astype(np.float32)
+  expected = np.zeros_like(x)
+  ties = 0
+  for n, i, j, c in np.ndindex(weights.shape):
+    rows = slice(max(2 * i - 1, 0), 2 * i + 2)
+    columns = slice(max(2 * j - 1, 0), 2 * j + 2)
+    window = x[n, rows, columns, c]
+    ties += (window == window.max()).sum() > 1
+    first = np.unravel_index(window.argmax(), window.shape)
+    row, column = rows.start + first[0], columns.start + first[1]
+    expected[n, row, column, c] += weights[n, i, j, c]
+  assert ties > 0.5 * weights.size
+  actual = jax.jit(jax.vjp(layers.max_pool, jnp.asarray(x))[1])(weights)[0]
+  np.testing.assert_array_equal(actual, expected)
+
+
+def test_gradient_of_max_pool_has_no_select_and_scatter():
+  x = jnp.zeros((2, 8, 8, 3))
+  for pool, expected in ((layers.max_pool, False), (lax_max_pool, True)):
+    gradient = jax.jit(jax.grad(lambda x, pool=pool: pool(x).sum()))
+    text = gradient.lower(x).as_text()
+    assert ("select_and_scatter" in text) is expected

@@ -7,25 +7,31 @@ from configs import resnet34
 from galmet_jax import errors
 from galmet_jax.models import network
 from galmet_jax.models import resnet
+from galmet_jax.models import xresnet
 
 
 def test_config_describes_the_network():
   config = resnet34.get_config().model
   model = network.from_config(config, 3)
+  assert model.head.func is resnet.Head
+  assert model.head.keywords == {"width": 512, "dropout_rates": (0.25, 0.5)}
   assert model == resnet.ResNet(
     stage_sizes=(3, 4, 6, 3),
     block=resnet.BasicBlock,
+    head=model.head,
     width=64,
-    head_width=512,
-    dropout_rates=(0.25, 0.5),
     num_targets=3,
     dtype=jnp.dtype("bfloat16"),
   )
   config.block = "bottleneck"
   assert network.from_config(config, 1).block is resnet.BottleneckBlock
+  config.network = "xresnet"
+  config.stage_sizes = (1, 2)
+  expected = xresnet.xresnet34(stage_sizes=(1, 2), dtype=jnp.dtype("bfloat16"))
+  assert network.from_config(config, 1) == expected
 
 
-def test_statistics_of_each_device():
+def test_statistics_per_device():
   config = resnet34.get_config().model
   assert network.from_config(config, 1, shards=4).sync_batch_norm
   config.batch_norm = "per_device"
@@ -36,12 +42,12 @@ def test_statistics_of_each_device():
 @pytest.mark.parametrize(
   ("field", "message"),
   [
-    ("network", "'other'; expected resnet or xresnet"),
-    ("block", "'other'; expected one of"),
-    ("batch_norm", "'other'; expected global or per_device"),
+    ("network", "model.network is 'other'; expected resnet or xresnet"),
+    ("block", "model.block is 'other'; expected basic or bottleneck"),
+    ("batch_norm", "model.batch_norm is 'other'; expected global or per_dev"),
   ],
 )
-def test_unknown_parts_are_named(field, message):
+def test_unknown_parts(field, message):
   config = resnet34.get_config().model
   config[field] = "other"
   with pytest.raises(errors.ConfigError, match=message):

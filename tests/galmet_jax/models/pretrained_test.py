@@ -1,4 +1,4 @@
-"""ImageNet weights: the same numbers as torchvision, there and back."""
+"""Weights from torchvision and back, and files that do not fit."""
 
 import functools
 import sys
@@ -28,7 +28,7 @@ def write(state, path):
 
 
 def head_of(state):
-  """Turns the drawn head into Flax's by hand."""
+  """Converts the head of a state dict to Flax, independent of pretrained."""
   params, stats = {}, {}
   for i in (1, 2):
     bn, dense = f"head.bn{i}", f"head.dense{i}"
@@ -48,7 +48,7 @@ def head_of(state):
 
 
 def load_all(state, model, path):
-  """Loads all but the head, as from torchvision's file; then the head."""
+  """Loads a state dict, and adds its head, which `load` leaves out."""
   write(torchvision_names.without(state, "head."), path)
   variables = small_networks.abstract_variables(model)
   loaded = pretrained.load(str(path), variables)
@@ -62,7 +62,7 @@ def load_all(state, model, path):
 
 
 @pytest.mark.parametrize("name", list(torchvision_names.NETWORKS))
-def test_every_stage_is_that_of_torchvision(name, tmp_path):
+def test_every_stage_equals_torchvision(name, tmp_path):
   state = torchvision_names.draw_network(name)
   block, stage_sizes, _ = torchvision_names.NETWORKS[name]
   model = resnet.ResNet(stage_sizes, resnet.BLOCKS[block], num_targets=2)
@@ -90,7 +90,7 @@ def test_every_stage_is_that_of_torchvision(name, tmp_path):
 
 @pytest.fixture(params=["basic", "bottleneck"])
 def small(request):
-  """A small network and torchvision's state dict of it: (model, state)."""
+  """A small network and its state dict with torchvision's names."""
   model = small_networks.tiny(
     stage_sizes=(2, 1), block=resnet.BLOCKS[request.param], num_targets=2
   )
@@ -100,14 +100,14 @@ def small(request):
   return model, torchvision_names.draw(shapes)
 
 
-def same_bits(found, expected):
+def assert_same_bits(found, expected):
   assert found.keys() == expected.keys()
   for name in found:
     assert found[name].dtype == expected[name].dtype == np.float32
     np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_there_and_back_is_exact(small, tmp_path):
+def test_round_trip_is_exact(small, tmp_path):
   model, state = small
   variables = load_all(state, model, tmp_path / "theirs.safetensors")
   expected = {
@@ -115,13 +115,13 @@ def test_there_and_back_is_exact(small, tmp_path):
     for name, leaf in state.items()
     if not name.startswith("fc.") and "num_batches" not in name
   }
-  same_bits(pretrained.to_torchvision(variables), expected)
+  assert_same_bits(pretrained.to_torchvision(variables), expected)
   path = tmp_path / "ours.safetensors"
   pretrained.save(jax.tree.map(jnp.asarray, variables), path)
-  same_bits(safetensors.numpy.load_file(path), expected)
+  assert_same_bits(safetensors.numpy.load_file(path), expected)
   with safetensors.safe_open(path, "np") as file:
     assert file.metadata() == {"format": "pt"}
-  # Another network starts from ours, with a head of its own.
+  # A new network starts from an exported one and keeps its own head.
   fresh = small_networks.drawn(model, seed=1)
   again = pretrained.load(str(path), fresh)
   for collection in ("params", "batch_stats"):
@@ -131,7 +131,7 @@ def test_there_and_back_is_exact(small, tmp_path):
 
 @pytest.fixture
 def basic():
-  """A small network's variables and torchvision's state dict of it."""
+  """A small network's variables, and a state dict with torchvision's names."""
   variables = small_networks.abstract_variables(small_networks.tiny())
   shapes = torchvision_names.shapes("basic", (1, 1), width=8, classes=10)
   return variables, torchvision_names.draw(shapes)
@@ -153,7 +153,7 @@ def test_other_precisions_become_float32(basic, dtype, tmp_path):
   )
 
 
-def test_what_does_not_fit_is_listed(basic, tmp_path):
+def test_error_lists_what_does_not_fit(basic, tmp_path):
   variables, state = basic
   del state["bn1.running_var"]
   state["conv1.weight"] = state["conv1.weight"][:, :1]
@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_listed(basic, tmp_path):
   assert "model.stage_sizes" in message
 
 
-def test_another_kind_of_network_has_no_such_names(basic, tmp_path):
+def test_other_kinds_of_network(basic, tmp_path):
   _, state = basic
   path = write(state, tmp_path / "weights.safetensors")
   variables = {"params": {"stem": {"conv3": {"kernel": jnp.zeros(1)}}}}
@@ -185,17 +185,19 @@ def test_another_kind_of_network_has_no_such_names(basic, tmp_path):
     functools.partial(pretrained.load, path),
     pretrained.to_torchvision,
   ):
-    with pytest.raises(errors.ConfigError, match="stem/conv3/kernel is in no"):
+    with pytest.raises(
+      errors.ConfigError, match="ResNets have no stem/conv3/kernel"
+    ):
       call(variables)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_numbers(basic, bad, tmp_path):
+def test_weights_that_are_not_finite(basic, bad, tmp_path):
   variables, state = basic
   state["layer2.0.bn2.bias"][3] = bad
   path = write(state, tmp_path / "bad.safetensors")
   with pytest.raises(
-    errors.ConfigError, match=r"layer2\.0\.bn2\.bias of .*bad"
+    errors.ConfigError, match=r"layer2\.0\.bn2\.bias in .*bad"
   ):
     pretrained.load(path, variables)
 
@@ -213,12 +215,12 @@ def test_damaged_files(basic, length, tmp_path):
 @pytest.mark.parametrize(
   ("source", "message"),
   [
-    ("gone.safetensors", "no file; expected FILE.safetensors, FILE.pth"),
+    ("gone.safetensors", "does not exist; expected FILE.safetensors, FILE.pth"),
     ("resnet34", "model.pretrained is resnet34; expected FILE.safetensors"),
     ("timm:resnet50.a1_in1k", r"expected timm: .*'resnet34\.tv_in1k'"),
   ],
 )
-def test_sources_that_are_none(basic, source, message):
+def test_sources_that_do_not_exist(basic, source, message):
   with pytest.raises(errors.ConfigError, match=message):
     pretrained.load(source, basic[0])
 
@@ -234,13 +236,13 @@ def test_pth_without_pytorch(basic, tmp_path, monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-  """An empty cache of the real client, which is kept off the network."""
+  """An empty cache of huggingface_hub, which is set offline."""
   monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
   monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
   return tmp_path
 
 
-def test_timm_from_the_cache(basic, cache):
+def test_timm_weights_from_the_cache(basic, cache):
   variables, state = basic
   place = cache / "models--timm--resnet34.tv_in1k" / "snapshots" / REVISION
   place.mkdir(parents=True)
@@ -260,7 +262,7 @@ def test_timm_from_the_cache(basic, cache):
 @pytest.mark.parametrize(
   "failure", [None, ConnectionError("no route"), RuntimeError("no route")]
 )
-def test_timm_without_a_network(basic, failure, monkeypatch):
+def test_timm_weights_without_network_access(basic, failure, monkeypatch):
   if failure:
 
     def fail(**_):
@@ -270,7 +272,7 @@ def test_timm_without_a_network(basic, failure, monkeypatch):
   with pytest.raises(errors.ConfigError) as caught:
     pretrained.load("timm:resnet34.tv_in1k", basic[0])
   message = str(caught.value)
-  assert "timm:resnet34.tv_in1k is not in the cache" in message
+  assert "timm:resnet34.tv_in1k is not cached" in message
   assert str(failure or "cannot find the requested files") in message
   assert (
     "hf download timm/resnet34.tv_in1k model.safetensors "

@@ -1,4 +1,4 @@
-"""ImageNet weights beside torchvision itself, where that is installed."""
+"""Weights and outputs of torchvision itself; needs torchvision."""
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", list(SIZES))
-def test_names_and_shapes_are_those_of_torchvision(name):
+def test_names_and_shapes_equal_torchvision(name):
   state = getattr(torchvision.models, name)().state_dict()
   assert {key: tuple(leaf.shape) for key, leaf in state.items()} == (
     torchvision_names.shapes(*SIZES[name])
@@ -31,7 +31,7 @@ def test_names_and_shapes_are_those_of_torchvision(name):
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
-def test_our_file_makes_the_same_network_in_pytorch(name, tmp_path):
+def test_exported_network_computes_the_same_in_pytorch(name, tmp_path):
   block, stage_sizes = SIZES[name]
   model = resnet.ResNet(stage_sizes, resnet.BLOCKS[block], num_targets=3)
   shapes = torchvision_names.shapes(block, stage_sizes)
@@ -73,7 +73,7 @@ def test_our_file_makes_the_same_network_in_pytorch(name, tmp_path):
 
 @pytest.fixture
 def small():
-  """A small network's variables and torchvision's tensors for it."""
+  """A small network's variables, and tensors with torchvision's names."""
   variables = small_networks.abstract_variables(small_networks.tiny())
   shapes = torchvision_names.shapes("basic", (1, 1), width=8, classes=10)
   state = torchvision_names.draw(shapes)
@@ -82,10 +82,10 @@ def small():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_pth_holds_the_same_as_safetensors(small, dtype, suffix, tmp_path):
+def test_pth_and_safetensors_load_alike(small, dtype, suffix, tmp_path):
   variables, state = small
   state = {
-    # As the oldest of torchvision's files have it: with a gradient.
+    # torchvision's oldest files contain Parameters.
     name: torch.nn.Parameter(leaf.to(getattr(torch, dtype)))
     if leaf.is_floating_point()
     else leaf
@@ -103,11 +103,13 @@ def test_pth_holds_the_same_as_safetensors(small, dtype, suffix, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, *stages)
 
 
-def test_pth_that_is_no_state_dict(small, tmp_path):
+def test_pth_without_a_state_dict(small, tmp_path):
   variables, state = small
   path = tmp_path / "weights.pth"
   torch.save({"model": state, "epoch": 3}, path)
-  with pytest.raises(errors.ConfigError, match=r"holds \['model', 'epoch'\]"):
+  with pytest.raises(
+    errors.ConfigError, match=r"contains \['model', 'epoch'\]"
+  ):
     pretrained.load(str(path), variables)
   torch.save(torch.nn.Linear(2, 2), path)
   with pytest.raises(errors.ConfigError, match=r"torch\.save\(model\.state"):

@@ -1,4 +1,4 @@
-"""What the network computes: against numpy, frozen, in training."""
+"""Forward pass, frozen modules, dropout and initial weights."""
 
 import functools
 
@@ -15,6 +15,12 @@ from galmet_jax.models import resnet
 from tests.galmet_jax.models import small_networks
 
 NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
+FAN_OUT = layers.he_normal("fan_out")
+CONV_BN = functools.partial(layers.ConvBN, norm=NORM, kernel_init=FAN_OUT)
+
+
+def head(*, width=256, dropout_rates=(0.25, 0.5), num_targets=1):
+  return resnet.Head(num_targets, NORM, width, dropout_rates)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,7 @@ def small_network():
 
 
 @pytest.mark.parametrize(("block", "size"), [("basic", 45), ("bottleneck", 32)])
-def test_forward_pass_is_that_of_numpy(block, size):
+def test_forward_pass_equals_numpy(block, size):
   model = small_networks.tiny(
     stage_sizes=(1, 2), block=resnet.BLOCKS[block], num_targets=2
   )
@@ -101,7 +107,7 @@ def test_frozen_head_keeps_its_statistics(small_network):
   )
 
 
-def test_running_statistics_move_by_a_tenth(small_network):
+def test_running_statistics_have_momentum_0_9(small_network):
   model, variables, x = small_network
   _, updates = small_networks.run(
     model,
@@ -116,7 +122,7 @@ def test_running_statistics_move_by_a_tenth(small_network):
     np.asarray(x, np.float64), kernel, 2
   )
   dense = updates["intermediates"]["head"]["dense1"]["__call__"][0]
-  # Four values a channel: their unbiased variance would be a third larger.
+  # With four values per channel, the unbiased variance is a third larger.
   vectors = np.maximum(np.asarray(dense, np.float64), 0)
   for path, values in ((("stem", "bn"), maps), (("head", "bn2"), vectors)):
     old, new = (
@@ -131,7 +137,7 @@ def test_running_statistics_move_by_a_tenth(small_network):
       np.testing.assert_allclose(new[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
+def test_dropout_is_active_in_training_only_even_if_the_backbone_is_frozen():
   x = small_networks.images(4, 32, 32)
   dropping, keeping = (
     small_networks.tiny(),
@@ -162,10 +168,9 @@ def test_dropout_is_off_in_evaluation_and_on_beneath_a_frozen_backbone():
 
 
 def test_dropout_rates():
-  head = resnet.Head(1, 256, (0.25, 0.5), NORM, jnp.float32)
   x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 2, 2, 128)))
-  variables = head.init(jax.random.key(0), x, train=False)
-  _, captured = head.apply(
+  variables = head().init(jax.random.key(0), x, train=False)
+  _, captured = head().apply(
     variables,
     x,
     train=True,
@@ -187,9 +192,9 @@ def test_dropout_rates():
 
 def test_concat_pool_is_the_maximum_then_the_mean():
   x = np.random.default_rng(0).normal(size=(5, 3, 3, 4)).astype(np.float32)
-  head = resnet.Head(1, 8, (0.0, 0.0), NORM, jnp.float32)
-  variables = head.init(jax.random.key(0), x, train=False)
-  _, captured = head.apply(
+  module = head(width=8, dropout_rates=(0.0, 0.0))
+  variables = module.init(jax.random.key(0), x, train=False)
+  _, captured = module.apply(
     variables,
     x,
     train=False,
@@ -240,25 +245,23 @@ def test_initial_weights_are_kaiming_normal():
     z = np.asarray(kernel).ravel() / std
     assert np.std(z) == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
     assert np.mean(z) == pytest.approx(0, abs=4 / np.sqrt(z.size))
-    # Whole normals, not cut at two standard deviations as Flax's default.
+    # Flax's default truncates the normal at two standard deviations.
     assert np.mean(np.abs(z) > 2.5) == pytest.approx(0.0124, abs=0.005)
 
-  stem = init(resnet.Stem(64, NORM), (1, 32, 32, 3))
-  # Fan-out: output channels times the kernel's area.
+  stem = init(resnet.Stem(64, CONV_BN), (1, 32, 32, 3))
+  # The fan-out is the output channels times the kernel's area.
   check(stem["conv"]["kernel"], np.sqrt(2 / (64 * 49)))
   assert (stem["bn"]["scale"] == 1).all()
-  head = init(
-    resnet.Head(20, 256, (0.25, 0.5), NORM, jnp.float32), (1, 2, 2, 64)
-  )
-  # Fan-in: 64 maxima and 64 means.
-  check(head["dense1"]["kernel"], np.sqrt(2 / 128))
-  check(head["dense2"]["kernel"], np.sqrt(2 / 256))
+  params = init(head(num_targets=20), (1, 2, 2, 64))
+  # The fan-in is 64 maxima and 64 means.
+  check(params["dense1"]["kernel"], np.sqrt(2 / 128))
+  check(params["dense2"]["kernel"], np.sqrt(2 / 256))
   for name in ("dense1", "dense2"):
-    assert not head[name]["bias"].any()
+    assert not params[name]["bias"].any()
 
 
 def test_first_predictions_are_the_label_means():
-  # Without stages, whose weights take long to draw.
+  # Drawing the weights of stages takes long.
   config = resnet34.get_config()
   config.model.stage_sizes = ()
   config.model.width = 8

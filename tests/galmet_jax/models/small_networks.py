@@ -1,4 +1,4 @@
-"""Small networks to test with, and one more in numpy to compare with."""
+"""Small networks for tests, and a NumPy network to compare with."""
 
 import functools
 
@@ -11,9 +11,9 @@ from galmet_jax.data import galaxies
 from galmet_jax.models import resnet
 
 
-def tiny(**changes):
-  defaults = {"stage_sizes": (1, 1), "width": 8, "head_width": 16}
-  return resnet.ResNet(**{**defaults, **changes})
+def tiny(*, stage_sizes=(1, 1), dropout_rates=(0.25, 0.5), **changes):
+  head = functools.partial(resnet.Head, width=16, dropout_rates=dropout_rates)
+  return resnet.ResNet(stage_sizes, head=head, width=8, **changes)
 
 
 def images(*shape, seed=0):
@@ -41,7 +41,7 @@ def abstract_variables(model):
 
 
 def drawn(model, seed=0):
-  """Draws variables in which no part of a BatchNorm or bias is neutral."""
+  """Draws variables; every bias and BatchNorm differs from its default."""
   rng = np.random.default_rng(seed)
   draw = {
     "kernel": lambda shape: rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape),
@@ -49,7 +49,7 @@ def drawn(model, seed=0):
     "bias": lambda shape: rng.normal(0, 0.3, shape),
     "mean": lambda shape: rng.normal(0, 0.3, shape),
     "var": lambda shape: rng.uniform(0.5, 2.0, shape),
-    # Of self-attention.
+    # Self-attention:
     "gamma": lambda shape: np.full(shape, 0.02),
     "u": lambda shape: rng.normal(0, 1, shape),
   }
@@ -60,7 +60,7 @@ def drawn(model, seed=0):
 
 
 class NumpyResNet:
-  """The forward pass once more, in float64 and without a framework."""
+  """The forward pass in float64, independent of JAX."""
 
   def __init__(self, variables):
     self.params = variables["params"]
@@ -106,8 +106,8 @@ class NumpyResNet:
 
   def block(self, x, path, stride):
     params = self.params[path[0]][path[1]]
-    # A bottleneck strides in its second convolution, a basic block in its
-    # first.
+    # The second convolution of a bottleneck has the stride, and the first one
+    # of a basic block.
     bottleneck = "conv3" in params
     strides = (1, stride, 1) if bottleneck else (stride, 1)
     y = x

@@ -1,7 +1,7 @@
-"""torchvision's state dicts of ResNets, drawn without torchvision.
+"""Random state dicts with torchvision's names, without torchvision.
 
-goldens/resnets.npz holds what torchvision computes from two of them, and need
-not hold the weights.
+goldens/resnets.npz contains torchvision's outputs for two of them. The weights
+are drawn again in each test, which keeps the file small.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 GOLDENS = pathlib.Path(__file__).parents[2] / "goldens" / "resnets.npz"
 EXPANSION = {"basic": 1, "bottleneck": 4}
-# Of the goldens: block, blocks by stage, height and width of the images.
+# Golden networks: block, blocks per stage, height and width of the images.
 NETWORKS = {
   "resnet34": ("basic", (3, 4, 6, 3), (64, 53)),
   "resnet50": ("bottleneck", (3, 4, 6, 3), (64, 64)),
@@ -20,9 +20,9 @@ STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
 
 
 def shapes(block, stage_sizes, width=64, classes=1000, head=None):
-  """Returns the shape of each tensor by its name, in torchvision's order.
+  """Returns the shapes of all tensors in torchvision's order.
 
-  `head` is (features, targets) of our head, whose names come last.
+  `head` is (features, targets) of our head, which comes last.
   """
   found = {}
 
@@ -66,9 +66,9 @@ def shapes(block, stage_sizes, width=64, classes=1000, head=None):
 
 
 def draw(shapes_by_name, seed=0):
-  """Draws weights in which nothing is neutral and features are of order one.
+  """Draws weights that differ from all defaults and keep features near one.
 
-  Independent of the order: each tensor has a generator of its own.
+  Each tensor has its own generator, so that the order does not matter.
   """
   state = {}
   for name, shape in shapes_by_name.items():
@@ -79,7 +79,7 @@ def draw(shapes_by_name, seed=0):
     if name.endswith("running_var"):
       values = rng.uniform(0.5, 2.0, shape)
     elif len(shape) > 1:
-      # Less in the blocks, or their sums would grow from one to the next.
+      # A smaller gain in blocks, because their sums would grow with depth.
       gain = 0.5 if ".conv" in name else 1.0
       std = gain * math.sqrt(2 / math.prod(shape[1:]))
       values = std * rng.standard_normal(shape, np.float32)
@@ -92,14 +92,14 @@ def draw(shapes_by_name, seed=0):
 
 
 def without(state, *prefixes):
-  """Returns the state dict without the names that start so."""
+  """Returns the state dict without names that have these prefixes."""
   return {
     name: leaf for name, leaf in state.items() if not name.startswith(prefixes)
   }
 
 
 def draw_network(name):
-  """Draws the weights of a golden network, fc and our head included."""
+  """Draws the weights of a golden network with both fc and our head."""
   block, stage_sizes, _ = NETWORKS[name]
   return draw(shapes(block, stage_sizes, head=(512, 2)))
 
@@ -111,5 +111,5 @@ def images(name):
 
 
 def thin(maps):
-  """Returns eight of the channels of `[B, H, W, C]`: the file stays small."""
+  """Returns eight channels of `[B, H, W, C]`, which keeps the file small."""
   return maps[..., :: maps.shape[-1] // 8]

@@ -1,4 +1,4 @@
-"""The xresnet with self-attention: against numpy, fresh, frozen, trained."""
+"""xresnet with self-attention: NumPy, initial weights, frozen, trained."""
 
 import copy
 import functools
@@ -14,7 +14,11 @@ from galmet_jax.models import resnet
 from galmet_jax.models import xresnet
 from tests.galmet_jax.models import small_networks
 
-NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
+CONV_BN = functools.partial(
+  layers.ConvBN,
+  norm=functools.partial(layers.BatchNorm, dtype=jnp.float32),
+  kernel_init=layers.he_normal("fan_in"),
+)
 
 
 def mish(x):
@@ -22,7 +26,7 @@ def mish(x):
 
 
 def pool_mean(x):
-  """The mean over the real pixels of each 2×2 window."""
+  """Returns the means of 2×2 windows, without padding at odd edges."""
   rows, columns = (range(0, side, 2) for side in x.shape[1:3])
   windows = [[x[:, i : i + 2, j : j + 2] for j in columns] for i in rows]
   means = np.array([[w.mean((1, 2)) for w in row] for row in windows])
@@ -30,11 +34,11 @@ def pool_mean(x):
 
 
 class NumpyXResNet(small_networks.NumpyResNet):
-  """The forward pass once more, in float64 and image by image."""
+  """The forward pass in float64, independent of JAX."""
 
   def attend(self, x, stage, name):
     params = self.params[stage][name]["attention"]
-    # As torch has it, [out, in].
+    # [out, in], as in torch.
     matrix = np.asarray(params["kernel"], np.float64).T
     u = np.asarray(self.stats[stage][name]["attention"]["u"], np.float64)
     v = matrix.T @ u / np.linalg.norm(matrix.T @ u)
@@ -70,7 +74,7 @@ class NumpyXResNet(small_networks.NumpyResNet):
 
 
 def run(model, variables, x, mutable=(), **keywords):
-  """Returns the predictions, the modules' outputs and what was updated."""
+  """Returns the predictions, the modules' outputs and the new state."""
   y, updates = small_networks.run(
     model,
     variables,
@@ -86,7 +90,7 @@ def run(model, variables, x, mutable=(), **keywords):
 @pytest.fixture(scope="module")
 def network():
   """A tiny network and a batch of 32 pixels: (model, variables, x)."""
-  model = xresnet.XResNet((1, 1), width=8, num_targets=2)
+  model = xresnet.xresnet34(stage_sizes=(1, 1), width=8, num_targets=2)
   return model, small_networks.drawn(model), small_networks.images(3, 32, 32)
 
 
@@ -102,20 +106,20 @@ def check_against_numpy(variables, x, found):
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_forward_pass_is_that_of_numpy(network, evaluated):
+def test_forward_pass_equals_numpy(network, evaluated):
   _, variables, x = network
   found, _, _ = evaluated
   check_against_numpy(variables, x, found)
-  # Without the attention it is another function.
+  # The attention contributes.
   without = copy.deepcopy(variables)
   without["params"]["stage1"]["block0"]["attention"]["gamma"] *= 0
   with jax.numpy_rank_promotion("allow"):
     assert np.abs(NumpyXResNet(without)(x) - found).max() > 0.01
 
 
-def test_forward_pass_of_odd_sizes_is_that_of_numpy(network):
+def test_forward_pass_of_odd_sizes_equals_numpy(network):
   model, variables, _ = network
-  # 33 pixels are 9 after the stem, an odd side to pool; 45 are 12.
+  # The stem reduces 33 pixels to 9, an odd side, and 45 pixels to 12.
   x = small_networks.images(3, 33, 45)
   found = small_networks.run(model, variables, x, train=False)
   check_against_numpy(variables, x, found)
@@ -129,19 +133,19 @@ def test_activation_is_mish():
 
 
 @pytest.mark.parametrize("sides", [(4, 6), (5, 3), (1, 2)])
-def test_average_pool_divides_by_the_real_pixels(sides):
+def test_average_pool_ignores_padding(sides):
   x = np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
   found = xresnet.average_pool(jnp.asarray(x))
   np.testing.assert_allclose(found, pool_mean(x), rtol=1e-5, atol=1e-6)
 
 
 def test_counts_and_shapes_of_xresnet34():
-  model = xresnet.XResNet(num_targets=1000)
+  model = xresnet.xresnet34(num_targets=1000)
   variables = small_networks.abstract_variables(model)
   assert set(variables["params"]) == set(resnet.MODULES)
   found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-  # torchvision's resnet34, whose stem is one convolution and its BN; here
-  # there are three. The attention has a matrix and gamma.
+  # torchvision's resnet34 with another stem, plus the matrix and the gamma of
+  # the attention.
   stem34 = 7 * 7 * 3 * 64 + 2 * 64
   stem = 9 * (3 * 32 + 32 * 32 + 32 * 64) + 2 * (32 + 32 + 64)
   assert found == 21_797_672 - stem34 + stem + 64 * 64 + 1 == 21_821_001
@@ -149,7 +153,7 @@ def test_counts_and_shapes_of_xresnet34():
   attention = [path[:2] for path in paths if path[-1] == "gamma"]
   assert attention == [("stage1", "block2")]
 
-  model = xresnet.XResNet()
+  model = xresnet.xresnet34()
   output, shapes, _ = jax.eval_shape(
     functools.partial(run, model, train=False),
     small_networks.abstract_variables(model),
@@ -164,15 +168,15 @@ def test_counts_and_shapes_of_xresnet34():
 
 @pytest.fixture(scope="module")
 def fresh():
-  """A fresh block of all parts, and what it does: (variables, x, y)."""
-  block = xresnet.Block(128, 2, attention=True, norm=NORM)
+  """A new block with all its parts, an input and the output."""
+  block = xresnet.Block(128, 2, CONV_BN, attention=True)
   x = jnp.concatenate([small_networks.images(2, 5, 5)] * 16, axis=-1)
   init = functools.partial(block.init_with_output, train=False)
   y, variables = jax.jit(init)(jax.random.key(0), x)
   return variables, x, y
 
 
-def test_fresh_block_is_its_shortcut(fresh):
+def test_initial_block_computes_its_shortcut(fresh):
   variables, x, y = fresh
   shortcut = small_networks.NumpyResNet.convolve(
     pool_mean(np.asarray(x, np.float64)),
@@ -185,9 +189,11 @@ def test_fresh_block_is_its_shortcut(fresh):
 
 def test_initial_weights(fresh):
   params = fresh[0]["params"]
-  head = xresnet.Head(20).init(jax.random.key(0), jnp.zeros((1, 1, 1, 512)))
+  head = xresnet.Head(20, norm=None).init(
+    jax.random.key(0), jnp.zeros((1, 1, 1, 512)), train=False
+  )
   params = {**params, "dense2": head["params"]["dense2"]}
-  # Kaiming normal: a variance of two over the inputs of a feature.
+  # Kaiming normal: the variance is two over the fan-in.
   for name, fan_in in (
     ("conv1", 9 * 48),
     ("conv2", 9 * 128),
@@ -205,9 +211,9 @@ def test_initial_weights(fresh):
   assert params["attention"]["gamma"].item() == 0
 
 
-def test_spectral_norm_becomes_one():
+def test_spectral_norm_converges_to_one():
   module = xresnet.SelfAttention()
-  # Pixels whose x xᵀ is 1: with gamma 1 the layer is W + 1.
+  # x xᵀ is the identity, so that with gamma 1 the layer computes W + 1.
   x = jnp.eye(3).reshape(1, 1, 3, 3)
   variables = module.init(jax.random.key(1), x, train=False)
   variables["params"]["gamma"] = jnp.ones(())

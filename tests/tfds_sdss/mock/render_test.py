@@ -29,8 +29,8 @@ def _pixels(example):
     return np.asarray(image).astype(float)
 
 
-def test_an_example_depends_on_seed_and_index_alone(examples):
-  # Stopped after the second chunk of many: both workers have had one.
+def test_an_example_depends_only_on_seed_and_index(examples):
+  # Both workers have rendered a chunk when the consumer stops.
   parallel = render.generate(10_000, seed=3, processes=2)
   assert list(itertools.islice(parallel, 40)) == examples[:40]
   parallel.close()
@@ -40,11 +40,11 @@ def test_an_example_depends_on_seed_and_index_alone(examples):
   assert other["oh_p50"] != examples[0]["oh_p50"]
 
 
-def test_no_examples_are_no_error():
+def test_zero_examples():
   assert list(render.generate(0)) == []
 
 
-def test_examples_hold_what_features_declare(examples):
+def test_examples_match_the_features(examples):
   for example in examples:
     assert set(example) == {"image", "objid", "oh_p50", *render.FEATURES}
     for name in render.FEATURES:
@@ -53,7 +53,7 @@ def test_examples_hold_what_features_declare(examples):
     assert _pixels(example).shape == (128, 128, 3)
 
 
-def test_objids_are_unique_positive_and_not_sdss_ones():
+def test_objids_are_unique_and_above_those_of_sdss():
   ids = [
     objid
     for seed in (0, 1)
@@ -77,17 +77,17 @@ def test_objids_are_unique_positive_and_not_sdss_ones():
     ("oh_p50", (8.8088, 8.9556, 9.0537), 0.03),
   ],
 )
-def test_quartiles_are_those_of_the_paper(rows, name, quartiles, tolerance):
+def test_quartiles_match_the_paper(rows, name, quartiles, tolerance):
   found = np.percentile(rows[name], [25, 50, 75])
   np.testing.assert_allclose(found, quartiles, atol=tolerance)
 
 
-def test_label_has_the_paper_s_moments(rows):
+def test_moments_of_the_label_match_the_paper(rows):
   assert rows["oh_p50"].mean() == pytest.approx(8.9065, abs=0.02)
   assert rows["oh_p50"].std() == pytest.approx(0.1986, abs=0.01)
 
 
-def test_mass_metallicity_relation_is_that_of_the_table(rows):
+def test_mass_metallicity_relation_matches_the_table(rows):
   mass = rows["lgm_tot_p50"]
   checked = 0
   for centre, _, median, low, high in population.MASS_METALLICITY:
@@ -103,7 +103,7 @@ def test_mass_metallicity_relation_is_that_of_the_table(rows):
   assert checked >= 8
 
 
-def test_noise_of_the_label_is_what_the_module_says(rows):
+def test_noise_of_the_label(rows):
   error = rows["oh_p50"] - rows["oh_true"]
   assert error.std() == pytest.approx(render.LABEL_NOISE, rel=0.05)
   assert abs(error.mean()) < 0.002
@@ -123,11 +123,11 @@ def _forest_ratio(features, label, **parameters):
   return np.sqrt(np.mean(error**2)) / label[train:].std()
 
 
-def test_shapes_tell_what_magnitudes_do_not(rows):
+def test_shapes_add_information_to_magnitudes(rows):
   magnitudes = np.stack([rows[f"modelMag_{band}"] for band in "gri"], axis=1)
   label = rows["oh_p50"]
-  # Acquaviva's forest reaches 0.1296 / 0.1986 = 0.65 on real magnitudes, the
-  # paper's network 0.43 on real images.
+  # On real galaxies, Acquaviva's forest reaches 0.1296 / 0.1986 = 0.65 from
+  # magnitudes, and the paper's network 0.43 from images.
   gri = _forest_ratio(magnitudes, label, n_estimators=40, min_samples_leaf=8)
   assert 0.60 < gri < 0.72
   visible = np.column_stack(
@@ -152,17 +152,17 @@ def test_metal_rich_galaxies_look_redder(examples):
   assert stats.spearmanr(reddening, label).statistic > 0.5
 
 
-def test_catalogue_magnitudes_are_in_the_picture(rows):
-  # Of one galaxy made fainter by a magnitude, with the same random numbers.
+def test_images_follow_the_catalogue_magnitudes(rows):
+  # One galaxy and a copy one magnitude fainter, with the same random numbers.
   row = {name: column[7] for name, column in rows.items()}
   faint = row | {"magnitudes": row["magnitudes"] + 1.0}
-  pictures = [
+  images = [
     np.asarray(render.render(r, np.random.default_rng(0))).astype(float)
     for r in (row, faint)
   ]
   y, x = np.indices((128, 128)) - 63.5
-  bright, dim = (p[np.hypot(x, y) < 20].mean() for p in pictures)
-  # A factor 2.5 in light, less in an asinh picture.
+  bright, dim = (p[np.hypot(x, y) < 20].mean() for p in images)
+  # A factor of 2.5 in light, and less after the asinh stretch.
   assert 1.2 < bright / dim < 2.6
 
 

@@ -89,16 +89,6 @@ def test_unknown_sample():
     build.load("sdss_metallicity/xyz")
 
 
-def test_staged_sample_that_is_not_built(tmp_path):
-  commands = (
-    "fetch --source=dr17 --out=STAGING.*"
-    "build sdss_metallicity/dr17 .*--staging=STAGING"
-  )
-  with pytest.raises(build.DatasetNotBuiltError, match=commands) as error:
-    build.load("dr17", str(tmp_path))
-  assert str(tmp_path / "sdss_metallicity" / "dr17") in str(error.value)
-
-
 def test_older_version_can_be_loaded(tmp_path, layout):
   fake_layout.make_older(build_demo(tmp_path, layout).data_path)
   builder = build.load("demo500", str(tmp_path / "data"))
@@ -106,15 +96,6 @@ def test_older_version_can_be_loaded(tmp_path, layout):
   assert len(builder.as_data_source("test")) == 4
   # The current version is built beside it.
   assert build_demo(tmp_path, layout).version > "1.0.0"
-
-
-def test_error_names_the_build_command(tmp_path):
-  with pytest.raises(FileNotFoundError) as error:
-    build.load("mock", str(tmp_path))
-  command = (
-    f"python -m tfds_sdss build sdss_metallicity/mock --data_dir={tmp_path}"
-  )
-  assert command in str(error.value)
 
 
 @pytest.mark.parametrize("pattern", ["*test.array*", "dataset_info.json", "*"])

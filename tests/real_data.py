@@ -50,7 +50,7 @@ def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
   entries = fetching.check(tmp_path, files.__getitem__).read_manifest()
   black = [entry.zeros for entry in entries.values()]
   # Far below the limit of an image outside the survey.
-  assert max(black) < cutouts.MAX_ZEROS / 3
+  assert max(black) < cutouts.MAX_BLACK / 3
 
 
 def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):

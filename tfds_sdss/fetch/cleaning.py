@@ -16,8 +16,8 @@ from tfds_sdss import catalog
 from tfds_sdss import columns
 from tfds_sdss.errors import DataError
 
-# Closer galaxies form one group: one galaxy measured twice, or a pair whose
-# images are almost the same.
+# Closer galaxies form a group: one galaxy observed twice, or a pair with almost
+# the same image.
 _GROUP_RADIUS = 2.0 * units.arcsec
 _ID_COLUMNS = ("objid", "specobjid")
 
@@ -27,8 +27,8 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 
   A row is dropped if it has no position, if its oh_p50 is missing or
   impossible, or if it repeats a spectrum. If an objID has several spectra, the
-  one with the smallest zErr is kept, in a tie the one with the smallest
-  specObjID; a catalogue without these columns keeps the first row.
+  one with the smallest zErr is kept, and in a tie the one with the smallest
+  specObjID; without these columns, the first row is kept.
 
   Args:
     rows: columns of text, named as in `columns.COLUMNS`; `objid` and `oh_p50`
@@ -42,7 +42,7 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 
   Raises:
     DataError: if a column is absent, an id is not an integer or another value
-      is not a number: the whole catalogue is suspect then.
+      is not a number: then the whole catalogue is suspect.
   """
   absent = {"objid", "oh_p50"} - set(rows.columns)
   if absent:
@@ -86,7 +86,7 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 def _parse(name: str, values: pd.Series) -> pd.Series:
   """Turns a column of text into numbers; missing values become NaN."""
   if name in _ID_COLUMNS:
-    # Not by way of pandas' parser: a float would round ids.
+    # pandas' parser may convert ids to floats, which round them.
     ids = [catalog.parse_objid(text) for text in values]
     return pd.Series(ids, values.index, "int64")
   try:

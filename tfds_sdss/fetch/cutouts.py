@@ -1,8 +1,7 @@
 """Downloads the images from SkyServer.
 
 Every result becomes an entry of the manifest. An image is downloaded again only
-if its file has changed, or if its request has, such as after a change of the
-field.
+if its file or its request (such as the field) has changed.
 """
 
 from __future__ import annotations
@@ -19,43 +18,38 @@ import yarl
 
 from tfds_sdss import images
 from tfds_sdss import staging
-from tfds_sdss.fetch import http_answers
 from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import http_responses
 from tfds_sdss.fetch import skyserver
 
 FIELDS = ("petro", "fixed")
 _SDSS_PIXEL = 0.396  # pixel of the survey, arcsec (Wu & Boada 2019)
-# Radius that stands in for petroR90_r in the fixed field, arcsec.
+# Replaces petroR90_r in the fixed field, arcsec.
 _FIXED_RADIUS = 7.5
 # Valid petroR90_r, arcsec. Outside this range the measurement failed, and the
 # server would silently use the nearest scale it supports.
 _RADIUS_RANGE = (0.5, 300.0)
 # Images with a larger fraction of exactly black pixels are rejected: they show
 # the edge of the survey.
-MAX_ZEROS = 0.5
-# After so many failures in a row the server is at fault, not the galaxies.
+MAX_BLACK = 0.5
+# After this many failures in a row the fetch stops: the fault is the server's.
 _MAX_IN_A_ROW = 20
 
 
-class Wanted(NamedTuple):
-  """A galaxy and its request.
-
-  Attributes:
-    objid: SDSS objID.
-    url: address of the image; None if the radius is missing or impossible.
-  """
+class ImageRequest(NamedTuple):
+  """A galaxy and the URL of its image; None if its radius is invalid."""
 
   objid: int
   url: yarl.URL | None
 
 
-def wanted(
+def image_requests(
   frame: pd.DataFrame, service: skyserver.Service, field: str
-) -> list[Wanted]:
+) -> list[ImageRequest]:
   """Returns the request of each galaxy.
 
   Args:
-    frame: catalogue with objid, ra, dec (degrees) and petroR90_r (arcsec).
+    frame: catalogue.
     service: SkyServer and data release.
     field: `petro`: images 5.05 petroR90_r wide, so that apparent size is
       divided out, as in Wu & Boada (2019), section 3; `fixed`: 37.9 arcsec.
@@ -66,19 +60,19 @@ def wanted(
   known = radius.between(*_RADIUS_RANGE)
   scale = 2 * radius / _SDSS_PIXEL / skyserver.SIZE
   return [
-    Wanted(objid, service.cutout_url(*position) if usable else None)
+    ImageRequest(objid, service.cutout_url(*position) if usable else None)
     for objid, usable, *position in zip(
       frame.objid, known, frame.ra, frame.dec, scale, strict=True
     )
   ]
 
 
-def is_settled(
-  galaxy: Wanted, entry: staging.Entry | None, folder: staging.Staging
+def is_finished(
+  galaxy: ImageRequest, entry: staging.Entry | None, folder: staging.Staging
 ) -> bool:
   """Whether an earlier run has finished a galaxy.
 
-  It has if the same request, to whatever host, gave an image whose file is
+  The same request, to any host, must have given an image whose file is
   unchanged, or a permanent failure.
   """
   if entry is None:
@@ -96,18 +90,11 @@ def _without_host(url: str) -> str:
 async def fetch(
   client: http_client.Client,
   folder: staging.Staging,
-  galaxies: Iterable[Wanted],
+  galaxies: Iterable[ImageRequest],
   connections: int,
   on_entry: Callable[[staging.Entry], None],
 ) -> None:
-  """Downloads the images of these galaxies.
-
-  Args:
-    client: HTTP client.
-    folder: destination of images and manifest.
-    galaxies: requests, in order.
-    connections: number of simultaneous requests.
-    on_entry: called with each entry after it is written.
+  """Downloads the images, and calls `on_entry` with each entry it writes.
 
   Raises:
     FetchError: after too many failures in a row; finished images are kept.
@@ -127,7 +114,7 @@ async def fetch(
         continue
       failures_in_a_row += 1
       if failures_in_a_row >= _MAX_IN_A_ROW:
-        raise http_answers.FetchError(
+        raise http_responses.FetchError(
           f"{failures_in_a_row} galaxies in a row failed, the last with: "
           f"{entry.detail}. Run the same command later to resume. If the "
           "service has moved, pass its address as --base_url."
@@ -144,7 +131,7 @@ async def fetch(
 
 
 async def _fetch_one(
-  client: http_client.Client, folder: staging.Staging, galaxy: Wanted
+  client: http_client.Client, folder: staging.Staging, galaxy: ImageRequest
 ) -> staging.Entry:
   if galaxy.url is None:
     return staging.Entry(
@@ -158,14 +145,14 @@ async def _fetch_one(
   url = str(galaxy.url)
   try:
     data, zeros = await client.get(
-      galaxy.url, lambda answer: _parse(galaxy.objid, answer)
+      galaxy.url, lambda response: _parse(galaxy.objid, response)
     )
-  except http_answers.ResponseError as error:
+  except http_responses.ResponseError as error:
     return staging.Entry(
       galaxy.objid,
       url,
       reason=error.reason,
-      permanent=isinstance(error, http_answers.PermanentError),
+      permanent=isinstance(error, http_responses.PermanentError),
       status=error.status,
       detail=str(error),
     )
@@ -176,47 +163,41 @@ async def _fetch_one(
   )
 
 
-def _parse(objid: int, answer: http_answers.Answer) -> tuple[bytes, float]:
+def _parse(
+  objid: int, response: http_responses.Response
+) -> tuple[bytes, float]:
   """Returns the JPEG and its fraction of black pixels, or raises."""
   # getjpeg sends 404 with a picture for a position outside the footprint. Any
-  # other 404 comes from a service that has moved, and must not mark galaxies
-  # as permanently failed.
-  if answer.status == 404 and answer.content_type.startswith("image/"):
-    raise http_answers.PermanentError(
-      "outside_footprint", f"objid {objid}: {answer.reason}", 404
+  # other status may come from a service that is down or has moved, and must not
+  # mark galaxies as permanently failed.
+  if response.status == 404 and response.content_type.startswith("image/"):
+    raise http_responses.PermanentError(
+      "outside_footprint", f"objid {objid}: {response.reason}", 404
     )
-  if answer.status != 200:
-    raise http_answers.TransientError(
-      f"http_{answer.status}",
-      f"objid {objid}: HTTP status {answer.status} {answer.reason}",
-      answer.status,
-      answer.retry_after,
+  if response.status != 200:
+    raise http_responses.TransientError(
+      f"http_{response.status}",
+      f"objid {objid}: HTTP status {response.status} {response.reason}",
+      response.status,
+      response.retry_after,
     )
-  return answer.body, check_image(objid, answer.body, skyserver.SIZE)
+  return response.body, check_image(objid, response.body, skyserver.SIZE)
 
 
 def check_image(objid: int, data: bytes, size: int) -> float:
-  """Checks an image.
-
-  Args:
-    objid: SDSS objID, for error messages.
-    data: JPEG file.
-    size: expected width and height, pixels.
-
-  Returns:
-    The fraction of exactly black pixels.
+  """Checks an image; returns its fraction of exactly black pixels.
 
   Raises:
     TransientError: if the file is not an RGB JPEG of that size.
-    PermanentError: if the fraction exceeds MAX_ZEROS.
+    PermanentError: if the fraction exceeds MAX_BLACK.
   """
   try:
     pixels = images.decode(objid, data, size)
   except images.ImageError as error:
-    raise http_answers.TransientError("bad_image", str(error), 200) from error
+    raise http_responses.TransientError("bad_image", str(error), 200) from error
   zeros = images.black_fraction(pixels)
-  if zeros > MAX_ZEROS:
-    raise http_answers.PermanentError(
+  if zeros > MAX_BLACK:
+    raise http_responses.PermanentError(
       "black", f"objid {objid}: {zeros:.0%} of the pixels are black", 200
     )
   return zeros

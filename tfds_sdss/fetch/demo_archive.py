@@ -9,8 +9,8 @@ import yarl
 
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
-from tfds_sdss.fetch import http_answers
 from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import http_responses
 from tfds_sdss.sdss_metallicity import demo500
 
 BASE_URL = "https://github.com"
@@ -43,7 +43,7 @@ async def fetch(
       staging.write_atomically(target, data)
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
     archive.unlink()
-    raise http_answers.FetchError(
+    raise http_responses.FetchError(
       f"{base_url}{path} is not the expected archive: {error}"
     ) from error
   return sum(len(examples) for examples in splits.values())

@@ -38,7 +38,7 @@ def fetch(request: Request) -> Outcome:
   """Fetches a sample, or the remainder of an interrupted fetch.
 
   Raises:
-    StagingError: if another run uses the folder, or if it contains another
+    StagingError: if another run is using the folder, or if it contains another
       source.
     FetchError: if the service fails or cannot be reached. A later call resumes.
     OSError: if the disk is full or not writable.
@@ -75,9 +75,7 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
 
 
 async def _fetch_skyserver(
-  request: Request,
-  folder: staging.Staging,
-  client: http_client.Client,
+  request: Request, folder: staging.Staging, client: http_client.Client
 ) -> pd.DataFrame:
   service = skyserver.Service(request.server, request.source)
   frame = _known_catalog(request, folder)
@@ -102,27 +100,27 @@ async def _fetch_skyserver(
   known = folder.read_manifest()
   if known:
     _log.info("Comparing %d images with the manifest", len(known))
-  left = [
+  remaining = [
     galaxy
-    for galaxy in cutouts.wanted(frame, service, request.field)
-    if not cutouts.is_settled(galaxy, known.get(galaxy.objid), folder)
+    for galaxy in cutouts.image_requests(frame, service, request.field)
+    if not cutouts.is_finished(galaxy, known.get(galaxy.objid), folder)
   ]
-  _log.info("%d of %d galaxies remain", len(left), len(frame))
-  if left:
+  _log.info("%d of %d galaxies remain", len(remaining), len(frame))
+  if remaining:
     try:
-      with _progress(len(frame), len(frame) - len(left)) as on_entry:
-        await cutouts.fetch(client, folder, left, request.connections, on_entry)
+      with _progress(len(frame), len(frame) - len(remaining)) as on_entry:
+        await cutouts.fetch(
+          client, folder, remaining, request.connections, on_entry
+        )
     except BaseException:
-      # Also on Ctrl-C, so that failed.csv shows the losses so far.
+      # Including Ctrl-C: failed.csv lists the losses so far.
       folder.write_failed(_entries_of(frame, folder))
       raise
   return frame
 
 
 async def _fetch_zenodo(
-  request: Request,
-  folder: staging.Staging,
-  client: http_client.Client,
+  request: Request, folder: staging.Staging, client: http_client.Client
 ) -> pd.DataFrame:
   files = await zenodo.read_record(client, request.server)
   downloads = folder.root / "downloads"
@@ -143,7 +141,8 @@ async def _fetch_zenodo(
   origin = files[zenodo.ARCHIVE]
   known = folder.read_manifest()
   if not all(
-    zenodo.is_settled(known.get(objid), origin, folder) for objid in frame.objid
+    zenodo.is_finished(known.get(objid), origin, folder)
+    for objid in frame.objid
   ):
     _log.info("Downloading %s, %.1f GB", origin.name, origin.size / 1e9)
     archive = await zenodo.download(client, origin, downloads)
@@ -164,12 +163,9 @@ def _known_catalog(
 
 
 def _store_catalog(
-  request: Request,
-  folder: staging.Staging,
-  rows: pd.DataFrame,
-  facts: dict,
+  request: Request, folder: staging.Staging, rows: pd.DataFrame, facts: dict
 ) -> pd.DataFrame:
-  """Cleans and writes the catalogue, and source.json with further facts."""
+  """Cleans and writes the catalogue; writes `facts` and more to source.json."""
   frame, report = cleaning.clean(rows)
   for rule, number in report["dropped"].items():
     if number:
@@ -196,9 +192,9 @@ def _store_catalog(
 def _progress(
   total: int, done: int
 ) -> Iterator[Callable[[staging.Entry], None]]:
-  """Shows rate, time left and losses, as a bar or as log lines."""
+  """Shows rate, time left and losses in a bar or in log lines."""
   lost: collections.Counter[str] = collections.Counter()
-  begun, first = time.monotonic(), done
+  started, first = time.monotonic(), done
   with tqdm.tqdm(
     total=total, initial=done, desc="Fetching", unit=" images", disable=None
   ) as bar:
@@ -211,7 +207,7 @@ def _progress(
         bar.set_postfix(lost, refresh=False)
       bar.update()
       if bar.disable and done % _LOG_EVERY == 0:
-        rate = (done - first) / (time.monotonic() - begun)
+        rate = (done - first) / (time.monotonic() - started)
         _log.info(
           "%d of %d galaxies, %.1f/s, %.1f hours left, lost: %s",
           *(done, total, rate, (total - done) / rate / 3600),

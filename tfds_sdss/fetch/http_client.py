@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+import time
 from typing import TypeVar
 
 import aiohttp
@@ -17,10 +18,10 @@ import tenacity
 import tqdm
 import yarl
 
-from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import http_responses
 
 _USER_AGENT = "galmet_jax/0.2.0 (arXiv:1810.12913{contact})"
-_MAX_BYTES = 1 << 27  # largest answer accepted into memory
+_MAX_BYTES = 1 << 27  # largest response accepted into memory
 _CHUNK = 1 << 16
 _LONG_WAIT = 3.0  # seconds; longer waits are logged at INFO
 
@@ -34,8 +35,8 @@ class Limits:
 
   Attributes:
     connect: timeout for the connection, seconds.
-    read: timeout between two pieces of an answer, seconds.
-    total: timeout for a whole answer, such as an image, seconds.
+    read: timeout between two pieces of a response, seconds.
+    total: timeout for a whole response, such as an image, seconds.
     query_total: the same for a query; SkyServer stops queries after 600 s.
     file_total: the same for one attempt at a large file.
     attempts: number of attempts per request.
@@ -56,8 +57,8 @@ class Limits:
   throttle: float = 60.0
 
 
-class _Pace:
-  """Spaces requests evenly; pauses all of them if a server asks for it."""
+class _RateLimit:
+  """Spaces requests evenly; `pause` delays all of them."""
 
   def __init__(self, rate: float):
     self._interval = 1.0 / rate
@@ -66,31 +67,25 @@ class _Pace:
 
   async def wait(self) -> None:
     """Returns when the next request may start."""
-    clock = asyncio.get_running_loop().time
     async with self._lock:
-      # A loop, because hold() may postpone the next request meanwhile.
-      while (now := clock()) < self._next:
+      # A loop, because pause() may postpone the next request meanwhile.
+      while (now := time.monotonic()) < self._next:
         await asyncio.sleep(self._next - now)
       self._next = now + self._interval
 
-  def hold(self, seconds: float) -> None:
-    """Blocks new requests for some seconds."""
-    until = asyncio.get_running_loop().time() + seconds
-    self._next = max(self._next, until)
+  def pause(self, seconds: float) -> None:
+    """Delays the next request by at least `seconds`."""
+    self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Client:
-  """Client for one server.
-
-  Attributes:
-    limits: timeouts and retries.
-  """
+  """Client for one server."""
 
   def __init__(
     self, rate: float, connections: int, limits: Limits, contact: str | None
   ):
     self.limits = limits
-    self._pace = _Pace(rate)
+    self._rate_limit = _RateLimit(rate)
     contact = f"; {contact}" if contact else ""
     self._session = aiohttp.ClientSession(
       connector=aiohttp.TCPConnector(limit=connections),
@@ -107,18 +102,18 @@ class Client:
   async def get(
     self,
     url: yarl.URL,
-    parse: Callable[[http_answers.Answer], _T],
+    parse: Callable[[http_responses.Response], _T],
     total: float | None = None,
   ) -> _T:
-    """Requests a URL, with retries, and returns the parsed answer.
+    """Requests a URL, with retries, and returns the parsed response.
 
     Args:
       url: address with all parameters.
-      parse: function from answer to result. Only the parser can recognize a
-        failure that comes with status 200, so it decides about retries: it
-        raises TransientError or PermanentError.
-      total: timeout in seconds if the first byte may come late; by default
-        `limits.total`, and `limits.read` between two pieces.
+      parse: function from response to result. It raises TransientError to
+        retry and PermanentError to give up, because only the parser recognizes
+        a failure with status 200.
+      total: timeout for the whole response and for each piece of it, seconds;
+        by default `limits.total` and `limits.read`.
 
     Raises:
       TransientError: if the last attempt fails as well.
@@ -132,10 +127,10 @@ class Client:
         async for chunk in response.content.iter_any():
           body += chunk
           if len(body) > _MAX_BYTES:
-            raise http_answers.PermanentError(
+            raise http_responses.PermanentError(
               "too_large", f"{url}: more than {_MAX_BYTES} bytes"
             )
-      return parse(_answer(response, bytes(body)))
+      return parse(_response(response, bytes(body)))
 
     return await self._retry(attempt)
 
@@ -149,7 +144,7 @@ class Client:
     Args:
       url: address of the file.
       path: destination.
-      size: expected size in bytes; None if unknown, which prevents resuming.
+      size: expected size in bytes; None if unknown: then nothing is resumed.
 
     Raises:
       TransientError: if the last attempt fails as well.
@@ -157,7 +152,7 @@ class Client:
       FetchError: as for `get`.
     """
     part = path.with_name(f"{path.name}.part")
-    # Not a lambda: tenacity awaits only what it recognizes as a coroutine.
+    # tenacity recognizes a partial as a coroutine function, but not a lambda.
     await self._retry(functools.partial(self._download_once, url, part, size))
     part.replace(path)
 
@@ -177,7 +172,7 @@ class Client:
       url, self.limits.file_total, None, headers
     ) as response:
       if response.status not in (200, 206):
-        raise http_answers.refusal(_answer(response, b""), str(url))
+        raise http_responses.status_error(_response(response, b""), str(url))
       resumed = response.status == 206
       with (
         part.open("ab" if resumed else "wb") as file,
@@ -199,7 +194,7 @@ class Client:
     if size is not None and found != size:
       if found > size:
         part.unlink()
-      raise http_answers.TransientError(
+      raise http_responses.TransientError(
         "cut_short", f"{url}: expected {size} bytes, found {found}"
       )
 
@@ -212,7 +207,7 @@ class Client:
     headers: dict[str, str] | None = None,
   ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Sends one request when the rate limit allows it."""
-    await self._pace.wait()
+    await self._rate_limit.wait()
     timeout = aiohttp.ClientTimeout(
       total=total,
       sock_connect=self.limits.connect,
@@ -223,25 +218,25 @@ class Client:
         url,
         timeout=timeout,
         headers=headers,
-        max_redirects=http_answers.MAX_REDIRECTS,
+        max_redirects=http_responses.MAX_REDIRECTS,
       ) as response:
         yield response
     except (aiohttp.ClientError, TimeoutError) as error:
-      raise http_answers.translated(error, url) from error
+      raise http_responses.connection_error(error, url) from error
 
   async def _retry(self, attempt: Callable) -> _T:
     limits = self.limits
 
     def is_worth_retrying(error: BaseException) -> bool:
       return (
-        isinstance(error, http_answers.TransientError)
+        isinstance(error, http_responses.TransientError)
         and error.retry_after <= limits.longest_wait
       )
 
-    def hold(state: tenacity.RetryCallState) -> None:
-      # After the last attempt too: the pause concerns all requests.
+    def pause(state: tenacity.RetryCallState) -> None:
+      # Also after the last attempt: the pause applies to all requests.
       if seconds := _error(state).retry_after:
-        self._pace.hold(seconds)
+        self._rate_limit.pause(seconds)
 
     jitter = tenacity.wait_random_exponential(
       multiplier=limits.backoff, max=limits.longest_wait
@@ -250,16 +245,16 @@ class Client:
       retry=tenacity.retry_if_exception(is_worth_retrying),
       stop=tenacity.stop_after_attempt(limits.attempts),
       wait=lambda state: _error(state).retry_after + jitter(state),
-      after=hold,
+      after=pause,
       before_sleep=_log_retry,
       reraise=True,
     )(attempt)
 
 
-def _error(state: tenacity.RetryCallState) -> http_answers.TransientError:
+def _error(state: tenacity.RetryCallState) -> http_responses.TransientError:
   assert state.outcome is not None
   error = state.outcome.exception()
-  assert isinstance(error, http_answers.TransientError)
+  assert isinstance(error, http_responses.TransientError)
   return error
 
 
@@ -270,13 +265,13 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
   _log.log(level, "%s; retrying in %.0f s", _error(state), seconds)
 
 
-def _answer(
+def _response(
   response: aiohttp.ClientResponse, body: bytes
-) -> http_answers.Answer:
-  return http_answers.Answer(
+) -> http_responses.Response:
+  return http_responses.Response(
     response.status,
     response.reason or "",
     response.content_type.lower(),
     body,
-    http_answers.retry_after(response.headers),
+    http_responses.retry_after(response.headers),
   )

@@ -21,7 +21,7 @@ BASE_URLS = {
   "zenodo": zenodo.BASE_URL,
   "demo500": demo_archive.BASE_URL,
 }
-# A courtesy: all astronomers share these services.
+# All astronomers share these services.
 MAX_CONNECTIONS = 4
 
 
@@ -36,8 +36,8 @@ class Request:
     rate: maximum rate, requests per second.
     connections: maximum number of simultaneous requests, 1 to 4.
     limit: maximum number of galaxies; None for all.
-    max_loss: largest fraction of galaxies without an image in a success.
-    field: `petro` or `fixed`, see `cutouts.wanted`; SkyServer only.
+    max_loss: largest accepted fraction of galaxies without an image.
+    field: `petro` or `fixed`, see `cutouts.image_requests`; SkyServer only.
     contact: e-mail address for the service's operators.
     limits: timeouts and retries.
   """
@@ -56,11 +56,7 @@ class Request:
   )
 
   def __post_init__(self):
-    """Validates the request.
-
-    Raises:
-      DataError: if a value is invalid, or invalid for this source.
-    """
+    """Raises DataError if a value is invalid, or invalid for this source."""
     for name, good, expected in (
       ("source", self.source in SOURCES, " or ".join(SOURCES)),
       ("rate", self.rate > 0, "a number above 0"),
@@ -80,7 +76,7 @@ class Request:
       (
         "field",
         self.field == "petro" or self.source in SKYSERVER_SOURCES,
-        f"petro with {self.source}, whose images are ready-made",
+        f"petro with {self.source}, whose images have a fixed size",
       ),
     ):
       if not good:
@@ -101,8 +97,8 @@ class Outcome:
   Attributes:
     galaxies: number of galaxies in the catalogue.
     images: number of galaxies with an image.
-    lost: numbers of galaxies without an image, by reason.
-    max_loss: largest acceptable loss.
+    lost: number of galaxies without an image, by reason.
+    max_loss: largest accepted loss.
   """
 
   galaxies: int

@@ -1,9 +1,9 @@
 """SkyServer: the paper's query by SqlSearch, and cutouts by getjpeg.
 
-SqlSearch can fail silently: it cuts the rows of a statement without TOP, and it
-returns errors as tables or HTML pages with status 200. So the catalogue is read
-in pages, each with TOP and in order of specObjID, and the number of rows is
-compared with COUNT.
+SqlSearch can fail silently: it truncates the result of a statement without TOP,
+and it returns errors as tables or HTML pages with status 200. Therefore the
+catalogue is read in pages, each with TOP and in order of specObjID, and the
+number of rows is compared with COUNT.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import yarl
 
 from tfds_sdss import catalog
 from tfds_sdss import columns
-from tfds_sdss.fetch import http_answers
 from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import http_responses
 
 BASE_URL = "https://skyserver.sdss.org"
 SIZE = 128  # cutout width and height, pixels
@@ -52,12 +52,7 @@ _SQL_NAMES = {"objid": "objID", "specobjid": "specObjID"}
 
 
 class Service(NamedTuple):
-  """A SkyServer and a data release.
-
-  Attributes:
-    base_url: address, such as `https://skyserver.sdss.org`.
-    release: data release, such as `dr17`.
-  """
+  """A SkyServer and a data release, such as `dr17`."""
 
   base_url: str
   release: str
@@ -102,12 +97,7 @@ def count_sql() -> str:
 
 
 def page_sql(after: int, rows: int) -> str:
-  """Returns the statement for the next page of the sample.
-
-  Args:
-    after: specObjID of the last row of the previous page.
-    rows: maximum number of rows.
-  """
+  """Returns the statement for up to `rows` rows with specObjIDs > `after`."""
   names = ",".join(
     f"{column.table}.{_SQL_NAMES.get(column.name, column.name)}"
     for column in columns.COLUMNS
@@ -124,13 +114,9 @@ async def read_sample(
   limit: int | None,
   on_page: Callable[[int, int], None],
 ) -> tuple[pd.DataFrame, int]:
-  """Reads the sample page by page.
+  """Reads up to `limit` rows of the sample page by page.
 
-  Args:
-    client: HTTP client.
-    service: SkyServer and data release.
-    limit: maximum number of rows; None for all.
-    on_page: called after each page with the numbers of rows read and wanted.
+  After each page, calls `on_page` with the numbers of rows read and wanted.
 
   Returns:
     The rows as text, named as in `columns.COLUMNS`; and the size of the sample
@@ -143,7 +129,7 @@ async def read_sample(
   total = int(counted["n"])
   wanted = total if limit is None else min(limit, total)
   if not total:
-    raise http_answers.FetchError(
+    raise http_responses.FetchError(
       f"{service.base_url}, {service.release}: expected some 142,000 galaxies, "
       "found none (COUNT is 0). Check --source and --base_url."
     )
@@ -160,14 +146,14 @@ async def read_sample(
     found += len(page)
     last = catalog.parse_objid(page[-1]["specObjID"])
     if last <= after:
-      raise http_answers.FetchError(
+      raise http_responses.FetchError(
         f"{service.base_url}: expected rows after specObjID {after}, found "
         f"{last}. The server does not sort them: please report this."
       )
     after = last
     on_page(found, wanted)
   if found != wanted:
-    raise http_answers.FetchError(
+    raise http_responses.FetchError(
       f"{service.base_url}, {service.release}: expected {wanted} rows (COUNT), "
       f"found {found}. No row was stored. Run the same command again."
     )
@@ -178,15 +164,15 @@ async def read_sample(
 async def _query(
   client: http_client.Client, service: Service, sql: str, expected: list[str]
 ) -> list[dict[str, str]]:
-  """Runs a statement; `expected` lists the columns of its result."""
+  """Runs a statement whose result must have the columns `expected`."""
   try:
     return await client.get(
       service.query_url(sql),
-      lambda answer: _parse_rows(answer, expected, client.limits.throttle),
+      lambda response: _parse_rows(response, expected, client.limits.throttle),
       client.limits.query_total,
     )
-  except http_answers.ResponseError as error:
-    raise http_answers.FetchError(
+  except http_responses.ResponseError as error:
+    raise http_responses.FetchError(
       f"the query to {service.base_url} failed: {error}. Check the network and "
       "run the same command again. If the service has moved, pass its address "
       "as --base_url."
@@ -194,26 +180,26 @@ async def _query(
 
 
 def _parse_rows(
-  answer: http_answers.Answer, expected: list[str], throttle: float
+  response: http_responses.Response, expected: list[str], throttle: float
 ) -> list[dict[str, str]]:
-  """Parses SqlSearch's answer; NULL becomes an empty string.
+  """Parses SqlSearch's response; NULL becomes an empty string.
 
   Raises:
-    TransientError: if the server is busy or the answer is cut short.
+    TransientError: if the server is busy or the response is truncated.
     PermanentError: if the server rejects the statement.
   """
-  text = answer.body.decode("utf-8", errors="replace")
-  if answer.status != 200:
-    raise _refusal(answer, text)
+  text = response.body.decode("utf-8", errors="replace")
+  if response.status != 200:
+    raise _query_error(response, text)
   if text.lstrip()[:1] == "<":
-    raise http_answers.TransientError(
-      "html", f"expected CSV, found a page of HTML: {_gist(text)}", 200
+    raise http_responses.TransientError(
+      "html", f"expected CSV, found a page of HTML: {_excerpt(text)}", 200
     )
   lines = text.split("\n")
   if lines[0].startswith("#"):
     lines = lines[1:]
   if lines[-1] != "":
-    raise http_answers.TransientError(
+    raise http_responses.TransientError(
       "cut_short", f"expected complete lines of CSV, found {lines[-1]!r}"
     )
   table = list(csv.reader(lines[:-1]))
@@ -221,40 +207,40 @@ def _parse_rows(
   if header == ["error_message"]:
     message = " ".join(field for row in table[1:] for field in row)
     if "queries allowed per minute" in message:
-      raise http_answers.TransientError(
+      raise http_responses.TransientError(
         "throttled", message, 200, retry_after=throttle
       )
-    raise http_answers.PermanentError("sql_error", message, 200)
+    raise http_responses.PermanentError("sql_error", message, 200)
   if header != expected:
-    raise http_answers.TransientError(
+    raise http_responses.TransientError(
       "not_csv",
-      f"expected the columns {','.join(expected)}, found {_gist(text)}",
+      f"expected the columns {','.join(expected)}, found {_excerpt(text)}",
       200,
     )
   for number, row in enumerate(table[1:], start=1):
     if len(row) != len(header):
-      raise http_answers.TransientError(
+      raise http_responses.TransientError(
         "cut_short",
         f"expected {len(header)} fields in row {number}, found {len(row)}",
       )
   return [dict(zip(header, row, strict=True)) for row in table[1:]]
 
 
-def _refusal(answer: http_answers.Answer, text: str) -> Exception:
+def _query_error(response: http_responses.Response, text: str) -> Exception:
   """Returns the error for a status other than 200."""
   try:
     message = json.loads(text)["ErrorMessage"]
   except (ValueError, KeyError, TypeError):
-    message = _gist(text)
-  # Both a wrong statement and a server in trouble have status 500.
+    message = _excerpt(text)
+  # Status 500 stands for a wrong statement as well as for a busy server.
   busy = any(
     word in message.lower() for word in ("timeout", "deadlock", "connection")
   )
-  if answer.content_type == "application/json" and not busy:
-    return http_answers.PermanentError("sql_error", message, answer.status)
-  return http_answers.refusal(answer, message)
+  if response.content_type == "application/json" and not busy:
+    return http_responses.PermanentError("sql_error", message, response.status)
+  return http_responses.status_error(response, message)
 
 
-def _gist(text: str) -> str:
+def _excerpt(text: str) -> str:
   """Returns the beginning of a text, on one line."""
   return repr(" ".join(text.split())[:160])

@@ -22,8 +22,8 @@ from tfds_sdss import images
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cutouts
-from tfds_sdss.fetch import http_answers
 from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import http_responses
 
 BASE_URL = "https://zenodo.org"
 RECORD = 14712542
@@ -33,14 +33,7 @@ SIZE = 160  # pixels
 
 
 class File(NamedTuple):
-  """A file of the record.
-
-  Attributes:
-    name: file name.
-    url: address of the content.
-    size: size in bytes.
-    md5: hexadecimal digest.
-  """
+  """A file of the record, with its size in bytes."""
 
   name: str
   url: yarl.URL
@@ -49,7 +42,7 @@ class File(NamedTuple):
 
   @property
   def version(self) -> str:
-    """Address and digest; the manifest identifies the archive by it."""
+    """Address and digest, which identify the archive in the manifest."""
     return f"{self.url}?md5={self.md5}"
 
 
@@ -59,27 +52,27 @@ async def read_record(
   """Returns the files of the record by name.
 
   Raises:
-    FetchError: if the answer is not the record, or if the archive or the
+    FetchError: if the response is not the record, or if the archive or the
       catalogue is absent.
   """
   url = yarl.URL(base_url) / f"api/records/{RECORD}"
 
-  def parse(answer: http_answers.Answer) -> dict[str, File]:
-    if answer.status != 200:
-      raise http_answers.refusal(answer, str(url))
+  def parse(response: http_responses.Response) -> dict[str, File]:
+    if response.status != 200:
+      raise http_responses.status_error(response, str(url))
     try:
-      return _files(answer.body)
+      return _files(response.body)
     except (ValueError, KeyError, TypeError) as error:
-      raise http_answers.TransientError(
+      raise http_responses.TransientError(
         "not_a_record", f"{url}: expected Zenodo's record as JSON: {error!r}"
       ) from error
 
   try:
     files = await client.get(url, parse)
-  except http_answers.ResponseError as error:
-    raise http_answers.FetchError(f"Zenodo's record: {error}") from error
+  except http_responses.ResponseError as error:
+    raise http_responses.FetchError(f"Zenodo's record: {error}") from error
   if not {ARCHIVE, CATALOG} <= set(files):
-    raise http_answers.FetchError(
+    raise http_responses.FetchError(
       f"{url}: expected the files {ARCHIVE} and {CATALOG}, found "
       f"{', '.join(sorted(files)) or 'none'}. The record may have a newer "
       "version."
@@ -102,20 +95,20 @@ def _files(body: bytes) -> dict[str, File]:
 async def download(
   client: http_client.Client, file: File, folder: pathlib.Path
 ) -> pathlib.Path:
-  """Downloads a file of the record unless it is available.
+  """Downloads a file of the record unless the folder contains it.
 
   Raises:
     FetchError: if the download fails or has another digest.
   """
   path = folder / file.name
   folder.mkdir(parents=True, exist_ok=True)
-  # Twice: the first attempt may resume part of another version.
+  # Two attempts, because the first may resume part of another version.
   for _ in range(2):
     if not path.exists():
       try:
         await client.download(file.url, path, file.size)
-      except http_answers.ResponseError as error:
-        raise http_answers.FetchError(
+      except http_responses.ResponseError as error:
+        raise http_responses.FetchError(
           f"{file.name}: {error}. Run the same command again to resume."
         ) from error
     with path.open("rb") as opened:
@@ -123,7 +116,7 @@ async def download(
     if found == file.md5:
       return path
     path.unlink()
-  raise http_answers.FetchError(
+  raise http_responses.FetchError(
     f"{file.url}: expected MD5 {file.md5}, found {found}. Run the same "
     "command again later."
   )
@@ -144,10 +137,10 @@ def read_catalog(path: pathlib.Path) -> pd.DataFrame:
   return frame.rename(columns=lambda name: names[name.lower()])
 
 
-def is_settled(
+def is_finished(
   entry: staging.Entry | None, origin: File, folder: staging.Staging
 ) -> bool:
-  """Whether an earlier run has finished a galaxy, from the same archive."""
+  """Whether an earlier run has processed a galaxy of the same archive."""
   if entry is None or entry.url.partition("#")[0] != origin.version:
     return False
   return not entry.is_image or folder.has_image(entry)
@@ -160,17 +153,10 @@ def unpack(
   folder: staging.Staging,
   on_entry: Callable[[staging.Entry], None],
 ) -> None:
-  """Unpacks the images of the catalogue's galaxies.
+  """Unpacks the images of `objids`, and calls `on_entry` with each entry.
 
   Only regular files called OBJID.jpg are read. The staging folder determines
-  their paths: no name in the archive becomes one.
-
-  Args:
-    archive: downloaded file.
-    origin: its description, for the manifest.
-    objids: galaxies of the catalogue; other images are skipped.
-    folder: destination of images and manifest.
-    on_entry: called with each entry after it is written.
+  their paths: no name in the archive becomes a path.
 
   Raises:
     FetchError: if the archive is damaged.
@@ -179,7 +165,7 @@ def unpack(
   left = set(objids)
   with folder.manifest() as manifest:
 
-    def settle(entry: staging.Entry) -> None:
+    def record(entry: staging.Entry) -> None:
       if known.get(entry.objid) != entry:
         manifest.append(entry)
       left.discard(entry.objid)
@@ -194,16 +180,16 @@ def unpack(
           if not name.stem.isdecimal() or int(name.stem) not in left:
             continue
           url = f"{origin.version}#{name.name}"
-          settle(_unpack_one(packed, member, int(name.stem), url, folder))
+          record(_unpack_one(packed, member, int(name.stem), url, folder))
     except (tarfile.TarError, EOFError, OSError) as error:
       if isinstance(error, OSError) and error.errno is not None:
         raise  # from the operating system, such as a full disk
-      raise http_answers.FetchError(
+      raise http_responses.FetchError(
         f"{archive} is damaged: {error}. Delete it and run the same command "
         "again."
       ) from error
     for objid in sorted(left):
-      settle(
+      record(
         staging.Entry(
           objid,
           origin.version,
@@ -225,7 +211,7 @@ def _unpack_one(
   data = file.read(images.MAX_BYTES + 1)
   try:
     zeros = cutouts.check_image(objid, data, SIZE)
-  except http_answers.ResponseError as error:
+  except http_responses.ResponseError as error:
     # Always permanent: unlike a server, the archive does not change.
     return staging.Entry(
       objid, url, reason=error.reason, permanent=True, detail=str(error)

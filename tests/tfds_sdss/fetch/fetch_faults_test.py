@@ -12,7 +12,7 @@ from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
-from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import http_responses
 
 FRAME = stand_in.frame_of(12)
 OBJIDS = sorted(FRAME.objid.tolist())
@@ -64,7 +64,7 @@ def test_failed_query_gives_the_reason_and_stores_nothing(
   tmp_path, server, fault, message
 ):
   server.sql_faults += [fault] * 3
-  with pytest.raises(http_answers.FetchError, match=message):
+  with pytest.raises(http_responses.FetchError, match=message):
     fetching.run(tmp_path, server)
   assert not (tmp_path / "source.json").exists()
   assert not (tmp_path / "catalog.parquet").exists()
@@ -76,7 +76,7 @@ def test_failed_query_gives_the_reason_and_stores_nothing(
 
 def test_rejected_statement_is_not_repeated(tmp_path, server):
   server.sql_faults += [faults.bad_sql] * 3
-  with pytest.raises(http_answers.FetchError):
+  with pytest.raises(http_responses.FetchError):
     fetching.run(tmp_path, server)
   assert len(server.requests) == 1
 
@@ -97,7 +97,7 @@ def test_missing_rows_come_with_the_next_page(tmp_path, server):
 def test_fewer_rows_than_counted(tmp_path, server):
   server.sql_faults += [None, faults.csv_cut_at_row, faults.empty_result]
   with pytest.raises(
-    http_answers.FetchError, match=r"expected 12 rows \(COUNT\), found [1-9]"
+    http_responses.FetchError, match=r"expected 12 rows \(COUNT\), found [1-9]"
   ):
     fetching.run(tmp_path, server)
 
@@ -105,7 +105,7 @@ def test_fewer_rows_than_counted(tmp_path, server):
 def test_no_rows(tmp_path):
   with (
     stand_in.StandIn(FRAME.head(0), stand_in.jpeg_of) as server,
-    pytest.raises(http_answers.FetchError, match="found none"),
+    pytest.raises(http_responses.FetchError, match="found none"),
   ):
     fetching.run(tmp_path, server)
 
@@ -255,13 +255,13 @@ def test_excessive_retry_after_is_a_failure(tmp_path, server):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_closed_port(tmp_path, scheme):
   absent = types.SimpleNamespace(base_url=connections.closed_port(scheme))
-  with pytest.raises(http_answers.FetchError, match="--base_url"):
+  with pytest.raises(http_responses.FetchError, match="--base_url"):
     fetching.run(tmp_path, absent)
 
 
 def test_unknown_host(tmp_path):
   unknown = types.SimpleNamespace(base_url="http://no-such-host.invalid")
-  with pytest.raises(http_answers.FetchError, match="--base_url"):
+  with pytest.raises(http_responses.FetchError, match="--base_url"):
     fetching.run(tmp_path, unknown)
 
 
@@ -275,14 +275,16 @@ def test_redirections_are_followed(tmp_path, server, status):
 
 def test_redirection_loop(tmp_path, server):
   server.image_faults[VICTIM] = [connections.redirect_loop]
-  with pytest.raises(http_answers.FetchError, match="more than 5 redirections"):
+  with pytest.raises(
+    http_responses.FetchError, match="more than 5 redirections"
+  ):
     fetching.run(tmp_path, server)
 
 
 def test_bad_certificate(tmp_path, server):
   with connections.self_signed_tls() as url:
     server.sql_faults += [connections.redirect(base_url=url)]
-    with pytest.raises(http_answers.FetchError, match="certificate"):
+    with pytest.raises(http_responses.FetchError, match="certificate"):
       fetching.run(tmp_path, server)
 
 

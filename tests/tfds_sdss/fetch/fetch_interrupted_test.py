@@ -16,7 +16,7 @@ from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch.stand_in_http import Answer
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
-from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import http_responses
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 FRAME = stand_in.frame_of(40)
@@ -95,7 +95,7 @@ def test_disk_full(tmp_path, server, place):
     server.image_faults.update(
       {objid: [connections.unavailable()] * 3 for objid in OBJIDS}
     )
-    with pytest.raises(http_answers.FetchError):
+    with pytest.raises(http_responses.FetchError):
       fetching.run(tmp_path, server)
     server.image_faults.clear()
     limit = (tmp_path / "manifest.jsonl").stat().st_size + 1_000
@@ -113,7 +113,7 @@ def test_unavailable_service_stops_the_run(tmp_path, server):
   server.image_faults.update(
     {objid: [connections.unavailable()] * 9 for objid in OBJIDS}
   )
-  with pytest.raises(http_answers.FetchError, match="20 galaxies in a row"):
+  with pytest.raises(http_responses.FetchError, match="20 galaxies in a row"):
     fetching.run(tmp_path, server)
   failed = pd.read_csv(tmp_path / "failed.csv")
   assert len(failed) >= 20
@@ -129,7 +129,7 @@ def test_refusal_by_the_service_is_not_permanent(tmp_path, server, status):
     return Answer(status, "text/html", b"<html>Not here</html>")
 
   server.image_faults.update({objid: [refuse] * 9 for objid in OBJIDS})
-  with pytest.raises(http_answers.FetchError, match=f"{status}.*--base_url"):
+  with pytest.raises(http_responses.FetchError, match=f"{status}.*--base_url"):
     fetching.run(tmp_path, server)
   server.image_faults.clear()
   assert fetching.run(tmp_path, server).images == 40

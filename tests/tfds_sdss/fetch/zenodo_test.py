@@ -12,7 +12,7 @@ from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch import zenodo_files
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
-from tfds_sdss.fetch import http_answers
+from tfds_sdss.fetch import http_responses
 from tfds_sdss.fetch import zenodo
 from tfds_sdss.sdss_metallicity import demo500
 
@@ -112,7 +112,7 @@ def test_download_resumes(tmp_path):
 def test_slow_download_fails_and_resumes(tmp_path):
   with serve() as server:
     server.file_faults[ARCHIVE] = [connections.stall] * 6
-    with pytest.raises(http_answers.FetchError, match="to resume"):
+    with pytest.raises(http_responses.FetchError, match="to resume"):
       run(tmp_path, server, limits=fetching.IMPATIENT)
     server.file_faults.clear()
     assert run(tmp_path, server).images == 10
@@ -130,7 +130,7 @@ def test_download_with_another_digest(tmp_path, good_at_last):
     if good_at_last:
       assert run(tmp_path, server).images == 10
     else:
-      with pytest.raises(http_answers.FetchError, match="expected MD5"):
+      with pytest.raises(http_responses.FetchError, match="expected MD5"):
         run(tmp_path, server)
       assert not (tmp_path / "downloads" / zenodo.ARCHIVE).exists()
 
@@ -139,7 +139,7 @@ def test_damaged_archive(tmp_path):
   data = zenodo_files.archive(OBJIDS)
   with (
     serve(data[: len(data) // 2]) as server,
-    pytest.raises(http_answers.FetchError, match="is damaged"),
+    pytest.raises(http_responses.FetchError, match="is damaged"),
   ):
     run(tmp_path, server)
 
@@ -158,7 +158,7 @@ def test_invalid_record(tmp_path, body, message):
 
   with serve() as server:
     server.file_faults[stand_in.RECORD] = [answer] * 3
-    with pytest.raises(http_answers.FetchError, match=message):
+    with pytest.raises(http_responses.FetchError, match=message):
       run(tmp_path, server)
 
 
@@ -202,7 +202,7 @@ def test_demo500_with_other_content_is_rejected(tmp_path, monkeypatch):
   archive = fake_layout.archive(layout)
   with (
     stand_in.StandIn(FRAME, jpeg, archive=archive) as server,
-    pytest.raises(http_answers.FetchError, match="expected SHA-256"),
+    pytest.raises(http_responses.FetchError, match="expected SHA-256"),
   ):
     fetching.run(tmp_path / "out", server, source="demo500")
   assert not list((tmp_path / "out").glob("downloads/*"))

@@ -1,4 +1,4 @@
-"""Classification of HTTP responses: retry, give up, or abort."""
+"""HTTP responses, and the errors that decide between retry and failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yarl
 from tfds_sdss.errors import DataError
 
 MAX_REDIRECTS = 5
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+_TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
 class FetchError(DataError):
@@ -50,14 +50,12 @@ class TransientError(ResponseError):
   """Repeating the request may succeed."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
   """A complete response.
 
   Attributes:
-    status: HTTP status.
     reason: reason phrase.
     content_type: media type in lower case, without parameters.
-    body: body as bytes.
     retry_after: wait requested by the server, seconds; 0 if unspecified.
   """
 
@@ -68,21 +66,24 @@ class Answer(NamedTuple):
   retry_after: float
 
 
-def refusal(answer: Answer, detail: str) -> ResponseError:
-  """Returns the error for an answer whose status is not a success.
+def status_error(response: Response, detail: str) -> ResponseError:
+  """Returns the error for a response whose status is not a success.
 
-  The statuses of a busy or broken server are transient, all others permanent.
+  The statuses of a busy or broken server, such as 429, are transient; all
+  others are permanent.
   """
-  reason = f"http_{answer.status}"
-  phrase = f"HTTP status {answer.status} {answer.reason}".rstrip()
-  kind = TransientError if answer.status in _TRANSIENT else PermanentError
-  return kind(reason, f"{phrase}: {detail}", answer.status, answer.retry_after)
+  status = response.status
+  kind = TransientError if status in _TRANSIENT_STATUSES else PermanentError
+  phrase = f"HTTP status {status} {response.reason}".rstrip()
+  return kind(
+    f"http_{status}", f"{phrase}: {detail}", status, response.retry_after
+  )
 
 
-def translated(error: Exception, url: yarl.URL) -> FetchError:
-  """Returns our error for an error of aiohttp."""
-  where = url.with_query(None)  # a query may have a thousand characters
-  detail = f"{where}: {error or type(error).__name__}"
+def connection_error(error: Exception, url: yarl.URL) -> FetchError:
+  """Returns the FetchError for an error of aiohttp."""
+  address = url.with_query(None)  # a query may have a thousand characters
+  detail = f"{address}: {error or type(error).__name__}"
   if isinstance(error, aiohttp.ClientSSLError):
     return FetchError(
       f"{detail}. The server's certificate is not valid. Check the clock, the "
@@ -90,11 +91,11 @@ def translated(error: Exception, url: yarl.URL) -> FetchError:
     )
   if isinstance(error, aiohttp.TooManyRedirects):
     return FetchError(
-      f"{where}: more than {MAX_REDIRECTS} redirections. If the service has "
+      f"{address}: more than {MAX_REDIRECTS} redirections. If the service has "
       "moved, pass its address as --base_url."
     )
   if isinstance(error, aiohttp.InvalidURL):
-    return FetchError(f"{where} is not a valid address. Correct --base_url.")
+    return FetchError(f"{address} is not a valid address. Correct --base_url.")
   if isinstance(error, TimeoutError):
     return TransientError("timeout", detail)
   if isinstance(error, aiohttp.ClientConnectorError):

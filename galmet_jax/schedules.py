@@ -22,12 +22,19 @@ def sgdr(
     cycle_steps: length of each cycle in steps.
     slow_start: fraction of the first cycle's steps that run at `peak` / 100.
   """
-  cosine = optax.join_schedules(
-    [optax.cosine_decay_schedule(peak, steps) for steps in cycle_steps],
+  # Fraction of the cycle that is done. The cosine comes after the cycles are
+  # joined: XLA repeats the rate's operations in the update of every parameter.
+  progress = optax.join_schedules(
+    [optax.linear_schedule(0.0, 1.0, steps) for steps in cycle_steps],
     np.cumsum(cycle_steps[:-1]).tolist(),
   )
   slow_steps = slow_start * cycle_steps[0]
-  return lambda step: jnp.where(step < slow_steps, peak / 100, cosine(step))
+
+  def schedule(step):
+    rate = peak * (1 + jnp.cos(jnp.pi * progress(step))) / 2
+    return jnp.where(step < slow_steps, peak / 100, rate)
+
+  return schedule
 
 
 def one_cycle(

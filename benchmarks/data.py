@@ -1,12 +1,12 @@
-"""How fast the data are fetched, built, checked and read, and how that grows.
+"""Speed and memory of fetching, building, verifying and loading the data.
 
   python -m benchmarks.data --out=FOLDER                       # 10k to 142k
   python -m benchmarks.data --out=FOLDER --sizes=2000 --quick  # a minute
 
-One JSON line per figure on standard output. Each command runs in a process of
-its own, so that its peak memory is its own. `per_core` divides by the CPU
-seconds it used, its start included; `further_per_core` is about the galaxies
-beyond those of the size before. All galaxies are synthetic.
+Prints one JSON line per figure. Each command runs in its own process, so that
+its peak memory is its own. `per_core` divides by CPU seconds, including the
+start of the process; `further_per_core` excludes the galaxies of the previous
+size. All galaxies are synthetic.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import ml_collections
 from galmet_jax.data import galaxies
 from tfds_sdss import build
 config = ml_collections.ConfigDict({"targets": ("oh_p50",), "crop": 128})
-splits = galaxies.load(build.load("dr17", sys.argv[1]), config)
-print(sum(map(len, splits.values())))
+galaxies.load(build.load("dr17", sys.argv[1]), config)
 """
+_IMAGE_BYTES = 128 * 128 * 3
 
 
 def main() -> None:
@@ -60,12 +60,12 @@ def report(name: str, value: float, unit: str, **more) -> None:
 def build_verify_load(
   out: pathlib.Path, number: int, before: dict[str, tuple[int, float]]
 ) -> None:
-  """Builds a sample of so many galaxies, verifies it and reads it.
+  """Builds a sample, verifies it and loads it as training does.
 
   Args:
-    out: folder for the data; staging folders are kept there.
-    number: of galaxies.
-    before: {command: (galaxies, CPU seconds)} of the last call; changed.
+    out: folder for the data; keeps the staging folders.
+    number: number of galaxies.
+    before: {command: (galaxies, CPU seconds)} of the last call; updated.
   """
   staged = out / f"staging-{number}"
   data_dir = out / f"data-{number}"
@@ -89,14 +89,18 @@ def build_verify_load(
     before[name] = number, cpu
     report(f"{name}_seconds", wall, "s", **facts)
     report(f"{name}_peak_memory", memory / 1e9, "GB", **facts)
+    if name == "load":
+      report("load_us_per_galaxy", 1e6 * wall / number, "µs", **facts)
+      over = memory / (number * _IMAGE_BYTES)
+      report("load_peak_over_decoded", over, "times", **facts)
   for name, folder in (("staging", staged), ("built", data_dir)):
-    # What the files occupy: small ones more than their length.
+    # Blocks on the disk, of which small files occupy more than their length.
     blocks = sum(path.stat().st_blocks for path in folder.rglob("*"))
     report(f"{name}_on_disk", blocks * 512 / 1e9, "GB", galaxies=number)
 
 
 def _run(command: list[str]) -> tuple[float, float, float]:
-  """Runs a command; returns wall and CPU seconds and peak memory in bytes."""
+  """Returns wall seconds, CPU seconds and peak memory [bytes] of a command."""
   begun = time.perf_counter()
   pid = os.posix_spawn(
     command[0],
@@ -104,7 +108,7 @@ def _run(command: list[str]) -> tuple[float, float, float]:
     {**os.environ, "PYTHONPATH": str(_REPOSITORY), "JAX_PLATFORMS": "cpu"},
     file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
   )
-  # Unlike subprocess, wait4 tells what this child alone has used.
+  # Unlike subprocess, wait4 returns the resources of this child alone.
   _, status, usage = os.wait4(pid, 0)
   wall = time.perf_counter() - begun
   if status:
@@ -114,7 +118,7 @@ def _run(command: list[str]) -> tuple[float, float, float]:
 
 
 def fetch(out: pathlib.Path, number: int) -> None:
-  """Fetches from the stand-in server, at limited rates and without a limit."""
+  """Fetches from the stand-in server, with and without a rate limit."""
   sys.path.insert(0, str(_REPOSITORY / "tests"))
   from tests.tfds_sdss.fetch import stand_in
   from tfds_sdss.fetch import fetch as fetching
@@ -122,7 +126,7 @@ def fetch(out: pathlib.Path, number: int) -> None:
 
   frame = stand_in.frame_of(number)
   for objid in frame.objid:
-    stand_in.jpeg_of(objid)  # the server shall send, not draw
+    stand_in.jpeg_of(objid)  # draw before the server is timed
   for rate in (50.0, 200.0, 1e6):
     wanted = min(number, int(rate * 5))
     folder = out / "fetched"

@@ -92,68 +92,69 @@ def _check_config(
 def _load_split(
   builder: tfds.core.DatasetBuilder, name: str, targets: tuple[str, ...]
 ) -> Split:
-  serialized = _read(builder, name)
-  if not serialized:
-    raise DataError(
-      f"Split {name!r} of {builder.info.full_name} is empty; expected at least "
-      f"one galaxy. Check the data set: {_verify_command(builder)}"
-    )
-  objid, pixels, columns = _decode(builder.info.features, serialized)
+  objid, columns, jpegs = _read(builder, name)
   repeated = objid[1:][objid[1:] == objid[:-1]]
   if len(repeated):
     raise DataError(
       f"objid {repeated[0]} occurs twice in split {name!r}. Check the data "
       f"set: {_verify_command(builder)}"
     )
-  split = Split(
-    objid, pixels, np.stack([columns[t] for t in targets], axis=1), columns
-  )
-  _check_labels(split, targets)
-  return split
+  stacked = np.stack([columns[target] for target in targets], axis=1)
+  _check_labels(objid, stacked, targets)
+  size = builder.info.features["image"].shape[0]
+  return Split(objid, _decode(objid, jpegs, size), stacked, columns)
 
 
-def _read(builder: tfds.core.DatasetBuilder, name: str) -> list[bytes]:
-  """Returns the serialized records of a split, in the order of the files."""
-  serialized: list[bytes] = []
+def _read(
+  builder: tfds.core.DatasetBuilder, name: str
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[bytes]]:
+  """Returns the objids of a split in order, its columns and its JPEGs."""
+  layout = records.layout(builder.info.features)
+  layout.pop("specobjid", None)
+  names = sorted(set(layout) - set(_NO_COLUMNS))
+  objids: list[int] = []
+  jpegs: list[bytes] = []
+  tables: list[np.ndarray] = []
   for batch in records.read(builder, name):
     for error in batch.faults.values():
       raise DataError(
         f"{batch.path} is damaged ({error}). Check the data set: "
         f"{_verify_command(builder)}"
       )
-    serialized += batch.records
-  return serialized
-
-
-def _decode(
-  features: tfds.features.FeaturesDict, serialized: list[bytes]
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-  """Returns objids, images and columns, as in `Split`."""
-  layout = records.layout(features)
-  ids = {"objid": layout["objid"]}
-  unsorted = [records.decode(ids, record)["objid"] for record in serialized]
-  objid = np.array(unsorted, np.int64)
+    examples = [records.decode(layout, record) for record in batch.records]
+    objids += [example["objid"] for example in examples]
+    jpegs += [example["image"] for example in examples]
+    rows = [[example[column] for column in names] for example in examples]
+    tables.append(np.array(rows, np.float32))
+  if not objids:
+    raise DataError(
+      f"Split {name!r} of {builder.info.full_name} is empty; expected at least "
+      f"one galaxy. Check the data set: {_verify_command(builder)}"
+    )
+  objid = np.array(objids, np.int64)
   order = np.argsort(objid, kind="stable")
-  objid = objid[order]
+  columns = np.concatenate(tables)[order].T.copy()
+  return (
+    objid[order],
+    dict(zip(names, columns, strict=True)),
+    [jpegs[row] for row in order],
+  )
 
-  layout.pop("specobjid", None)
-  names = sorted(set(layout) - set(_NO_COLUMNS))
-  size = features["image"].shape[0]
+
+def _decode(objid: np.ndarray, jpegs: list[bytes], size: int) -> np.ndarray:
+  """Returns the pixels of JPEGs, uint8 `[N, size, size, 3]`."""
   pixels = np.empty((len(objid), size, size, 3), np.uint8)
-  table = np.empty((len(names), len(objid)), np.float32)
 
   def decode(start: int) -> None:
     for row in range(start, min(start + records.BATCH, len(objid))):
-      example = records.decode(layout, serialized[order[row]])
-      table[:, row] = [example[name] for name in names]
-      images.decode(int(objid[row]), example["image"], size, pixels[row])
+      images.decode(int(objid[row]), jpegs[row], size, pixels[row])
 
-  # Decoding a JPEG releases Python's global lock, parsing a record holds it, so
-  # more threads than cores only wait for it.
+  # Threads run in parallel only while they decode, without Python's global
+  # lock. Parsing holds it: parsing here, too, would slow all threads down.
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    # list() raises what a thread has raised.
+    # list() raises the errors of the threads.
     list(pool.map(decode, range(0, len(objid), records.BATCH)))
-  return objid, pixels, dict(zip(names, table, strict=True))
+  return pixels
 
 
 def _verify_command(builder: tfds.core.DatasetBuilder) -> str:
@@ -163,20 +164,22 @@ def _verify_command(builder: tfds.core.DatasetBuilder) -> str:
   )
 
 
-def _check_labels(split: Split, names: tuple[str, ...]) -> None:
+def _check_labels(
+  objid: np.ndarray, targets: np.ndarray, names: tuple[str, ...]
+) -> None:
   """Raises DataError if a label is missing or out of range."""
-  for name, values in zip(names, split.targets.T, strict=True):
+  for name, values in zip(names, targets.T, strict=True):
     low, high = (
       catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
     )
     bad = ~((values >= low) & (values <= high))  # True for NaN too
-    # Every galaxy has the first target. Others may have gaps, but not only.
+    # Only the first target is complete. Others may have gaps.
     if name != names[0] and not np.isnan(values).all():
       bad &= ~np.isnan(values)
     if bad.any():
       first = int(np.flatnonzero(bad)[0])
       raise DataError(
-        f"{name} of objid {split.objid[first]} is {values[first]}; expected a "
+        f"{name} of objid {objid[first]} is {values[first]}; expected a "
         f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
         "Correct the catalogue and build the data set again."
       )

@@ -92,8 +92,3 @@ def test_other_encodings_are_refused(tmp_path):
   path.write_bytes("objID,oh_p50\n".encode("utf-16"))
   with pytest.raises(DataError, match="UTF-8"):
     catalog.read_catalog(path)
-
-
-def test_missing_file(tmp_path):
-  with pytest.raises(FileNotFoundError):
-    catalog.read_catalog(tmp_path / "none.csv")

@@ -4,15 +4,13 @@ import sys
 
 import pytest
 
-from tests.tfds_sdss import fake_layout
 from tfds_sdss import __main__ as cli
 from tfds_sdss.sdss_metallicity import demo500
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
-def test_build_and_verify(tmp_path, monkeypatch, capsys):
-  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+def test_build_and_verify(tmp_path, layout, capsys):
   sample = ["sdss_metallicity/demo500", f"--data_dir={tmp_path / 'data'}"]
   assert cli.main(["build", *sample, f"--manual_dir={layout}"]) == 0
   assert "4 test" in capsys.readouterr().err
@@ -36,7 +34,9 @@ def test_build_and_verify(tmp_path, monkeypatch, capsys):
     (["verify", "dr17"], "build sdss_metallicity/dr17 --data_dir=data --sta"),
   ],
 )
-def test_user_errors(tmp_path, monkeypatch, capsys, argv, message):
+def test_user_errors_exit_with_status_2(
+  tmp_path, monkeypatch, capsys, argv, message
+):
   monkeypatch.chdir(tmp_path)
   assert cli.main([*argv, "--data_dir=data"]) == 2
   err = capsys.readouterr().err
@@ -57,7 +57,7 @@ def test_bad_data_is_a_user_error(tmp_path, capsys):
   assert "train.csv, row 2" in last
 
 
-def test_no_traceback_from_the_shell(tmp_path):
+def test_user_error_prints_no_traceback(tmp_path):
   command = [sys.executable, "-m", "tfds_sdss"]
   run = subprocess.run(
     [*command, "verify", "mock", f"--data_dir={tmp_path}"],

@@ -1,10 +1,9 @@
-"""Small fake data: images, layouts of convnet-demo, archives."""
+"""Fake images, and a small convnet-demo as a folder or an archive."""
 
 import hashlib
 import io
 import pathlib
 import re
-import types
 import zipfile
 
 import numpy as np
@@ -71,20 +70,6 @@ def archive(root: pathlib.Path, top: str = "convnet-demo-3469bbc") -> bytes:
     for path in sorted(root.glob("*/*")):
       packed.write(path, f"{top}/{path.relative_to(root).as_posix()}")
   return file.getvalue()
-
-
-def mock_module(examples: list[dict]) -> types.ModuleType:
-  """Returns a module with the interface of tfds_sdss.mock.render."""
-  module = types.ModuleType("tfds_sdss.mock.render")
-  module.FEATURES = {"oh_true": "noiseless metallicity", "z": "redshift"}
-
-  def generate(num_examples, seed=0, processes=None):
-    assert seed == 0
-    for item in examples[:num_examples]:
-      yield {**item, "oh_true": item["oh_p50"], "z": 0.1}
-
-  module.generate = generate
-  return module
 
 
 def make_older(folder: pathlib.Path, version: str = "1.0.0") -> None:

@@ -49,12 +49,12 @@ def write(
   """Fills a staging folder.
 
   Args:
-    root: the folder.
-    frame: the catalogue.
-    source: for source.json.
+    root: path of the folder.
+    frame: rows of the catalogue.
+    source: source of the fetch, for source.json.
     size: width and height of the images, pixels.
-    failed: objids whose image the server does not have.
-    absent: objids that the fetch has not requested yet.
+    failed: objids without an image on the server.
+    absent: objids without a request so far.
   """
   folder = staging.Staging(root)
   folder.root.mkdir(parents=True)

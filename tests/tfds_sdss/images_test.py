@@ -22,7 +22,7 @@ def with_size(width, height):
 
 
 def encoded(**options):
-  """Returns a noisy JPEG, written with these options of Pillow."""
+  """Returns a JPEG of noise, written by Pillow with these options."""
   pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
   file = io.BytesIO()
   Image.fromarray(pixels).save(file, "JPEG", **options)
@@ -51,7 +51,7 @@ def bad_images():
 
 @pytest.mark.parametrize("read", [images.decode, images.check])
 @pytest.mark.parametrize("found", bad_images())
-def test_bad_images(found, read):
+def test_bad_images_are_refused(found, read):
   with pytest.raises(images.ImageError, match=f"{OBJID}.*128 x 128.*{found}"):
     read(OBJID, bad_images()[found])
 
@@ -81,7 +81,7 @@ def test_check_and_decode_refuse_the_same_images(options):
   assert not is_refused(images.check, good)
 
 
-def test_missing_bytes_within_the_image_data():
+def test_missing_bytes_are_refused():
   data = encoded()
   middle = len(data) // 2
   with pytest.raises(images.ImageError, match="a broken JPEG"):
@@ -107,11 +107,11 @@ def test_pixels_equal_those_of_pillow(data):
   np.testing.assert_array_equal(found, expected)
 
 
-def test_other_sizes():
+def test_expected_size_can_be_changed():
   assert images.decode(1, fake_layout.jpeg(1, size=64), 64).shape == (64, 64, 3)
 
 
-def test_decodes_in_place():
+def test_decodes_into_an_array():
   pixels = np.zeros((3, 128, 128, 3), np.uint8)
   images.decode(OBJID, GOOD, images.SIZE, pixels[1])
   np.testing.assert_array_equal(pixels[1], images.decode(OBJID, GOOD))
@@ -130,7 +130,7 @@ def test_size_is_checked_before_decoding(monkeypatch):
     images.decode(OBJID, GOOD)
 
 
-def test_black_fraction():
+def test_black_fraction_counts_zero_pixels():
   pixels = np.ones((10, 20, 3), np.uint8)
   assert images.black_fraction(pixels) == 0
   pixels[:5] = 0

@@ -35,7 +35,7 @@ def rows_of(text, title):
   return [line.strip("| ").split(" | ") for line in section.splitlines()]
 
 
-def test_report_counts(sample):
+def test_report_counts_lost_galaxies(sample):
   text = quality.report(sample)
   assert "| requested | 40 |" in text
   assert "| without an image | 3 |" in text
@@ -48,7 +48,7 @@ def test_report_counts(sample):
   assert "2 galaxies in all" in text
 
 
-def test_report_splits_and_folds(sample):
+def test_report_counts_splits_and_folds(sample):
   text = quality.report(sample)
   header, _, *rows = rows_of(text, "Splits and folds")
   assert [row[0] for row in rows] == ["train", "validation", "test"]
@@ -73,14 +73,14 @@ def test_statistics_against_numpy(sample):
   assert table.loc["lgm_tot_p50", ["count", "missing"]].tolist() == [35, 2]
 
 
-def test_black_pixels(sample):
+def test_report_counts_black_pixels(sample):
   text = quality.report(sample)
   black = sample.frame["black_fraction"].to_numpy(np.float64)
   assert f"{(black > 0.1).sum()} images have more than 10%" in text
   assert f"| 100 % | {black.max():.5g} |" in text
 
 
-def test_files(sample, tmp_path, caplog):
+def test_write_creates_the_report_and_the_figure(sample, tmp_path, caplog):
   with caplog.at_level("INFO"):
     quality.write(tmp_path, sample)
   assert "dr17: 40 galaxies requested, 3 without an image" in caplog.text
@@ -97,7 +97,7 @@ def test_files(sample, tmp_path, caplog):
     assert (part < 200).sum() > 500
 
 
-def test_absent_columns_and_nothing_lost(sample, tmp_path):
+def test_report_without_optional_columns_or_losses(sample, tmp_path):
   frame = sample.frame[["objid", "oh_p50", *columns.DERIVED]].assign(
     black_fraction=np.float32(np.nan), z=np.float32(np.nan)
   )

@@ -31,7 +31,7 @@ def example(**changes):
   }
 
 
-def test_layout():
+def test_layout_follows_the_features():
   assert LAYOUT == {
     "image": "bytes_list",
     "objid": "int64_list",
@@ -70,12 +70,12 @@ def test_records_equal_those_of_tfds(changes):
   assert found == rounded
 
 
-def test_nan_is_kept():
+def test_nan_is_preserved():
   record = records.Encoder(LAYOUT).encode(example(z=float("nan")))
   assert np.isnan(records.decode(LAYOUT, record)["z"])
 
 
-def test_encoder_keeps_no_values():
+def test_encoder_does_not_reuse_values():
   encoder = records.Encoder(LAYOUT)
   first = encoder.encode(example())
   assert encoder.encode(example(z=0.2, image=b"short")) != first
@@ -92,7 +92,7 @@ def test_encoder_keeps_no_values():
     (records.Encoder({"z": "float_list"}).encode({"z": 1.0}), "no image"),
   ],
 )
-def test_invalid_records(record, message):
+def test_invalid_records_are_refused(record, message):
   with pytest.raises(records.RecordError, match=message):
     records.decode(LAYOUT, record)
 
@@ -116,7 +116,7 @@ def test_reads_the_same_as_tfds(mock_data_dir, monkeypatch, batch):
     assert not any(b.faults for b in batches)
 
 
-def test_other_file_format(tmp_path):
+def test_other_file_format_is_refused(tmp_path):
   builder = tfds.builder(
     "sdss_metallicity/mock", data_dir=tmp_path, file_format="tfrecord"
   )

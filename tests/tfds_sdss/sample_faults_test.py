@@ -1,4 +1,4 @@
-"""Staging folders that are refused or lose galaxies."""
+"""Staging folders with faults or without some images."""
 
 import importlib.util
 
@@ -10,7 +10,6 @@ from tests.tfds_sdss import fake_layout
 from tests.tfds_sdss import fake_staging
 from tfds_sdss import beam_shards
 from tfds_sdss import build
-from tfds_sdss import quality
 from tfds_sdss import splits
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
@@ -18,10 +17,7 @@ from tfds_sdss.errors import DataError
 OBJID = fake_staging.OBJID
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-  """Saves half a second per build; quality_test draws a figure."""
-  monkeypatch.setattr(quality, "plot", lambda path, sample: None)
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 def build_from(folder, tmp_path, name="dr17", **options):
@@ -63,7 +59,7 @@ def test_folder_without_images_is_refused(tmp_path):
   refused(folder, tmp_path, "3 of 3 galaxies have no image", max_loss=1)
 
 
-def test_too_few_for_all_splits(tmp_path):
+def test_sample_with_empty_splits_is_refused(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(1))
   refused(folder, tmp_path, "found none in validation, test")
 
@@ -82,15 +78,11 @@ def test_changed_or_absent_images_are_named(tmp_path, number):
   refused(folder, tmp_path, f"{shown} are absent or differ .*fetch again")
 
 
-def test_image_of_another_size(tmp_path):
+def test_image_of_another_size_is_refused(tmp_path):
   frame = fake_staging.table(30)
   folder = fake_staging.write(tmp_path / "staging", frame, size=64)
   folder.write_source({"source": "dr17", "image_size": 128})
   refused(folder, tmp_path, "found 64 x 64 pixels")
-
-
-def change(folder, **changes):
-  folder.write_catalog(folder.read_catalog().assign(**changes))
 
 
 @pytest.mark.parametrize(
@@ -103,15 +95,15 @@ def change(folder, **changes):
     ({"sky_group": 0.5}, "expected integers in sky_group"),
   ],
 )
-def test_bad_catalogues(tmp_path, changes, message):
+def test_bad_catalogues_are_refused(tmp_path, changes, message):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
-  change(folder, **changes)
+  folder.write_catalog(folder.read_catalog().assign(**changes))
   refused(folder, tmp_path, message, max_loss=1)
 
 
 @pytest.mark.parametrize("name", ["dr17", "zenodo"])
 @pytest.mark.parametrize("column", ["oh_p50", "sky_group"])
-def test_absent_column(tmp_path, name, column):
+def test_absent_column_is_refused(tmp_path, name, column):
   size = 160 if name == "zenodo" else 128
   folder = fake_staging.write(
     tmp_path / "staging", fake_staging.table(5), name, size
@@ -120,14 +112,14 @@ def test_absent_column(tmp_path, name, column):
   refused(folder, tmp_path, f"expected the columns {column}", name)
 
 
-def test_another_source(tmp_path):
+def test_another_source_is_refused(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
   refused(folder, tmp_path, "expected source dr14, found dr17", "dr14")
   folder.write_source({"source": "dr17", "image_size": 64})
   refused(folder, tmp_path, "expected image_size 128, found 64")
 
 
-def test_without_a_staging_folder(tmp_path):
+def test_absent_staging_folder_names_the_commands(tmp_path):
   commands = "fetch --source=dr14 --out=STAGING.*build .*dr14.* --staging=STAG"
   with pytest.raises(DataError, match=commands):
     build.build("dr14", str(tmp_path / "data"))
@@ -148,7 +140,7 @@ def test_beam_must_be_installed(tmp_path):
   assert nothing_built(tmp_path)
 
 
-def test_file_formats(tmp_path):
+def test_unavailable_file_formats_are_refused(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(20))
   if not importlib.util.find_spec("tensorflow"):
     with pytest.raises(build.UnknownConfigError, match="needs TensorFlow"):

@@ -1,8 +1,6 @@
 """Data sets built from a staging folder."""
 
-import os
 import pathlib
-import pickle
 import signal
 import subprocess
 import sys
@@ -29,10 +27,7 @@ OBJID = fake_staging.OBJID
 RAW = {"image": tfds.decode.SkipDecoding()}
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-  """Saves half a second per build; quality_test draws a figure."""
-  monkeypatch.setattr(quality, "plot", lambda path, sample: None)
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 def build_from(folder, tmp_path, name="dr17", **options):
@@ -56,10 +51,10 @@ def galaxies(builder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-  """A sample of 60: one failed, and two are the same galaxy."""
+  """60 galaxies, one without an image and two at the same position."""
   tmp_path = tmp_path_factory.mktemp("built")
   frame = fake_staging.table(60)
-  # Their own splits and folds would differ.
+  # Separately, the two would be in different splits.
   frame.loc[5, "sky_group"] = OBJID
   frame.loc[7, "lgm_tot_p50"] = np.nan
   folder = fake_staging.write(tmp_path / "staging", frame, failed=[OBJID + 9])
@@ -113,7 +108,7 @@ def test_catalogue_is_stored_with_the_shards(built):
   assert table["ra"].tolist() == exact[table["objid"]].tolist()
 
 
-def test_order_follows_a_hash(built):
+def test_galaxies_are_ordered_by_a_hash(built):
   found = galaxies(built[0])
   for split in splits.SPLIT_PARTS:
     objids = [o for o, galaxy in found.items() if galaxy["split"] == split]
@@ -144,14 +139,14 @@ def test_order_of_the_rows_does_not_matter(built, tmp_path):
     assert files(other, pattern) == files(builder, pattern)
 
 
-def test_more_galaxies_do_not_move_the_others(built, tmp_path):
+def test_more_galaxies_do_not_change_the_other_splits(built, tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(70))
   found = galaxies(build_from(folder, tmp_path))
   before = galaxies(built[0])
   assert all(
     found[objid]["split"] == before[objid]["split"]
     for objid in before
-    if objid != OBJID + 5  # its twin is gone
+    if objid != OBJID + 5  # has its own position here
   )
 
 
@@ -165,7 +160,7 @@ def test_no_position_is_in_two_splits():
   assert sorted(divided["objid"]) == frame["objid"].tolist()
 
 
-def test_several_shards_hold_the_same_galaxies(built, tmp_path, monkeypatch):
+def test_several_shards_have_the_same_galaxies(built, tmp_path, monkeypatch):
   monkeypatch.setattr(shards, "MAX_EXAMPLES", 16)
   other = build_from(built[2], tmp_path)
   lengths = other.info.splits["train"].shard_lengths
@@ -199,7 +194,7 @@ def test_stock_tfds_builds_from_manual_dir(built, tmp_path):
   assert table["objid"].tolist() == first
 
 
-def test_zenodo_may_lack_columns(tmp_path):
+def test_zenodo_columns_are_optional(tmp_path):
   names = [n for n in columns.ZENODO if n not in ("sfr_tot_p50", "z")]
   folder = fake_staging.write(
     tmp_path / "staging", fake_staging.table(30, names), "zenodo", 160
@@ -242,22 +237,6 @@ def test_killed_build_can_be_repeated(built, tmp_path, caplog):
   again = build_from(folder, tmp_path)
   assert files(again) == files(builder)
   assert "left over from an interrupted build" in caplog.text
-
-
-def test_tasks_are_small_and_picklable(built, tmp_path):
-  task = shards.Task(
-    "train",
-    str(tmp_path / "shard"),
-    "array_record",
-    {"objid": "int64_list"},
-    128,
-    sample.Examples(str(tmp_path / "catalog.parquet"), str(tmp_path), 3, 9),
-  )
-  data = pickle.dumps(task)
-  assert len(data) < 1000 + 2 * len(os.fspath(tmp_path))
-  assert pickle.loads(data) == task
-  assert len(task.source.part(1, 3)) == 2
-  assert task.source.part(1, 3).start == 4
 
 
 DUMMY = pathlib.Path(sample.__file__).parent / "sdss_metallicity" / "dummy_data"

@@ -85,7 +85,7 @@ def test_full_disk_is_an_oserror(tmp_path, monkeypatch):
     write(tmp_path, examples())
 
 
-def test_part_of_a_source():
+def test_part_of_a_source_has_its_examples():
   part = shards.InMemory(examples()).part(1, 3)
   assert len(part) == 2
   assert [e["objid"] for e in part.examples()] == [OBJID + 1, OBJID + 2]

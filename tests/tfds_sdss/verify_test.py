@@ -37,7 +37,7 @@ def sound():
   }
 
 
-def test_sound_sample(tmp_path, monkeypatch):
+def test_sound_sample_has_no_problems(tmp_path, monkeypatch):
   write(tmp_path, monkeypatch, sound())
   report = verify.verify("demo500", str(tmp_path))
   assert report.problems == []
@@ -68,7 +68,9 @@ def test_sound_sample(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_faults_are_found(tmp_path, monkeypatch, capsys, change, problem):
+def test_faulty_examples_are_reported(
+  tmp_path, monkeypatch, capsys, change, problem
+):
   splits = sound()
   splits["test"][0] |= change
   write(tmp_path, monkeypatch, splits)
@@ -80,7 +82,7 @@ def test_faults_are_found(tmp_path, monkeypatch, capsys, change, problem):
   assert report.problems[0] in capsys.readouterr().out
 
 
-def test_absent_split(tmp_path, monkeypatch):
+def test_absent_split_is_reported(tmp_path, monkeypatch):
   splits = sound()
   del splits["validation"]
   write(tmp_path, monkeypatch, splits)
@@ -99,7 +101,7 @@ def flip(path, position):
   path.write_bytes(bytes(data))
 
 
-def test_flipped_byte(tmp_path, monkeypatch):
+def test_damaged_records_are_reported(tmp_path, monkeypatch):
   path = shard(write(tmp_path, monkeypatch, sound()))
   flip(path, 2000)
   report = verify.verify("demo500", str(tmp_path))
@@ -110,12 +112,12 @@ def test_flipped_byte(tmp_path, monkeypatch):
   assert report.table["read"].tolist() == [8 - len(records), 3, 5]
 
 
-def test_any_flipped_byte_is_found(tmp_path, monkeypatch):
+def test_any_flipped_byte_is_detected(tmp_path, monkeypatch):
   builder = write(tmp_path, monkeypatch, sound())
   path = shard(builder)
   data = path.read_bytes()
   assert verify._check_checksums(builder) == []
-  # Including padding, which readers skip.
+  # The positions include padding, which readers skip.
   for position in np.linspace(0, len(data) - 1, 50, dtype=int):
     flip(path, position)
     (problem,) = verify._check_checksums(builder)
@@ -124,7 +126,7 @@ def test_any_flipped_byte_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 100, 3000])
-def test_shard_cut_short(tmp_path, monkeypatch, length):
+def test_truncated_shard_is_reported(tmp_path, monkeypatch, length):
   path = shard(write(tmp_path, monkeypatch, sound()))
   path.write_bytes(path.read_bytes()[:length])
   report = verify.verify("demo500", str(tmp_path))
@@ -133,7 +135,7 @@ def test_shard_cut_short(tmp_path, monkeypatch, length):
   assert report.table["read"].tolist() == [0, 3, 5]
 
 
-def test_shard_of_another_build(tmp_path, monkeypatch):
+def test_shard_of_another_build_is_reported(tmp_path, monkeypatch):
   builder = write(tmp_path / "one", monkeypatch, sound())
   splits = sound()
   splits["train"] += [fake_layout.example(OBJID + 20) | {"fold": 0}]
@@ -152,7 +154,7 @@ def test_shard_of_another_build(tmp_path, monkeypatch):
     ("", "is not in both shards.sha256 and dataset_info.json"),
   ],
 )
-def test_list_of_digests(tmp_path, monkeypatch, text, problem):
+def test_faulty_digests_are_reported(tmp_path, monkeypatch, text, problem):
   builder = write(tmp_path, monkeypatch, sound())
   path = builder.data_path / "shards.sha256"
   if text is None:
@@ -162,7 +164,7 @@ def test_list_of_digests(tmp_path, monkeypatch, text, problem):
   assert problem in verify.verify("demo500", str(tmp_path)).problems[0]
 
 
-def test_older_version_has_no_digests(tmp_path, monkeypatch):
+def test_older_version_needs_no_digests(tmp_path, monkeypatch):
   folder = write(tmp_path, monkeypatch, sound()).data_path
   (folder / "shards.sha256").unlink()
   fake_layout.make_older(folder)
@@ -181,7 +183,7 @@ def staged_sample(tmp_path_factory):
 
 @pytest.fixture
 def table(staged_sample):
-  """The sample's catalogue, restored after the test."""
+  """The catalogue of the sample, restored after the test."""
   data = staged_sample.read_bytes()
   yield pd.read_parquet(staged_sample)
   staged_sample.write_bytes(data)
@@ -192,7 +194,7 @@ def problems_with(staged_sample, table):
   return verify.verify("dr17", str(staged_sample.parents[3])).problems
 
 
-def test_leakage(staged_sample, table):
+def test_position_in_two_splits_is_reported(staged_sample, table):
   by_split = table.groupby("split")["objid"].first()
   table["sky_group"] = table["sky_group"].replace(
     by_split["test"], by_split["train"]
@@ -201,13 +203,13 @@ def test_leakage(staged_sample, table):
   assert f"different splits: sky_group {by_split['train']}" in problems[0]
 
 
-def test_folds_divided(staged_sample, table):
+def test_position_in_two_folds_is_reported(staged_sample, table):
   table["sky_group"] = 1
   problems = problems_with(staged_sample, table)
   assert any("in different folds: sky_group 1" in p for p in problems)
 
 
-def test_catalogue_of_other_galaxies(staged_sample, table):
+def test_catalogue_of_other_galaxies_is_reported(staged_sample, table):
   first = table["objid"][0]
   one_more = table.iloc[[0]].assign(objid=7)
   problems = problems_with(staged_sample, pd.concat([table, one_more]))
@@ -219,13 +221,15 @@ def test_catalogue_of_other_galaxies(staged_sample, table):
 @pytest.mark.parametrize(
   ("column", "value"), [("oh_p50", 9.3), ("image_sha256", "00")]
 )
-def test_catalogue_with_other_values(staged_sample, table, column, value):
+def test_catalogue_with_other_values_is_reported(
+  staged_sample, table, column, value
+):
   table.loc[0, column] = value
   (problem,) = problems_with(staged_sample, table)
   assert f"objID {table['objid'][0]} with another label or image" in problem
 
 
-def test_catalogue_absent_or_damaged(staged_sample, table):
+def test_absent_or_damaged_catalogue_is_reported(staged_sample, table):
   data_dir = str(staged_sample.parents[3])
   staged_sample.write_bytes(b"PAR1")
   (problem,) = verify.verify("dr17", data_dir).problems

@@ -1,4 +1,4 @@
-"""Behaviour of a fetch for each fault of a service."""
+"""Fetches from a service with faults."""
 
 import types
 
@@ -42,7 +42,7 @@ def server():
   ],
 )
 @pytest.mark.parametrize("query", ["count", "page"])
-def test_query_survives(tmp_path, server, fault, query):
+def test_query_is_repeated_after_a_fault(tmp_path, server, fault, query):
   server.sql_faults += [fault] if query == "count" else [None, fault]
   assert fetching.run(tmp_path, server).images == 12
   fetching.check(tmp_path, stand_in.jpeg_of)
@@ -89,12 +89,12 @@ def test_silent_row_cap_loses_nothing(tmp_path, server, cap):
   assert folder.read_catalog().objid.tolist() == OBJIDS
 
 
-def test_missing_rows_come_with_the_next_page(tmp_path, server):
+def test_next_page_has_the_missing_rows(tmp_path, server):
   server.sql_faults += [None, faults.csv_cut_at_row]
   assert fetching.run(tmp_path, server).galaxies == 12
 
 
-def test_fewer_rows_than_counted(tmp_path, server):
+def test_fewer_rows_than_counted_are_an_error(tmp_path, server):
   server.sql_faults += [None, faults.csv_cut_at_row, faults.empty_result]
   with pytest.raises(
     http_responses.FetchError, match=r"expected 12 rows \(COUNT\), found [1-9]"
@@ -102,7 +102,7 @@ def test_fewer_rows_than_counted(tmp_path, server):
     fetching.run(tmp_path, server)
 
 
-def test_no_rows(tmp_path):
+def test_empty_catalogue_is_an_error(tmp_path):
   with (
     stand_in.StandIn(FRAME.head(0), stand_in.jpeg_of) as server,
     pytest.raises(http_responses.FetchError, match="found none"),
@@ -110,7 +110,7 @@ def test_no_rows(tmp_path):
     fetching.run(tmp_path, server)
 
 
-def test_awkward_catalogue(tmp_path):
+def test_catalogue_is_cleaned(tmp_path):
   frame = FRAME.sort_values("objid", ignore_index=True)
   frame.loc[0, ["lgm_tot_p50", "sfr_tot_p50"]] = -9999
   frame.loc[1, "velDisp"] = np.nan
@@ -156,7 +156,9 @@ def test_float_ids_are_rejected(tmp_path, server):
     (faults.part_black(0.6), "black", 200),
   ],
 )
-def test_permanent_failures(tmp_path, server, fault, reason, status):
+def test_permanent_failures_are_not_repeated(
+  tmp_path, server, fault, reason, status
+):
   server.image_faults[VICTIM] = [fault]
   assert fetching.run(tmp_path, server).lost == {reason: 1}
   entry = fetching.check(tmp_path, stand_in.jpeg_of).read_manifest()[VICTIM]
@@ -197,13 +199,13 @@ def test_unusual_images_are_accepted(tmp_path, server, fault):
     (connections.reset, "broken_answer"),
   ],
 )
-def test_transient_failures(tmp_path, server, fault, reason):
-  # Once: the second attempt succeeds and leaves no trace of the first.
+def test_transient_failures_are_repeated(tmp_path, server, fault, reason):
+  # After one fault, the second attempt succeeds.
   server.image_faults[VICTIM] = [fault]
   assert fetching.run(tmp_path / "once", server).images == 12
   fetching.check(tmp_path / "once", stand_in.jpeg_of)
-  # Always: recorded without a file; the next run repeats the request. Six
-  # faults for three attempts: aiohttp itself retries after a reset.
+  # After three failed attempts, the next run repeats the request. There are six
+  # faults because aiohttp itself retries after a reset.
   server.image_faults[VICTIM] = [fault] * 6
   assert fetching.run(tmp_path / "always", server).lost == {reason: 1}
   folder = fetching.check(tmp_path / "always", stand_in.jpeg_of)
@@ -221,7 +223,7 @@ def test_transient_failures(tmp_path, server, fault, reason):
     connections.drip_headers,
   ],
 )
-def test_deadlines(tmp_path, server, fault):
+def test_stalled_requests_time_out(tmp_path, server, fault):
   server.image_faults[VICTIM] = [fault] * 3
   outcome = fetching.run(tmp_path, server, limits=fetching.IMPATIENT)
   assert outcome.lost == {"timeout": 1}
@@ -233,13 +235,13 @@ def test_deadlines(tmp_path, server, fault):
 @pytest.mark.parametrize(
   "kind", [connections.too_many, connections.unavailable]
 )
-def test_retry_after_is_honoured_by_all(tmp_path, server, kind, as_date):
+def test_retry_after_delays_all_requests(tmp_path, server, kind, as_date):
   fetching.run(tmp_path, server, limit=1)
   server.requests.clear()
   server.image_faults[OBJIDS[3]] = [kind(1, as_date=as_date)]
   # One connection, so that no other request is in flight.
   fetching.run(tmp_path, server, connections=1)
-  times = [asked.time for asked in server.requests]
+  times = [request.time for request in server.requests]
   # A date has whole seconds; most of one may have passed.
   assert max(np.diff(times)) >= (0.05 if as_date else 0.99)
   assert fetching.run(tmp_path, server).images == 12
@@ -253,13 +255,13 @@ def test_excessive_retry_after_is_a_failure(tmp_path, server):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_closed_port(tmp_path, scheme):
+def test_closed_port_is_an_error(tmp_path, scheme):
   absent = types.SimpleNamespace(base_url=connections.closed_port(scheme))
   with pytest.raises(http_responses.FetchError, match="--base_url"):
     fetching.run(tmp_path, absent)
 
 
-def test_unknown_host(tmp_path):
+def test_unknown_host_is_an_error(tmp_path):
   unknown = types.SimpleNamespace(base_url="http://no-such-host.invalid")
   with pytest.raises(http_responses.FetchError, match="--base_url"):
     fetching.run(tmp_path, unknown)
@@ -273,7 +275,7 @@ def test_redirections_are_followed(tmp_path, server, status):
   fetching.check(tmp_path, stand_in.jpeg_of)
 
 
-def test_redirection_loop(tmp_path, server):
+def test_redirection_loop_is_an_error(tmp_path, server):
   server.image_faults[VICTIM] = [connections.redirect_loop]
   with pytest.raises(
     http_responses.FetchError, match="more than 5 redirections"
@@ -281,14 +283,14 @@ def test_redirection_loop(tmp_path, server):
     fetching.run(tmp_path, server)
 
 
-def test_bad_certificate(tmp_path, server):
+def test_bad_certificate_is_an_error(tmp_path, server):
   with connections.self_signed_tls() as url:
     server.sql_faults += [connections.redirect(base_url=url)]
     with pytest.raises(http_responses.FetchError, match="certificate"):
       fetching.run(tmp_path, server)
 
 
-def test_mix_of_failures(tmp_path, server):
+def test_second_run_repeats_only_transient_failures(tmp_path, server):
   permanent = [faults.outside_footprint, faults.black, faults.part_black(0.6)]
   transient = [
     connections.unavailable(),

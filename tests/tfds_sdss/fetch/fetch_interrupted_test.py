@@ -1,4 +1,4 @@
-"""Interrupted fetches, and runs that resume them."""
+"""Interrupted and resumed fetches."""
 
 import os
 import pathlib
@@ -52,7 +52,7 @@ def start(tmp_path, server, *more):
   )
 
 
-def test_kill_and_resume(tmp_path, server):
+def test_killed_fetch_resumes(tmp_path, server):
   server.delay = 0.02
   for number in (3, 25):
     process = start(tmp_path, server)
@@ -65,11 +65,11 @@ def test_kill_and_resume(tmp_path, server):
   fetching.run(tmp_path, server)
   fetching.check(tmp_path, stand_in.jpeg_of)
   assert set(fetching.lines(tmp_path).values()) == {1}
-  # Each killed run loses only its requests in flight.
+  # A killed run loses at most its requests in flight.
   assert fetching.image_requests(server) <= 40 + 2 * (4 + 1)
 
 
-def test_half_a_manifest_line(tmp_path, server):
+def test_truncated_manifest_line_is_fetched_again(tmp_path, server):
   fetching.run(tmp_path, server)
   path = tmp_path / "manifest.jsonl"
   path.write_bytes(path.read_bytes()[:-30])
@@ -88,7 +88,7 @@ def test_damaged_manifest_is_an_error(tmp_path, server):
 
 
 @pytest.mark.parametrize("place", ["catalogue", "manifest"])
-def test_disk_full(tmp_path, server, place):
+def test_fetch_resumes_after_a_full_disk(tmp_path, server, place):
   # A file size limit fails in the same system call as a full disk.
   limit = 4_000
   if place == "manifest":
@@ -124,8 +124,8 @@ def test_unavailable_service_stops_the_run(tmp_path, server):
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_refusal_by_the_service_is_not_permanent(tmp_path, server, status):
-  def refuse(asked, right):
+def test_refusal_of_all_requests_is_not_permanent(tmp_path, server, status):
+  def refuse(request, answer):
     return Answer(status, "text/html", b"<html>Not here</html>")
 
   server.image_faults.update({objid: [refuse] * 9 for objid in OBJIDS})
@@ -138,10 +138,10 @@ def test_refusal_by_the_service_is_not_permanent(tmp_path, server, status):
 def test_interrupt_keeps_finished_images(tmp_path, server):
   calls = []
 
-  def interrupt(asked, right):
-    calls.append(asked)
+  def interrupt(request, answer):
+    calls.append(request)
     os.kill(os.getpid(), signal.SIGINT)
-    return connections.unavailable()(asked, right)
+    return connections.unavailable()(request, answer)
 
   server.image_faults[sorted(OBJIDS)[20]] = [interrupt]
   with pytest.raises(KeyboardInterrupt):

@@ -26,7 +26,7 @@ def server():
     yield running
 
 
-def test_whole_sample(tmp_path, server):
+def test_fetch_of_the_whole_sample(tmp_path, server):
   outcome = fetching.run(tmp_path, server)
   assert (outcome.galaxies, outcome.images, outcome.lost) == (40, 40, {})
   folder = fetching.check(tmp_path, stand_in.jpeg_of)
@@ -40,24 +40,24 @@ def test_whole_sample(tmp_path, server):
   schema = pq.read_schema(folder.catalog_path)
   assert schema.field("ra").metadata[b"unit"] == b"deg"
   assert folder.read_source()["counted"] == 40
-  for asked in server.requests:
-    assert asked.headers["User-Agent"].startswith("galmet_jax/")
+  for sent in server.requests:
+    assert sent.headers["User-Agent"].startswith("galmet_jax/")
 
 
 def test_scale_makes_the_field_a_multiple_of_r90(tmp_path, server):
   fetching.run(tmp_path, server, contact="me@example.org")
-  asked = [r for r in server.requests if "getjpeg" in r.path]
-  by_position = {(r.query["ra"], r.query["dec"]): r.query for r in asked}
+  sent = [r for r in server.requests if "getjpeg" in r.path]
+  by_position = {(r.query["ra"], r.query["dec"]): r.query for r in sent}
   for row in FRAME.itertuples():
     query = by_position[f"{row.ra:.7f}", f"{row.dec:.7f}"]
     # 5.05 R90 in 128 pixels (Wu & Boada 2019, section 3).
     field = 128 * float(query["scale"])
     assert field == pytest.approx(2 / 0.396 * row.petroR90_r, abs=1e-3)
     assert (query["width"], query["height"]) == ("128", "128")
-  assert all("me@example.org" in r.headers["User-Agent"] for r in asked)
+  assert all("me@example.org" in r.headers["User-Agent"] for r in sent)
 
 
-def test_another_field_is_fetched_again(tmp_path, server):
+def test_images_of_another_field_are_fetched(tmp_path, server):
   fetching.run(tmp_path, server)
   fetching.run(tmp_path, server, field="fixed")
   assert fetching.image_requests(server) == 80
@@ -68,7 +68,7 @@ def test_another_field_is_fetched_again(tmp_path, server):
 
 
 @pytest.mark.parametrize("page", [1, 7, 20, 40])
-def test_pages_add_up(tmp_path, server, monkeypatch, page):
+def test_pages_make_the_whole_catalogue(tmp_path, server, monkeypatch, page):
   monkeypatch.setattr(skyserver, "PAGE_ROWS", page)
   fetching.run(tmp_path, server)
   folder = fetching.check(tmp_path, stand_in.jpeg_of)
@@ -92,7 +92,7 @@ def test_second_run_sends_no_request(tmp_path, server):
   assert set(fetching.lines(tmp_path).values()) == {1}
 
 
-def test_another_host_keeps_the_images(tmp_path, server):
+def test_images_are_reused_with_another_host(tmp_path, server):
   fetching.run(tmp_path, server)
   with stand_in.StandIn(FRAME, stand_in.jpeg_of) as other:
     fetching.run(tmp_path, other)
@@ -111,7 +111,7 @@ def test_damaged_and_deleted_images_are_fetched_again(tmp_path, server):
   assert len(server.requests) == before + 2
 
 
-def test_larger_limit_keeps_the_images(tmp_path, server):
+def test_images_are_reused_with_a_larger_limit(tmp_path, server):
   assert fetching.run(tmp_path, server, limit=12).galaxies == 12
   folder = fetching.check(tmp_path, stand_in.jpeg_of)
   assert len(folder.read_catalog()) == 12
@@ -129,7 +129,7 @@ def test_rate_and_connections_are_limited(tmp_path, server):
   assert server.max_active <= 3
 
 
-def test_loss_is_an_exit_status(tmp_path, server, capsys):
+def test_loss_sets_the_exit_status(tmp_path, server, capsys):
   for objid in OBJIDS[:3]:
     server.image_faults[objid] = [faults.outside_footprint]
   argv = ["fetch", "--source=dr17", f"--out={tmp_path}", "--rate=2000"]
@@ -147,7 +147,7 @@ def test_loss_is_an_exit_status(tmp_path, server, capsys):
   assert fetching.image_requests(server) == 40
 
 
-def test_progress_in_a_log(tmp_path, server, monkeypatch, caplog):
+def test_progress_is_logged(tmp_path, server, monkeypatch, caplog):
   monkeypatch.setattr(fetch, "_LOG_EVERY", 15)
   caplog.set_level("INFO")
   fetching.run(tmp_path, server)
@@ -170,7 +170,7 @@ def test_progress_in_a_log(tmp_path, server, monkeypatch, caplog):
     ({"source": "demo500", "limit": 3}, "--limit: expected none"),
   ],
 )
-def test_invalid_requests(tmp_path, change, message):
+def test_invalid_requests_are_refused(tmp_path, change, message):
   with pytest.raises(DataError, match=message):
     request.Request(**({"source": "dr17", "out": tmp_path} | change))
 
@@ -181,7 +181,7 @@ def test_another_source_is_rejected(tmp_path, server):
     fetching.run(tmp_path, server, source="dr14")
 
 
-def test_two_runs_at_once(tmp_path, server):
+def test_concurrent_runs_are_refused(tmp_path, server):
   with (
     staging.Staging(tmp_path).lock(),
     pytest.raises(staging.StagingError, match=f"process {os.getpid()} on"),
@@ -190,7 +190,7 @@ def test_two_runs_at_once(tmp_path, server):
   fetching.run(tmp_path, server)
 
 
-def test_unwritable_folder(tmp_path, server, capsys):
+def test_unwritable_folder_is_a_user_error(tmp_path, server, capsys):
   blocker = tmp_path / "file"
   blocker.write_text("")
   argv = ["fetch", "--source=dr17", f"--out={blocker / 'staging'}"]

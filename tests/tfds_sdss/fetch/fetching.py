@@ -37,8 +37,8 @@ def run(out: pathlib.Path, server, **changes) -> Outcome:
 def check(out: pathlib.Path, images) -> staging.Staging:
   """Checks that a folder is consistent, and returns it.
 
-  Every galaxy has an entry. An image file exists if and only if its entry has
-  one, and equals the result of `images`. There are no partial files.
+  Every galaxy has an entry. An image file exists if and only if its entry
+  records one, and equals the result of `images`. There are no partial files.
   """
   folder = staging.Staging(out)
   frame = folder.read_catalog()
@@ -69,4 +69,4 @@ def lines(out: pathlib.Path) -> collections.Counter:
 
 def image_requests(server) -> int:
   """Returns the number of requests for images."""
-  return sum("getjpeg" in asked.path for asked in server.requests)
+  return sum("getjpeg" in sent.path for sent in server.requests)

@@ -1,7 +1,7 @@
-"""A local server that answers as SkyServer, Zenodo and GitHub do.
+"""A local HTTP server in place of SkyServer, Zenodo and GitHub.
 
-It speaks real HTTP and looks its answers up in tables. stand_in_faults.py
-contains the faults of the real services, stand_in_sample.py the galaxies.
+The faults of the real services are in stand_in_faults.py, and the galaxies in
+stand_in_sample.py.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ frame_of = stand_in_sample.frame_of
 jpeg_of = stand_in_sample.jpeg_of
 
 RECORD = f"/api/records/{zenodo.RECORD}"
-# Prefixes for redirections: to the same page, and to the address itself.
+# Path prefixes of a redirected request, and of an endless redirection.
 MOVED = "/moved"
 LOOP = "/loop"
+# Path of the archive on GitHub's second host.
+CODELOAD = "/codeload"
 _SQL_NAMES = {"objid": "objID", "specobjid": "specObjID"}
 
 
@@ -43,7 +45,7 @@ class StandIn(http.server.ThreadingHTTPServer):
   Attributes:
     base_url: "http://127.0.0.1:PORT".
     requests: all requests, in order of arrival.
-    sql_faults: faults of the next SqlSearch requests; None is no fault.
+    sql_faults: faults of the next SqlSearch requests; None for no fault.
     image_faults: the same for getjpeg, by objid.
     file_faults: the same for all other requests, by path.
     delay: seconds before each answer.
@@ -94,10 +96,10 @@ class StandIn(http.server.ThreadingHTTPServer):
     }
     self._pages = _zenodo_pages(self.base_url, zenodo_files or {})
     self._pages[yarl.URL(demo500.ARCHIVE_URL).path] = Answer(
-      302, headers={"Location": "/codeload"}
+      302, headers={"Location": CODELOAD}
     )
     # GitHub compresses on the fly and sends no length.
-    self._pages["/codeload"] = Answer(
+    self._pages[CODELOAD] = Answer(
       200, "application/zip", archive, framing="chunked"
     )
 
@@ -111,34 +113,34 @@ class StandIn(http.server.ThreadingHTTPServer):
     self._thread.join()
     self.server_close()
     if exc_type is None and self._errors:
-      # An error in here must not pass for a fault that the client survived.
+      # Otherwise the client would handle the error like a fault of the service.
       raise self._errors[0]
 
-  def reply(self, asked: Request) -> Answer:
+  def reply(self, request: Request) -> Answer:
     """Records a request and returns its answer."""
-    path = asked.path.removeprefix(MOVED)
+    path = request.path.removeprefix(MOVED)
     _, _, endpoint = path.removeprefix("/").partition("/")
     with self._lock:
-      self.requests.append(asked)
+      self.requests.append(request)
       self._active += 1
       self.max_active = max(self.max_active, self._active)
       if path.startswith(LOOP):
-        faults, right = [], Answer(302, headers={"Location": asked.target})
+        faults, answer = [], Answer(302, headers={"Location": request.target})
       elif endpoint == "SkyServerWS/SearchTools/SqlSearch":
-        faults, right = self.sql_faults, self._select(asked.query["cmd"])
+        faults, answer = self.sql_faults, self._select(request.query["cmd"])
       elif endpoint == "SkyServerWS/ImgCutout/getjpeg":
-        objid = self._objids[asked.query["ra"], asked.query["dec"]]
+        objid = self._objids[request.query["ra"], request.query["dec"]]
         faults = self.image_faults.get(objid, [])
-        right = Answer(200, "image/jpeg", self._images(objid))
+        answer = Answer(200, "image/jpeg", self._images(objid))
       else:
         faults = self.file_faults.get(path, [])
-        right = _part(self._pages[path], asked.headers.get("Range"))
+        answer = _part(self._pages[path], request.headers.get("Range"))
       fault = faults.pop(0) if faults else None
     self.closing.wait(self.delay)
     with self._lock:
       # Before the answer: the client may send the next request right after it.
       self._active -= 1
-    return fault(asked, right) if fault else right
+    return fault(request, answer) if fault else answer
 
   def _select(self, sql: str) -> Answer:
     """Answers the two kinds of statements that the fetch sends."""
@@ -201,11 +203,11 @@ def _zenodo_pages(base_url: str, files: dict[str, bytes]) -> dict[str, Answer]:
   return {RECORD: Answer(200, "application/json", record), **pages}
 
 
-def _part(answer: Answer, asked: str | None) -> Answer:
-  """Returns the part of a file that a Range header asks for."""
-  if asked is None:
+def _part(answer: Answer, byte_range: str | None) -> Answer:
+  """Returns the part of a file for a Range header."""
+  if byte_range is None:
     return answer
-  start = int(asked.removeprefix("bytes=").removesuffix("-"))
+  start = int(byte_range.removeprefix("bytes=").removesuffix("-"))
   size = len(answer.body)
   return answer._replace(
     status=206,

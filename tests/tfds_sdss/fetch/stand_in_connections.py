@@ -36,7 +36,7 @@ def unavailable(
 
 
 def _refusal(status: int, seconds: float | None, as_date: bool) -> Fault:
-  def fault(asked, right):
+  def fault(request, answer):
     headers = {}
     if as_date:
       # Whole seconds, rounded up so that the date is never too early.
@@ -49,46 +49,46 @@ def _refusal(status: int, seconds: float | None, as_date: bool) -> Fault:
   return fault
 
 
-def reset(asked, right):
+def reset(request, answer):
   """The connection is reset before the first byte."""
-  return right._replace(reset=True)
+  return answer._replace(reset=True)
 
 
-def stall(asked, right):
-  """Half a minute of silence before the answer."""
-  return right._replace(stall=30)
+def stall(request, answer):
+  """The server sends nothing for half a minute."""
+  return answer._replace(stall=30)
 
 
-def drip(asked, right):
-  """The body comes byte by byte, fast enough for a read timeout."""
-  return right._replace(drip="body")
+def drip(request, answer):
+  """The body arrives byte by byte, too fast for a read timeout."""
+  return answer._replace(drip="body")
 
 
-def drip_headers(asked, right):
-  """The whole answer comes byte by byte."""
-  return right._replace(drip="all")
+def drip_headers(request, answer):
+  """The whole answer arrives byte by byte."""
+  return answer._replace(drip="all")
 
 
-def short_body(asked, right):
+def short_body(request, answer):
   """The connection closes before Content-Length is reached."""
-  return right._replace(sent=0.5)
+  return answer._replace(sent=0.5)
 
 
-def short_body_closed(asked, right):
-  """The same without Content-Length: it looks like the end of the body."""
-  return right._replace(framing="close", sent=0.5)
+def short_body_closed(request, answer):
+  """The connection closes early, and there is no Content-Length."""
+  return answer._replace(framing="close", sent=0.5)
 
 
 def redirect(status: int = 302, base_url: str | None = None) -> Fault:
-  """A redirection, to another path here or to another server."""
-  return lambda asked, right: Answer(
-    status, headers={"Location": (base_url or stand_in.MOVED) + asked.target}
+  """A redirection to another path of this server or to another server."""
+  return lambda request, answer: Answer(
+    status, headers={"Location": (base_url or stand_in.MOVED) + request.target}
   )
 
 
-def redirect_loop(asked, right):
+def redirect_loop(request, answer):
   """A redirection to an address that redirects to itself."""
-  return Answer(302, headers={"Location": stand_in.LOOP + asked.target})
+  return Answer(302, headers={"Location": stand_in.LOOP + request.target})
 
 
 def closed_port(scheme: str = "http") -> str:

@@ -1,7 +1,7 @@
 """Faults of the real services, one function each.
 
-A fault takes the request and the right answer, and returns the answer to send.
-A function with another signature returns such a fault.
+A fault takes the request and the correct answer, and returns the answer to
+send. Functions with other parameters return such a fault.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.tfds_sdss.fetch.stand_in_http import Fault
 # SqlSearch.
 
 
-def bad_sql(asked, right):
-  """SQL Server's errors have status 500 and JSON although CSV was asked for."""
+def bad_sql(request, answer):
+  """SQL Server reports errors as JSON with status 500, even for CSV."""
   return _json_error("Invalid column name 'x'.")
 
 
-def database_timeout(asked, right):
-  """A query of more than 600 s fails in the same form as a wrong one."""
+def database_timeout(request, answer):
+  """A query of more than 600 s fails like an invalid one."""
   return _json_error(
     "Execution Timeout Expired.  The timeout period elapsed prior to "
     "completion of the operation or the server is not responding."
@@ -43,31 +43,31 @@ def _json_error(message: str) -> Answer:
   return Answer(500, kind, json.dumps(body).encode())
 
 
-def not_select(asked, right):
-  """spExecuteSQL rejects a statement by a table of one column, status 200."""
-  return _message(asked, "error: must be a select statement: ")
+def not_select(request, answer):
+  """spExecuteSQL rejects a statement with a one-column table and status 200."""
+  return _message(request, "error: must be a select statement: ")
 
 
-def row_limit(asked, right):
-  """The same for a TOP above the limit."""
-  return _message(asked, "error: limit is  top 500000 ")
+def row_limit(request, answer):
+  """A TOP above the limit is rejected like not_select."""
+  return _message(request, "error: limit is  top 500000 ")
 
 
-def throttled(asked, right):
-  """The same for more than 60 queries in a minute."""
+def throttled(request, answer):
+  """More than 60 queries per minute are rejected like not_select."""
   return _message(
-    asked, "ERROR: Maximum 60 queries allowed per minute. Rejected query: "
+    request, "ERROR: Maximum 60 queries allowed per minute. Rejected query: "
   )
 
 
-def _message(asked, message: str) -> Answer:
+def _message(request, message: str) -> Answer:
   # Quoted, because the statement contains commas.
-  body = f'#Table1\nerror_message\n"{message}{asked.query["cmd"]}"\n'
+  body = f'#Table1\nerror_message\n"{message}{request.query["cmd"]}"\n'
   return Answer(200, "text/plain", body.encode(), framing="chunked")
 
 
-def html_error(asked, right):
-  """SkyServer's error page has status 200 and the exception's phrase."""
+def html_error(request, answer):
+  """SkyServer's error page has status 200 and the reason of the exception."""
   body = (
     b"<html><head><title>Skyserver Error</title></head><body bgcolor=white>"
     b"<h2>An error occured</h2><H3 BGCOLOR=pink><font color=red>Timeout "
@@ -76,8 +76,8 @@ def html_error(asked, right):
   return Answer(200, "text/html", body, reason="InternalServerError")
 
 
-def html_unavailable(asked, right):
-  """The proxy in front of SkyServer finds no server."""
+def html_unavailable(request, answer):
+  """The proxy of SkyServer returns 503 if no server is available."""
   body = (
     b"<html><body><h1>503 Service Unavailable</h1>\n"
     b"No server is available to handle this request.\n</body></html>\n"
@@ -85,8 +85,8 @@ def html_unavailable(asked, right):
   return Answer(503, "text/html", body, framing="close")
 
 
-def html_search_form(asked, right):
-  """After a move, as with DR18, the old address shows the search form."""
+def html_search_form(request, answer):
+  """The old address shows the search form after a move, as for DR18."""
   body = (
     b"<!DOCTYPE html>\n<html><head><title>SQL Search</title></head><body>"
     b'<form method="post"><textarea name="cmd">select top 10 * from PhotoObj'
@@ -95,47 +95,47 @@ def html_search_form(asked, right):
   return Answer(200, "text/html; charset=utf-8", body)
 
 
-def empty_result(asked, right):
-  """A header without rows."""
-  return right._replace(body=b"".join(_lines(right)[:2]))
+def empty_result(request, answer):
+  """The answer has a header and no rows."""
+  return answer._replace(body=b"".join(_lines(answer)[:2]))
 
 
-def csv_dropped(asked, right):
+def csv_dropped(request, answer):
   """The connection closes within a row, without the final chunk."""
-  return right._replace(body=_cut(right), sent=0.98)
+  return answer._replace(body=_cut(answer), sent=0.98)
 
 
-def csv_cut_mid_row(asked, right):
-  """An HTTP/1.0 proxy closes within a row: it looks like the end."""
-  return right._replace(body=_cut(right), framing="close")
+def csv_cut_mid_row(request, answer):
+  """An HTTP/1.0 proxy closes within a row, which looks like a normal end."""
+  return answer._replace(body=_cut(answer), framing="close")
 
 
-def csv_cut_in_last_field(asked, right):
-  """The same within the last number, so that the row has all its fields."""
-  return right._replace(body=right.body[:-2], framing="close")
+def csv_cut_in_last_field(request, answer):
+  """An HTTP/1.0 proxy closes within the last field of a row."""
+  return answer._replace(body=answer.body[:-2], framing="close")
 
 
-def csv_cut_at_row(asked, right):
-  """Half of the rows, complete, in a complete answer."""
-  lines = _lines(right)
-  return right._replace(body=b"".join(lines[: 1 + len(lines) // 2]))
+def csv_cut_at_row(request, answer):
+  """The answer is complete but has half of the rows."""
+  lines = _lines(answer)
+  return answer._replace(body=b"".join(lines[: 1 + len(lines) // 2]))
 
 
-def mangled_ids(asked, right):
-  """Ids as a spreadsheet exports them."""
+def mangled_ids(request, answer):
+  """The ids are floats, as exported by a spreadsheet."""
   text = re.sub(
-    r"\b\d{16,}\b", lambda found: f"{float(found[0]):.5E}", right.body.decode()
+    r"\b\d{16,}\b", lambda found: f"{float(found[0]):.5E}", answer.body.decode()
   )
-  return right._replace(body=text.encode())
+  return answer._replace(body=text.encode())
 
 
-def _lines(right: Answer) -> list[bytes]:
-  return right.body.splitlines(keepends=True)
+def _lines(answer: Answer) -> list[bytes]:
+  return answer.body.splitlines(keepends=True)
 
 
-def _cut(right: Answer) -> bytes:
+def _cut(answer: Answer) -> bytes:
   """Returns the first half of the CSV and half a row."""
-  lines = _lines(right)
+  lines = _lines(answer)
   middle = 2 + (len(lines) - 2) // 2
   return b"".join(lines[:middle]) + lines[middle][: len(lines[middle]) // 2]
 
@@ -143,99 +143,99 @@ def _cut(right: Answer) -> bytes:
 # getjpeg.
 
 
-def outside_footprint(asked, right):
-  """404 outside the footprint, with an image of the message."""
+def outside_footprint(request, answer):
+  """404 outside the footprint, with the message drawn in an image."""
   reason = "Requested (ra, dec) is outside the SDSS footprint."
   body = stand_in_sample.tile(reason)
   return Answer(404, "image/jpeg", body, reason=f"NOT FOUND. {reason}")
 
 
-def outside_footprint_200(asked, right):
+def outside_footprint_200(request, answer):
   """The same image with status 200, as from DR18 and before 2017."""
-  return outside_footprint(asked, right)._replace(status=200, reason=None)
+  return outside_footprint(request, answer)._replace(status=200, reason=None)
 
 
-def black(asked, right):
-  """A position that no frame covers, close to a frame's centre."""
-  return right._replace(body=stand_in_sample.tile())
+def black(request, answer):
+  """The image is black at a position that no frame covers."""
+  return answer._replace(body=stand_in_sample.tile())
 
 
 def part_black(share: float) -> Fault:
   """Part of the image is black, as at the edge of the footprint."""
 
-  def fault(asked, right):
-    image = _image(right)
+  def fault(request, answer):
+    image = _image(answer)
     # Whole JPEG blocks: a partly black block contains no exact zeros.
     width = round(share * image.width / 8) * 8
     image.paste((0, 0, 0), (0, 0, width, image.height))
-    return _encoded(right, image, quality=95, subsampling=0)
+    return _encoded(answer, image, quality=95, subsampling=0)
 
   return fault
 
 
-def server_error_jpeg(asked, right):
+def server_error_jpeg(request, answer):
   """getjpeg draws the message of an exception, with status 500."""
   message = "Timeout expired."
-  return right._replace(
+  return answer._replace(
     status=500,
     body=stand_in_sample.tile(message),
     reason=f"INTERNAL SERVER ERROR. {message}",
   )
 
 
-def no_end_marker(asked, right):
+def no_end_marker(request, answer):
   """A JPEG without its last two bytes, which most decoders accept."""
-  return right._replace(body=right.body[:-2])
+  return answer._replace(body=answer.body[:-2])
 
 
-def html_page(asked, right):
-  """Some proxies answer 200 while the server is down."""
+def html_page(request, answer):
+  """Some proxies return a page with status 200 while the server is down."""
   body = b"<html><body><h1>Down for maintenance</h1></body></html>"
   return Answer(200, "text/html", body)
 
 
-def no_cutouts(asked, right):
-  """The answer of the legacy viewer while cutouts are switched off."""
+def no_cutouts(request, answer):
+  """The legacy viewer returns this text while cutouts are disabled."""
   return Answer(200, "text/plain", b"No cutouts enabled")
 
 
-def empty_body(asked, right):
+def empty_body(request, answer):
   """Status 200 without a body."""
-  return right._replace(body=b"")
+  return answer._replace(body=b"")
 
 
 def wrong_size(size: int) -> Fault:
-  """The service clamps sizes to [64, 2048] silently."""
-  return lambda asked, right: _encoded(
-    right, _image(right).resize((size, size))
+  """The service silently clamps sizes to [64, 2048]."""
+  return lambda request, answer: _encoded(
+    answer, _image(answer).resize((size, size))
   )
 
 
-def grayscale(asked, right):
+def grayscale(request, answer):
   """A JPEG with one channel."""
-  return _encoded(right, ImageOps.grayscale(_image(right)))
+  return _encoded(answer, ImageOps.grayscale(_image(answer)))
 
 
-def cmyk(asked, right):
+def cmyk(request, answer):
   """A JPEG with four channels."""
-  return _encoded(right, _image(right).convert("CMYK"))
+  return _encoded(answer, _image(answer).convert("CMYK"))
 
 
-def png(asked, right):
+def png(request, answer):
   """A PNG with the content type of a JPEG."""
-  return _encoded(right, _image(right), "PNG")
+  return _encoded(answer, _image(answer), "PNG")
 
 
-def progressive(asked, right):
+def progressive(request, answer):
   """A progressive JPEG, which is valid."""
-  return _encoded(right, _image(right), progressive=True)
+  return _encoded(answer, _image(answer), progressive=True)
 
 
-def _image(right: Answer) -> Image.Image:
-  image = Image.open(io.BytesIO(right.body))
+def _image(answer: Answer) -> Image.Image:
+  image = Image.open(io.BytesIO(answer.body))
   image.load()
   return image
 
 
-def _encoded(right: Answer, image: Image.Image, *args, **options) -> Answer:
-  return right._replace(body=stand_in_sample.encoded(image, *args, **options))
+def _encoded(answer: Answer, image: Image.Image, *args, **options) -> Answer:
+  return answer._replace(body=stand_in_sample.encoded(image, *args, **options))

@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     framing: end of the body: `length`, `chunked` or `close`.
     sent: fraction of the framed body to send before the connection closes.
     stall: seconds of silence before the status line.
-    drip: part sent byte by byte: empty, `body` or `all`.
+    drip: part to send byte by byte: empty, `body` or `all`.
     reset: whether to reset the connection instead of answering.
   """
 
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
   reset: bool = False
 
 
-# Takes the request and the right answer; returns the answer to send.
+# Takes the request and the correct answer; returns the answer to send.
 Fault = Callable[[Request, Answer], Answer]
 
 

@@ -38,10 +38,10 @@ def run(tmp_path, server, **changes):
 
 
 def downloads(server) -> int:
-  return sum(asked.path == ARCHIVE for asked in server.requests)
+  return sum(request.path == ARCHIVE for request in server.requests)
 
 
-def test_whole_record(tmp_path):
+def test_fetch_of_the_whole_record(tmp_path):
   with serve() as server:
     assert run(tmp_path, server).images == 10
     folder = fetching.check(tmp_path, jpeg)
@@ -100,9 +100,9 @@ def test_download_resumes(tmp_path):
     server.file_faults[ARCHIVE] = [connections.short_body]
     assert run(tmp_path, server).images == 10
     ranges = [
-      asked.headers.get("Range")
-      for asked in server.requests
-      if asked.path == ARCHIVE
+      request.headers.get("Range")
+      for request in server.requests
+      if request.path == ARCHIVE
     ]
     first, second = ranges
     assert first is None
@@ -118,16 +118,16 @@ def test_slow_download_fails_and_resumes(tmp_path):
     assert run(tmp_path, server).images == 10
 
 
-@pytest.mark.parametrize("good_at_last", [True, False])
-def test_download_with_another_digest(tmp_path, good_at_last):
-  def wrong(asked, right):
-    body = bytearray(right.body)
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_download_with_another_digest_is_repeated(tmp_path, succeeds):
+  def wrong(request, answer):
+    body = bytearray(answer.body)
     body[100] ^= 1
-    return right._replace(body=bytes(body))
+    return answer._replace(body=bytes(body))
 
   with serve() as server:
-    server.file_faults[ARCHIVE] = [wrong] * (1 if good_at_last else 2)
-    if good_at_last:
+    server.file_faults[ARCHIVE] = [wrong] * (1 if succeeds else 2)
+    if succeeds:
       assert run(tmp_path, server).images == 10
     else:
       with pytest.raises(http_responses.FetchError, match="expected MD5"):
@@ -135,7 +135,7 @@ def test_download_with_another_digest(tmp_path, good_at_last):
       assert not (tmp_path / "downloads" / zenodo.ARCHIVE).exists()
 
 
-def test_damaged_archive(tmp_path):
+def test_damaged_archive_is_an_error(tmp_path):
   data = zenodo_files.archive(OBJIDS)
   with (
     serve(data[: len(data) // 2]) as server,
@@ -152,12 +152,12 @@ def test_damaged_archive(tmp_path):
     (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected an MD5"),
   ],
 )
-def test_invalid_record(tmp_path, body, message):
-  def answer(asked, right):
-    return right._replace(body=body)
+def test_invalid_record_is_an_error(tmp_path, body, message):
+  def replace(request, answer):
+    return answer._replace(body=body)
 
   with serve() as server:
-    server.file_faults[stand_in.RECORD] = [answer] * 3
+    server.file_faults[stand_in.RECORD] = [replace] * 3
     with pytest.raises(http_responses.FetchError, match=message):
       run(tmp_path, server)
 
@@ -171,7 +171,7 @@ def test_catalogue_with_float_ids_is_rejected(tmp_path):
     run(tmp_path, server)
 
 
-def test_limit(tmp_path):
+def test_larger_limit_reuses_the_archive(tmp_path):
   with serve() as server:
     assert run(tmp_path, server, limit=4).galaxies == 4
     assert run(tmp_path, server).galaxies == 10
@@ -179,8 +179,7 @@ def test_limit(tmp_path):
     assert downloads(server) == 1
 
 
-def test_demo500(tmp_path, monkeypatch):
-  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+def test_demo500_is_unpacked(tmp_path, layout):
   archive = fake_layout.archive(layout)
   out = tmp_path / "out"
   with stand_in.StandIn(FRAME, jpeg, archive=archive) as server:
@@ -195,8 +194,7 @@ def test_demo500(tmp_path, monkeypatch):
   assert len(splits["test"]) == 4
 
 
-def test_demo500_with_other_content_is_rejected(tmp_path, monkeypatch):
-  layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
+def test_demo500_with_other_content_is_rejected(tmp_path, layout):
   path = next((layout / "train").iterdir())
   path.write_bytes(fake_layout.jpeg(0))
   archive = fake_layout.archive(layout)

@@ -10,12 +10,12 @@ from sklearn import ensemble
 from tfds_sdss.mock import population
 from tfds_sdss.mock import render
 
-_NUM_ROWS = 8_000
+NUM_ROWS = 8_000
 
 
 @pytest.fixture(scope="module")
 def rows():
-  return population.draw(0, np.arange(_NUM_ROWS))
+  return population.draw(0, np.arange(NUM_ROWS))
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,13 @@ def examples():
   return list(render.generate(160, seed=3, processes=1))
 
 
-def _pixels(example):
+def pixels(example):
   with Image.open(io.BytesIO(example["image"])) as image:
     assert (image.format, image.mode) == ("JPEG", "RGB")
     return np.asarray(image).astype(float)
 
 
-def test_an_example_depends_only_on_seed_and_index(examples):
+def test_example_depends_only_on_seed_and_index(examples):
   # Both workers have rendered a chunk when the consumer stops.
   parallel = render.generate(10_000, seed=3, processes=2)
   assert list(itertools.islice(parallel, 40)) == examples[:40]
@@ -40,7 +40,7 @@ def test_an_example_depends_only_on_seed_and_index(examples):
   assert other["oh_p50"] != examples[0]["oh_p50"]
 
 
-def test_zero_examples():
+def test_generate_accepts_zero_examples():
   assert list(render.generate(0)) == []
 
 
@@ -50,7 +50,7 @@ def test_examples_match_the_features(examples):
     for name in render.FEATURES:
       assert isinstance(example[name], np.float32)
       assert np.isfinite(example[name])
-    assert _pixels(example).shape == (128, 128, 3)
+    assert pixels(example).shape == (128, 128, 3)
 
 
 def test_objids_are_unique_and_above_those_of_sdss():
@@ -103,7 +103,7 @@ def test_mass_metallicity_relation_matches_the_table(rows):
   assert checked >= 8
 
 
-def test_noise_of_the_label(rows):
+def test_label_noise_has_the_documented_width(rows):
   error = rows["oh_p50"] - rows["oh_true"]
   assert error.std() == pytest.approx(render.LABEL_NOISE, rel=0.05)
   assert abs(error.mean()) < 0.002
@@ -115,7 +115,7 @@ def test_star_formation_lowers_the_metallicity_at_fixed_mass(rows):
   assert stats.spearmanr(sfr[narrow], oh[narrow]).statistic < -0.2
 
 
-def _forest_ratio(features, label, **parameters):
+def forest_ratio(features, label, **parameters):
   train = len(label) * 3 // 4
   forest = ensemble.RandomForestRegressor(random_state=0, **parameters)
   forest.fit(features[:train], label[:train])
@@ -128,7 +128,7 @@ def test_shapes_add_information_to_magnitudes(rows):
   label = rows["oh_p50"]
   # On real galaxies, Acquaviva's forest reaches 0.1296 / 0.1986 = 0.65 from
   # magnitudes, and the paper's network 0.43 from images.
-  gri = _forest_ratio(magnitudes, label, n_estimators=40, min_samples_leaf=8)
+  gri = forest_ratio(magnitudes, label, n_estimators=40, min_samples_leaf=8)
   assert 0.60 < gri < 0.72
   visible = np.column_stack(
     [
@@ -139,14 +139,14 @@ def test_shapes_add_information_to_magnitudes(rows):
       rows["knot_fraction"],
     ]
   )
-  best = _forest_ratio(visible, label, n_estimators=40, min_samples_leaf=4)
+  best = forest_ratio(visible, label, n_estimators=40, min_samples_leaf=4)
   assert 0.38 < best < 0.47
 
 
 def test_metal_rich_galaxies_look_redder(examples):
   y, x = np.indices((128, 128)) - 63.5
   centre = np.hypot(x, y) < 20
-  colours = np.array([_pixels(e)[centre].mean(axis=0) for e in examples])
+  colours = np.array([pixels(e)[centre].mean(axis=0) for e in examples])
   label = [e["oh_p50"] for e in examples]
   reddening = colours[:, 0] - colours[:, 2]
   assert stats.spearmanr(reddening, label).statistic > 0.5
@@ -166,8 +166,8 @@ def test_images_follow_the_catalogue_magnitudes(rows):
   assert 1.2 < bright / dim < 2.6
 
 
-def test_galaxy_is_at_the_centre(examples):
-  stack = np.median([_pixels(e).mean(axis=-1) for e in examples], axis=0)
+def test_galaxies_are_centred(examples):
+  stack = np.median([pixels(e).mean(axis=-1) for e in examples], axis=0)
   stack = np.clip(stack - 10, 0, None)
   y, x = np.indices(stack.shape)
   found = [np.sum(axis * stack) / np.sum(stack) for axis in (x, y)]

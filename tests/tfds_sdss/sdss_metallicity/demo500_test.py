@@ -1,13 +1,14 @@
-import http.server
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import yarl
 
 from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch.stand_in_http import Answer
 from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss.errors import DataError
@@ -16,11 +17,6 @@ from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 OBJID = fake_layout.OBJID
 RAW = {"image": tfds.decode.SkipDecoding()}
-
-
-@pytest.fixture
-def layout(tmp_path, monkeypatch):
-  return fake_layout.replace_upstream(tmp_path, monkeypatch)
 
 
 def build_demo(tmp_path, layout):
@@ -77,8 +73,8 @@ def test_split_of_a_galaxy_does_not_depend_on_the_others(
     assert ids(part[split]) == ids(full[split]) & kept
 
 
-def test_redivided_catalogue_is_logged(tmp_path, layout, caplog):
-  objid = OBJID + 12  # of the test set
+def test_catalogue_with_another_division_is_logged(tmp_path, layout, caplog):
+  objid = OBJID + 12  # in the test set
   catalogs = layout / "catalogs"
   text = (catalogs / "test.csv").read_text().splitlines(keepends=True)
   (catalogs / "test.csv").write_text("".join([text[0], *text[2:]]))
@@ -98,7 +94,7 @@ def test_building_again_changes_nothing(tmp_path, layout):
   assert before == after
 
 
-def test_hash_mismatch(tmp_path, layout):
+def test_image_with_another_hash_is_refused(tmp_path, layout):
   path = layout / "train" / f"{OBJID}.jpg"
   expected = demo500.read_hashes()[path.name].sha256
   path.write_bytes(fake_layout.jpeg(0))
@@ -122,7 +118,7 @@ def test_missing_catalogue_is_named(tmp_path, layout):
     build_demo(tmp_path, layout)
 
 
-def test_galaxy_in_both_catalogues(tmp_path, layout):
+def test_galaxy_in_both_catalogues_is_refused(tmp_path, layout):
   with (layout / "catalogs" / "test.csv").open("a") as file:
     file.write(f"{OBJID},8.9\n")
   with pytest.raises(DataError, match=f"objID {OBJID} in both"):
@@ -150,42 +146,30 @@ def test_upstream_list_has_500_galaxies():
 
 @pytest.fixture
 def server(layout, monkeypatch):
-  """Serves server.archive like GitHub, or a 404 if it is None."""
-
-  class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-      self.server.requests.append(self.path)
-      self.send_response(404 if self.server.archive is None else 200)
-      self.send_header("Content-Type", "application/zip")
-      self.end_headers()
-      self.wfile.write(self.server.archive or b"")
-
-    def log_message(self, *args):
-      del args
-
-  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-    thread = threading.Thread(target=served.serve_forever, args=(0.01,))
-    thread.start()
-    served.requests = []
-    served.archive = fake_layout.archive(layout)
-    url = f"http://127.0.0.1:{served.server_port}/archive/3469bbc.zip"
+  """Serves the archive of `layout` in place of GitHub."""
+  archive = fake_layout.archive(layout)
+  frame = stand_in.frame_of(1)
+  with stand_in.StandIn(frame, stand_in.jpeg_of, archive=archive) as running:
+    url = running.base_url + yarl.URL(demo500.ARCHIVE_URL).path
     monkeypatch.setattr(demo500, "ARCHIVE_URL", url)
-    yield served
-    served.shutdown()
-    thread.join()
+    yield running
 
 
-def test_download(tmp_path, server):
+def downloads(server):
+  return sum(request.path == stand_in.CODELOAD for request in server.requests)
+
+
+def test_download_is_cached(tmp_path, server, layout):
   builder = build.build("demo500", str(tmp_path / "data"))
   assert builder.info.splits["test"].num_examples == 4
-  assert builder.info.download_size == len(server.archive)
+  assert builder.info.download_size == len(fake_layout.archive(layout))
   shutil.rmtree(builder.data_path)
   build.build("demo500", str(tmp_path / "data"))
-  assert len(server.requests) == 1
+  assert downloads(server) == 1
 
 
 def test_failed_download_names_the_alternative(tmp_path, server):
-  server.archive = None
+  server.file_faults[stand_in.CODELOAD] = [lambda request, answer: Answer(404)]
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError,
     match=r"HTTP code: 404.*--staging=FOLDER",
@@ -207,22 +191,27 @@ def test_failed_download_names_the_alternative(tmp_path, server):
   ],
 )
 def test_bad_archive_is_not_kept(tmp_path, server, layout, damage, found):
-  good = server.archive
-  server.archive = damage(good, layout)
-  assert server.archive != good
+  def fault(request, answer):
+    damaged = damage(answer.body, layout)
+    assert damaged != answer.body
+    return answer._replace(body=damaged)
+
+  server.file_faults[stand_in.CODELOAD] = [fault]
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError, match=found
   ):
     build.build("demo500", str(tmp_path / "data"))
-  server.archive = good
   build.build("demo500", str(tmp_path / "data"))
-  assert len(server.requests) == 2
+  assert downloads(server) == 2
 
 
 def test_archive_must_be_complete(tmp_path, server, layout):
   path = layout / "catalogs" / "train.csv"
   path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
-  server.archive = fake_layout.archive(layout)
+  part = fake_layout.archive(layout)
+  server.file_faults[stand_in.CODELOAD] = [
+    lambda request, answer: answer._replace(body=part)
+  ]
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError, match=r"train\.csv"
   ):

@@ -9,7 +9,7 @@ from galmet_jax import baselines
 from galmet_jax.data import galaxies
 
 
-def weighed(n, seed):
+def make_split(n, seed):
   """Makes galaxies with O/H linear in mass up to 10.5 and constant above."""
   mass = np.float32(np.random.default_rng(seed).uniform(8.2, 11.2, n))
   targets = np.stack([relation(mass), mass], axis=1)
@@ -84,7 +84,7 @@ def test_relation_ignores_order_and_missing_values():
 
 
 def test_only_abundances_are_predicted_from_mass():
-  train, test = weighed(400, 0), weighed(50, 1)
+  train, test = make_split(400, 0), make_split(50, 1)
   train.columns["lgm_tot_p50"][:5] = np.nan
   train.targets[5:9, 0] = np.nan
   test.columns["lgm_tot_p50"][[3, 7]] = np.nan, -9999
@@ -100,7 +100,7 @@ def test_only_abundances_are_predicted_from_mass():
 
 
 def test_each_abundance_has_its_own_relation():
-  train = weighed(300, 0)
+  train = make_split(300, 0)
   both = np.stack([train.targets[:, 0], 2 * train.targets[:, 0]], axis=1)
   train = dataclasses.replace(train, targets=both)
   found = baselines.predict_mass_metallicity(train, train, ("oh_a", "oh_b"))

@@ -10,7 +10,7 @@ from galmet_jax import baselines
 from galmet_jax.data import galaxies
 
 SIZE = 32
-# In units of half the image size, at the edge of a ring.
+# Radius in units of half the image size, at the edge of a ring.
 DISC = 0.4
 RINGS_IN_DISC = 5
 
@@ -20,7 +20,7 @@ def radius():
   return np.sqrt(offset[:, None] ** 2 + offset[None] ** 2)
 
 
-def painted(disc, outskirts):
+def paint(disc, outskirts):
   """Paints a disc of one colour on a background of another."""
   inside = (radius() < DISC)[..., None]
   return np.where(inside, np.uint8(disc), np.uint8(outskirts))
@@ -32,16 +32,16 @@ def split_of(images, targets, columns=None):
   return galaxies.Split(np.arange(len(images)), images, targets, columns or {})
 
 
-def coloured(n, seed):
+def make_coloured(n, seed):
   """Makes galaxies whose disc is redder for a higher label."""
   rng = np.random.default_rng(seed)
   label = rng.normal(8.9, 0.2, n)
   red = np.clip(120 + 200 * (label - 8.9) + rng.normal(0, 5, n), 0, 255)
-  images = [painted((r, 100, 80), (20, 20, 20)) for r in red]
+  images = [paint((r, 100, 80), (20, 20, 20)) for r in red]
   return split_of(images, label)
 
 
-def measured(n, seed, targets=1):
+def make_measured(n, seed, targets=1):
   """Makes galaxies whose g − r gives the label; images are noise."""
   rng = np.random.default_rng(seed)
   label = rng.normal(8.9, 0.2, n)
@@ -81,8 +81,8 @@ def test_mean_ignores_missing_labels():
   np.testing.assert_allclose(found, [[8.8, 11]] * 2, rtol=1e-6)
 
 
-def test_ring_colours_of_a_painted_disc():
-  images = [painted((90, 60, 30), (10, 40, 80)), painted((9, 9, 9), (0, 0, 0))]
+def test_ring_colours_of_a_disc():
+  images = [paint((90, 60, 30), (10, 40, 80)), paint((9, 9, 9), (0, 0, 0))]
   found = baselines.ring_colours(split_of(images, [0, 0]))
   rings = found.shape[1] // 3
   first, second = found.reshape(2, 3, rings)
@@ -116,7 +116,7 @@ TREES = [baselines.predict_random_forest, baselines.predict_gradient_boosting]
 
 
 @pytest.mark.parametrize("predict", TREES)
-@pytest.mark.parametrize("sample", [coloured, measured])
+@pytest.mark.parametrize("sample", [make_coloured, make_measured])
 def test_trees_beat_the_mean(predict, sample):
   train, test = sample(200, 0), sample(60, 1)
   found = predict(train, test, seed=0)
@@ -125,8 +125,8 @@ def test_trees_beat_the_mean(predict, sample):
   assert rmse(found, test) < 0.5 * floor
 
 
-def test_an_absent_magnitude_means_ring_colours():
-  train, test = coloured(60, 0), coloured(20, 1)
+def test_forest_uses_ring_colours_without_magnitudes():
+  train, test = make_coloured(60, 0), make_coloured(20, 1)
   expected = baselines.predict_random_forest(train, test, seed=0)
   for split in (train, test):
     split.columns["modelMag_g"] = split.targets[:, 0]
@@ -135,12 +135,12 @@ def test_an_absent_magnitude_means_ring_colours():
   np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("sample", [coloured, measured])
+@pytest.mark.parametrize("sample", [make_coloured, make_measured])
 def test_forest_has_the_documented_settings_and_features(sample):
   train, test = sample(60, 0), sample(20, 1)
   features = baselines.ring_colours
   settings = {"n_estimators": 400, "min_samples_leaf": 2, "max_features": 1 / 3}
-  if sample is measured:
+  if sample is make_measured:
     features = colours
     settings = {"n_estimators": 40, "min_samples_leaf": 8}
   forest = ensemble.RandomForestRegressor(**settings, random_state=3, n_jobs=1)
@@ -153,7 +153,10 @@ def test_forest_has_the_documented_settings_and_features(sample):
 
 @pytest.mark.parametrize("predict", TREES)
 def test_each_target_is_fitted_alone_on_its_known_labels(predict):
-  train, test = measured(120, 0, targets=2), measured(30, 1, targets=2)
+  train, test = (
+    make_measured(120, 0, targets=2),
+    make_measured(30, 1, targets=2),
+  )
   train.targets[::3, 1] = np.nan
   test.targets[0, 1] = np.nan
   found = predict(train, test, seed=0)
@@ -168,7 +171,7 @@ def test_each_target_is_fitted_alone_on_its_known_labels(predict):
 
 
 def test_boosting_does_not_depend_on_seed_or_order():
-  train, test = measured(200, 0), measured(30, 1)
+  train, test = make_measured(200, 0), make_measured(30, 1)
   found = baselines.predict_gradient_boosting(train, test, seed=0)
   np.testing.assert_array_equal(
     baselines.predict_gradient_boosting(train, test, seed=1), found
@@ -193,7 +196,7 @@ def test_boosting_has_a_hundred_trees():
 
 
 @pytest.mark.parametrize("size", [1, 5])
-def test_small_images_have_fewer_rings(size):
+def test_baselines_accept_small_images(size):
   image = np.full((30, size, size, 3), 7, np.uint8)
   split = split_of(image, np.arange(30))
   found = baselines.ring_colours(split)
@@ -209,8 +212,8 @@ def test_large_images_have_seven_rings(size):
   np.testing.assert_array_equal(found[0], [22] * 7 + [0] * 14)
 
 
-def test_all_baselines_in_the_order_of_tables():
-  train, test = measured(60, 0, targets=2), measured(20, 1, targets=2)
+def test_predict_all_returns_the_order_of_tables():
+  train, test = make_measured(60, 0, targets=2), make_measured(20, 1, targets=2)
   targets = ("oh_p50", "sfr_tot_p50")
   expected = {
     "training_mean": baselines.predict_mean(train, test),

@@ -1,4 +1,4 @@
-"""Damaged checkpoints are detected and skipped."""
+"""Checkpoints: round trips, damage and digests."""
 
 import dataclasses
 import gc
@@ -56,7 +56,8 @@ def restore(folder):
 def test_round_trip_is_exact(folder):
   restored = restore(folder)
   jax.tree.map(np.testing.assert_array_equal, restored, make_state(3))
-  jax.tree.map(lambda x, y: x.dtype == y.dtype, restored, make_state(3))
+  dtypes = jax.tree.map(lambda x: x.dtype, (restored, make_state(3)))
+  assert dtypes[0] == dtypes[1]
 
 
 def test_empty_directory_restores_nothing(tmp_path):
@@ -68,7 +69,7 @@ def data_files(folder, step):
   return [path for path in paths if path.stat().st_size > 100]
 
 
-def test_steps_after_the_restored_one_are_forgotten(folder):
+def test_forget_after_deletes_later_steps(folder):
   store = checkpoints.Checkpoints(folder, keep=2)
   store.forget_after(1)
   assert store.steps() == []
@@ -104,11 +105,11 @@ def test_damaged_step_is_renamed(folder, damage, caplog):
   store = checkpoints.Checkpoints(folder, keep=2)
   store.save(make_state(3))
   assert int(restore(folder).step) == 3
-  # The warnings must come here, where they are ignored, not in a later test.
+  # Emit the warnings here, where they are ignored, and not in a later test.
   gc.collect()
 
 
-def test_empty_step_directory_is_no_checkpoint(folder):
+def test_empty_step_directory_is_ignored(folder):
   (folder / "4").mkdir()
   assert int(restore(folder).step) == 3
   gc.collect()

@@ -46,3 +46,8 @@ def check(path, watched, size, dpi=300):
     assert not extents[one].overlaps(extents[other]), (one, other)
   (fig,) = figures
   return fig, [one.get_text() for one in extents]
+
+
+def lines(panel):
+  """Returns the lines of a panel by label."""
+  return {line.get_label(): line for line in panel.get_lines()}

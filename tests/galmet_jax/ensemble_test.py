@@ -14,7 +14,7 @@ from galmet_jax import train
 from tests import shrunk
 
 
-def config_of(mock_data_dir, **changes):
+def make_config(mock_data_dir, **changes):
   fields = {
     "data__num_folds": 2,
     "data__resolution": 16,
@@ -28,7 +28,7 @@ def config_of(mock_data_dir, **changes):
 @pytest.fixture(scope="module")
 def finished(mock_data_dir, tmp_path_factory):
   """Trains an ensemble of two; returns (config, workdir, summary)."""
-  config = config_of(mock_data_dir)
+  config = make_config(mock_data_dir)
   workdir = tmp_path_factory.mktemp("ensemble")
   return config, workdir, ensemble.train_and_evaluate(config, workdir)
 
@@ -37,11 +37,11 @@ def read(path):
   return pd.read_csv(path, dtype={"objid": np.int64})
 
 
-def test_out_of_fold_predictions_are_by_the_member_that_held_out(finished):
+def test_out_of_fold_predictions_come_from_held_out_members(finished):
   config, workdir, summary = finished
   table = read(workdir / "predictions_out_of_fold.csv")
   test = read(workdir / "predictions_test.csv")
-  # Each of the 120 mock galaxies is held out once or in the test split.
+  # Each of the 120 galaxies is either held out once or in the test split.
   assert len(table) + len(test) == 120
   assert len(set(table.objid) | set(test.objid)) == 120
   assert summary["out_of_fold"]["n"] == len(table)
@@ -56,7 +56,7 @@ def test_out_of_fold_predictions_are_by_the_member_that_held_out(finished):
   assert config.data.fold is None
 
 
-def test_mean_of_the_members(finished):
+def test_predictions_are_the_mean_of_the_members(finished):
   _, workdir, summary = finished
   table = read(workdir / "predictions_test.csv")
   members = [
@@ -100,7 +100,7 @@ def test_finished_members_are_skipped(finished, tmp_path, monkeypatch):
   assert trained == [copy / "fold_1"]
 
 
-def test_finished_means_trained_to_the_end_and_evaluated(finished, tmp_path):
+def test_is_finished_requires_full_training_and_evaluation(finished, tmp_path):
   config, workdir, _ = finished
   member = config.copy_and_resolve_references()
   member.data.fold = 0
@@ -110,13 +110,13 @@ def test_finished_means_trained_to_the_end_and_evaluated(finished, tmp_path):
   assert report.is_finished(member, folder)
   member.eval.tta = "dihedral"
   assert not report.is_finished(member, folder)
-  # As if killed after config.json and before summary.json was replaced.
+  # A run that was killed between writing config.json and summary.json.
   (folder / "config.json").write_text(member.to_json())
   assert not report.is_finished(member, folder)
   member.eval.tta = "none"
   (folder / "config.json").write_text(member.to_json())
   assert report.is_finished(member, folder)
-  # As after --mode=evaluate of an interrupted run.
+  # An interrupted run, evaluated with --mode=evaluate.
   summary = json.loads((folder / "summary.json").read_text())
   summary["checkpoint"]["trained_steps"] -= 1
   report.write_summary(folder, summary)
@@ -152,4 +152,4 @@ def test_unsuitable_configs_are_refused(
   mock_data_dir, tmp_path, changes, message
 ):
   with pytest.raises(errors.ConfigError, match=message):
-    ensemble.train_and_evaluate(config_of(mock_data_dir, **changes), tmp_path)
+    ensemble.train_and_evaluate(make_config(mock_data_dir, **changes), tmp_path)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +16,10 @@ from galmet_jax.devices import sharding
 from tests.galmet_jax.models import small_networks
 
 SIZE, CROP, N = 40, 32, 7
-
-
 MESH = sharding.make_mesh(jax.devices()[:1])
 
 
-def config_of(batch_size):
+def make_config(batch_size):
   config = resnet34.get_config()
   config.eval.batch_size = batch_size
   return config
@@ -43,19 +40,7 @@ def split():
 def network():
   """A tiny network of two targets: (model, variables)."""
   model = small_networks.tiny(stage_sizes=(1,), num_targets=2)
-  x = jnp.zeros((1, CROP, CROP, 3))
-  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
-  rng = np.random.default_rng(1)
-  flat = {
-    path: jnp.asarray(
-      rng.uniform(0.5, 1.5, leaf.shape)
-      if path[-1] in ("scale", "var")
-      else rng.normal(0, 0.2, leaf.shape),
-      jnp.float32,
-    )
-    for path, leaf in traverse_util.flatten_dict(shapes).items()
-  }
-  return model, traverse_util.unflatten_dict(flat)
+  return model, small_networks.drawn(model)
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +48,23 @@ def predict(network):
   model, variables = network
   eval_step = evaluate.make_eval_step(model, augment.Frame(CROP, CROP), MESH)
 
-  def of(split, batch_size, tta="random", place=placement.OnDevice):
-    config = config_of(batch_size)
+  def run(split, batch_size, tta="random", place=placement.OnDevice):
+    config = make_config(batch_size)
     data = split
     if isinstance(split, galaxies.Split):
       data = place(split, MESH, config.seed, config.train.batch_size)
     return evaluate.predict(eval_step, variables, data, config, tta)
 
-  return of
+  return run
 
 
 @pytest.fixture(scope="module")
 def expected(predict, split):
-  """All galaxies in one batch, with one row of padding."""
+  """Predictions for all galaxies in one batch, with one row of padding."""
   return predict(split, 8)
 
 
-def test_plain_view_is_a_plain_forward_pass(network, split, expected):
+def test_plain_view_equals_a_forward_pass(network, split, expected):
   model, variables = network
   edge = (SIZE - CROP) // 2
   kept = split.images[:, edge:-edge, edge:-edge] / 255
@@ -99,14 +84,16 @@ def test_random_views_differ_from_the_plain_one(expected):
       assert (expected[one] != expected[other]).all()
 
 
-def test_batch_size_and_padding_change_nothing(predict, split, expected):
+def test_predictions_do_not_depend_on_batch_size_and_padding(
+  predict, split, expected
+):
   found = predict(split, 4)
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
   three, eight = (predict(split, size, "dihedral") for size in (3, 8))
   np.testing.assert_allclose(three, eight, rtol=0, atol=1e-5)
 
 
-def test_second_evaluation_compiles_nothing(predict, split, compilations):
+def test_second_evaluation_does_not_compile(predict, split, compilations):
   data = placement.OnDevice(split, MESH, seed=0, batch_size=4)
   predict(data, 4)
   compilations.clear()
@@ -114,7 +101,7 @@ def test_second_evaluation_compiles_nothing(predict, split, compilations):
   assert compilations == []
 
 
-def test_order_and_other_galaxies_change_nothing(predict, split, expected):
+def test_predictions_do_not_depend_on_other_galaxies(predict, split, expected):
   chosen = np.random.default_rng(2).permutation(N)[:5]
   part = galaxies.Split(
     split.objid[chosen], split.images[chosen], split.targets[chosen], {}
@@ -123,7 +110,7 @@ def test_order_and_other_galaxies_change_nothing(predict, split, expected):
   np.testing.assert_allclose(found, expected[:, chosen], rtol=0, atol=1e-5)
 
 
-def test_host_placement_changes_nothing(predict, split, expected):
+def test_placements_give_the_same_predictions(predict, split, expected):
   found = predict(split, 8, place=placement.OnHost)
   np.testing.assert_array_equal(found, expected)
 
@@ -148,7 +135,7 @@ def test_each_galaxy_is_counted_once_in_each_view(
     eval_step,
     0.5,
     place(dataclasses.replace(split, images=marked), MESH, 0, 4),
-    config_of(4),
+    make_config(4),
     tta,
     progress="evaluate test",
   )

@@ -1,4 +1,4 @@
-"""The record of a run: cut on a restart, mirrored in TensorBoard."""
+"""metrics.jsonl: truncated on a restart, mirrored in TensorBoard."""
 
 import json
 import struct
@@ -38,7 +38,7 @@ def test_rows_are_read_as_written(tmp_path):
   assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
-def test_absent_record_is_empty(tmp_path):
+def test_absent_file_is_empty(tmp_path):
   assert metric_writer.read(tmp_path) == []
 
 
@@ -51,7 +51,7 @@ def test_restart_drops_later_rows(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 9, 20])
-def test_line_cut_by_a_kill_is_dropped(tmp_path, length):
+def test_truncated_line_is_dropped(tmp_path, length):
   write(tmp_path, 0, [(step, {"train/loss": 0.5}) for step in (1, 2, 3)])
   path = tmp_path / metric_writer.FILE
   line = len(path.read_text()) // 3
@@ -62,7 +62,7 @@ def test_line_cut_by_a_kill_is_dropped(tmp_path, length):
   assert len(path.read_text().splitlines()) == 3
 
 
-def test_flushed_rows_can_be_read(tmp_path):
+def test_flushed_rows_are_readable(tmp_path):
   writer = metric_writer.MetricWriter(tmp_path, 0)
   writer.write(1, {"train/loss": 0.5})
   writer.flush()
@@ -70,7 +70,7 @@ def test_flushed_rows_can_be_read(tmp_path):
   writer.close()
 
 
-def test_tensorboard_gets_the_same_numbers(tmp_path):
+def test_tensorboard_has_the_same_numbers(tmp_path):
   write(tmp_path, 0, [(1, {"train/loss": 0.5}), (2, {"lr/head": 0.125})])
   scalars = [
     (event.step, value.tag, value.simple_value)

@@ -35,18 +35,13 @@ def test_metrics_agree_with_scikit_learn(sample):
   assert tuple(found) == metrics.NAMES
 
 
-def test_hand_computed_values():
+def test_nmad_by_hand():
   # Δ is 0, 1, -1, 0, 10: median 0, absolute deviations 0, 0, 1, 1, 10.
   found = metrics.compute(
     np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([1.0, 3.0, 2.0, 4.0, 15.0])
   )
   assert found["nmad"] == pytest.approx(1.4826)
   assert found["outlier_fraction"] == pytest.approx(0.2)
-  assert found["mae"] == pytest.approx(12 / 5)
-  assert found["rmse"] == pytest.approx(np.sqrt(102 / 5))
-  assert found["bias"] == pytest.approx(2)
-  assert found["r2"] == pytest.approx(1 - 102 / 10)
-  assert found["slope"] == pytest.approx(29 / 10)
 
 
 def test_outliers_exceed_three_nmad():
@@ -116,7 +111,7 @@ def test_intervals_depend_only_on_the_seed(sample):
   assert one["rmse_ci68"] != other["rmse_ci68"]
 
 
-def test_bootstrap_in_chunks_draws_from_all_galaxies():
+def test_chunked_bootstrap_draws_from_all_galaxies():
   n, num_draws = 900_000, 5  # Two draws per chunk.
   sizes = []
 
@@ -141,7 +136,7 @@ def test_bootstrap_in_chunks_draws_from_all_galaxies():
   ],
   ids=["one", "one without error", "equal labels", "two"],
 )
-def test_undefined_r2_is_nan_without_a_warning(true, predicted):
+def test_undefined_r2_is_nan(true, predicted):
   true, predicted = np.float32(true), np.float32(predicted)
   found = metrics.with_intervals(true, predicted, num_draws=40, seed=0)
   delta = (predicted - true).astype(float)

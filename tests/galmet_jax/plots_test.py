@@ -20,13 +20,8 @@ GROUPS = ("early", "late", "head")
 OBJID = 1237648720693755918
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-  return drawing.watch(monkeypatch)
-
-
-def check(path, drawn, size):
-  return drawing.check(path, drawn, size, dpi=150)
+def check(path, watched, size):
+  return drawing.check(path, watched, size, dpi=150)
 
 
 def sample(n):
@@ -52,19 +47,15 @@ def training(steps_per_epoch, epochs):
   return rows
 
 
-def lines(panel):
-  return {line.get_label(): line for line in panel.get_lines()}
-
-
 @pytest.mark.parametrize("n", [3, 80, 3000])
-def test_predicted_against_true(tmp_path, drawn, n):
+def test_predicted_against_true(tmp_path, watched, n):
   true, predicted = sample(n)
   values = metrics.with_intervals(true, predicted, 50, 0)
   path = tmp_path / "figure.png"
   plots.predicted_against_true(
     path, true, predicted, values, "Test split", "12 + log(O/H)"
   )
-  fig, texts = check(path, drawn, (6.3, 6.4))
+  fig, texts = check(path, watched, (6.3, 6.4))
   (summary,) = [line for line in texts if line.startswith("RMSE")]
   low, high = values["rmse_ci68"]
   for part in (
@@ -105,22 +96,22 @@ def test_predicted_against_true(tmp_path, drawn, n):
     assert counts.sum() == n
 
 
-def test_cells_of_equal_values():
+def test_cell_edges_enclose_equal_values():
   edges = figure_style.cell_edges(np.full(8, 8.9), 4)
   assert edges[0] < 8.9 < edges[-1]
 
 
-def test_training_curves(tmp_path, drawn):
+def test_training_curves(tmp_path, watched):
   path = tmp_path / "curves.png"
   rows = training(steps_per_epoch=50, epochs=3)
   plots.training_curves(path, rows, GROUPS)
-  fig, texts = check(path, drawn, (7.4, 5.8))
+  fig, texts = check(path, watched, (7.4, 5.8))
   assert {*GROUPS, "Step", "Learning rate", "loss"} < set(texts)
   upper, lower = fig.axes
   assert upper.get_yscale() == lower.get_yscale() == "log"
   step = np.arange(1, 151)
   loss = 0.1 + 1 / step
-  curves = lines(upper)
+  curves = drawing.lines(upper)
   np.testing.assert_array_equal(curves["loss"].get_xdata(), step)
   np.testing.assert_array_equal(curves["loss"].get_ydata(), loss)
   np.testing.assert_allclose(
@@ -131,29 +122,29 @@ def test_training_curves(tmp_path, drawn):
   np.testing.assert_array_equal(points.get_xdata(), [50, 100, 150])
   np.testing.assert_array_equal(points.get_ydata(), [0.12] * 3)
   trained = [row for row in rows if "train/loss" in row]
-  for group, rate in lines(lower).items():
+  for group, rate in drawing.lines(lower).items():
     expected = [row.get(f"lr/{group}", np.nan) for row in trained]
     assert np.isnan(expected).sum() == (0 if group == "head" else 50)
     np.testing.assert_array_equal(rate.get_ydata(), expected)
 
 
-def test_training_curves_of_two_steps(tmp_path, drawn):
+def test_training_curves_of_two_steps(tmp_path, watched):
   path = tmp_path / "curves.png"
   plots.training_curves(path, training(10, 1)[:2], GROUPS)
-  fig, _ = check(path, drawn, (7.4, 5.8))
+  fig, _ = check(path, watched, (7.4, 5.8))
   upper, lower = fig.axes
-  assert set(lines(upper)) == {"loss"}
-  assert lines(lower)["head"].get_marker() == "."
+  assert set(drawing.lines(upper)) == {"loss"}
+  assert drawing.lines(lower)["head"].get_marker() == "."
 
 
-def test_a_rate_of_zero_gets_a_linear_scale(tmp_path, drawn):
+def test_rate_of_zero_gets_a_linear_scale(tmp_path, watched):
   rows = [
     {"step": 1, "train/loss": 0.5, "lr/head": 0.1},
     {"step": 2, "train/loss": 0.4, "lr/head": 0.0},
   ]
   path = tmp_path / "curves.png"
   plots.training_curves(path, rows, ["head"])
-  fig, _ = check(path, drawn, (7.4, 5.8))
+  fig, _ = check(path, watched, (7.4, 5.8))
   lower = fig.axes[1]
   assert lower.get_yscale() == "linear"
   assert lower.get_ylim()[0] < 0 < 0.1 < lower.get_ylim()[1]
@@ -163,7 +154,7 @@ def test_a_rate_of_zero_gets_a_linear_scale(tmp_path, drawn):
   ("n", "size"),
   [(1, (4.7, 2.5)), (8, (9.2, 4.5)), (24, (9.2, 8.5))],
 )
-def test_examples(tmp_path, drawn, n, size):
+def test_examples_show_each_image_and_its_labels(tmp_path, watched, n, size):
   rng = np.random.default_rng(n)
   images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
   true, predicted = sample(n)
@@ -172,7 +163,7 @@ def test_examples(tmp_path, drawn, n, size):
   )
   path = tmp_path / "examples.png"
   plots.examples(path, images, table, "oh", "Galaxies")
-  fig, texts = check(path, drawn, size)
+  fig, texts = check(path, watched, size)
   found = fig.findobj(image.AxesImage)
   assert len(found) == n
   for i, one in enumerate(found):
@@ -181,7 +172,7 @@ def test_examples(tmp_path, drawn, n, size):
     assert f"true {true[i]:.3f}\npredicted {predicted[i]:.3f}" in texts
 
 
-def test_lr_find_with_a_diverged_loss(tmp_path, drawn):
+def test_lr_find_with_a_diverged_loss(tmp_path, watched):
   rates = np.geomspace(1e-5, 1, 60)
   smoothed = 0.1 + 0.4 / (1 + rates / 1e-3) + rates**2
   losses = smoothed * np.random.default_rng(0).uniform(0.9, 1.1, 60)
@@ -189,18 +180,18 @@ def test_lr_find_with_a_diverged_loss(tmp_path, drawn):
   path = tmp_path / "lr_find.png"
   table = pd.DataFrame({"rate": rates, "loss": losses, "smoothed": smoothed})
   plots.lr_find(path, table, 0.025)
-  fig, texts = check(path, drawn, (6.6, 4.2))
+  fig, texts = check(path, watched, (6.6, 4.2))
   assert {"suggested: 0.025", "Learning rate", "Loss"} < set(texts)
   (panel,) = fig.axes
   assert panel.get_xscale() == panel.get_yscale() == "log"
-  curves = lines(panel)
+  curves = drawing.lines(panel)
   np.testing.assert_array_equal(curves["loss"].get_ydata(), losses)
   np.testing.assert_array_equal(curves["smoothed"].get_ydata(), smoothed)
   mark = curves["suggested: 0.025"]
   np.testing.assert_array_equal(mark.get_xdata(), [0.025, 0.025])
 
 
-def test_no_figure_needs_pyplot_or_a_display(tmp_path):
+def test_figures_need_neither_pyplot_nor_a_display(tmp_path):
   program = (
     "import pathlib, sys\n"
     "from galmet_jax import plots\n"

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends with the same bits."""
+"""A killed and resumed run gives the same bits."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def finish(process):
 
 
 def kill_at_step(process, workdir, step):
-  """Kills the process as soon as its record holds the step."""
+  """Kills the process once metrics.jsonl has the step."""
   deadline = time.monotonic() + 300
   while not any(row["step"] >= step for row in metric_writer.read(workdir)):
     assert process.poll() is None, process.communicate()[0]
@@ -46,12 +46,9 @@ def kill_at_step(process, workdir, step):
 
 
 def digests(workdir, which):
-  (path,) = (workdir / "checkpoints" / which).glob("*/digests/metadata")
-  return {path.parts[-3]: json.loads(path.read_text())}
-
-
-def latest_digests(workdir):
-  paths = (workdir / "checkpoints" / "latest").glob("*/digests/metadata")
+  """Returns the digests of the stored steps."""
+  paths = list((workdir / "checkpoints" / which).glob("*/digests/metadata"))
+  assert paths
   return {path.parts[-3]: json.loads(path.read_text()) for path in paths}
 
 
@@ -62,7 +59,7 @@ def uninterrupted(mock_data_dir, tmp_path_factory):
   return workdir
 
 
-def test_killed_twice_ends_with_the_same_bits(
+def test_run_killed_twice_ends_with_the_same_bits(
   mock_data_dir, uninterrupted, tmp_path
 ):
   # In the middle of the first epoch and of the third.
@@ -70,8 +67,8 @@ def test_killed_twice_ends_with_the_same_bits(
     kill_at_step(start(mock_data_dir, tmp_path), tmp_path, step)
   output = finish(start(mock_data_dir, tmp_path))
   assert "Resuming at step" in output
-  assert latest_digests(tmp_path) == latest_digests(uninterrupted)
-  assert digests(tmp_path, "best") == digests(uninterrupted, "best")
+  for which in ("latest", "best"):
+    assert digests(tmp_path, which) == digests(uninterrupted, which)
   assert metric_writer.read(tmp_path) == metric_writer.read(uninterrupted)
   for name in ("predictions_validation.csv", "predictions_test.csv"):
     ours = (tmp_path / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Checks before anything is computed."""
+"""Checks of the config before training."""
 
 import json
 
@@ -25,13 +25,13 @@ def test_batch_must_divide_over_the_devices(mock_data_dir, tmp_path):
     train.train_and_evaluate(config, tmp_path)
 
 
-def test_unknown_block_is_named(mock_data_dir, tmp_path):
+def test_unknown_block_is_refused(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir, model__block="botleneck")
   with pytest.raises(errors.ConfigError, match="'botleneck'; expected one of"):
     train.train_and_evaluate(config, tmp_path)
 
 
-def test_missing_data_set_gives_the_commands(tmp_path):
+def test_missing_data_set_names_the_commands(tmp_path):
   config = shrunk.config(tmp_path, data__name="sdss_metallicity/dr17")
   with pytest.raises(FileNotFoundError, match="python -m tfds_sdss fetch"):
     train.train_and_evaluate(config, tmp_path / "w")

@@ -35,7 +35,7 @@ def test_losses_against_numpy():
 
 
 @pytest.mark.parametrize("loss", ["rmse", "mse", "huber"])
-def test_gradient_is_finite_without_error(loss):
+def test_gradient_is_zero_at_zero_error(loss):
   labels = jnp.full((4, 1), 8.9)
   gradient = jax.grad(train_step.loss_value)(labels, labels, optim(loss))
   np.testing.assert_array_equal(gradient, np.zeros((4, 1)))
@@ -60,7 +60,7 @@ def test_missing_labels_are_masked(loss):
   value, gradient = jax.value_and_grad(train_step.loss_value)(
     jnp.asarray(predictions), holes, optim(loss)
   )
-  # The same as with the known labels alone.
+  # Only the known labels count.
   known, index = ~missing, np.flatnonzero(~missing)
   expected, flat = jax.value_and_grad(train_step.loss_value)(
     jnp.asarray(predictions[known][:, None]),
@@ -74,7 +74,7 @@ def test_missing_labels_are_masked(loss):
   np.testing.assert_array_equal(gradient[missing], 0)
 
 
-def test_batch_without_a_label():
+def test_batch_without_labels_has_zero_gradient():
   nothing = jnp.full((4, 1), jnp.nan)
   value, gradient = jax.value_and_grad(train_step.loss_value)(
     jnp.ones((4, 1)), nothing, optim("rmse")
@@ -83,6 +83,6 @@ def test_batch_without_a_label():
   np.testing.assert_array_equal(gradient, 0)
 
 
-def test_unknown_loss():
+def test_unknown_loss_is_refused():
   with pytest.raises(ValueError, match="'mae'; expected rmse, mse or huber"):
     train_step.loss_value(jnp.zeros((1, 1)), jnp.zeros((1, 1)), optim("mae"))

@@ -1,8 +1,7 @@
-"""One update: its gradient, frozen modules, views and devices."""
+"""The training step: gradients, frozen modules, views and devices."""
 
 import dataclasses
 
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +21,7 @@ SIZE, NUM_EXAMPLES, BATCH = 32, 24, 8
 FROZEN = ("stem", "stage1")
 
 
-def config_of(
+def make_config(
   views_per_image=1, dropout_rates=(0.25, 0.5), batch_norm="global"
 ):
   config = resnet34.get_config("as_intended")
@@ -52,26 +51,15 @@ def phase_of(config, name):
 @pytest.fixture(scope="module")
 def start():
   """Fresh parameters and statistics: numpy arrays by module."""
-  model = network.from_config(config_of().model, 1)
-  x = jnp.zeros((1, SIZE, SIZE, 3))
-  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
-  rng = np.random.default_rng(0)
-  flat = {
-    path: np.float32(
-      rng.uniform(0.5, 1.5, leaf.shape)
-      if path[-1] in ("scale", "var")
-      else rng.normal(0, 0.1, leaf.shape)
-    )
-    for path, leaf in traverse_util.flatten_dict(shapes).items()
-  }
-  return traverse_util.unflatten_dict(flat)
+  model = network.from_config(make_config().model, 1)
+  return jax.device_get(small_networks.drawn(model))
 
 
 class Step:
-  """The compiled step of a phase, on some devices, with its own data."""
+  """The compiled step of one phase, with its own data."""
 
   def __init__(self, start, phase, num_devices=1, **changes):
-    self.config = config_of(**changes)
+    self.config = make_config(**changes)
     self.phase = phase_of(self.config, phase)
     self.mesh = sharding.make_mesh(jax.devices()[:num_devices])
     rng = np.random.default_rng(1)
@@ -118,13 +106,13 @@ def frozen(start):
 
 
 def same(one, other):
-  """Returns for each leaf whether all bits are equal."""
+  """Returns whether each pair of leaves is equal."""
   return jax.tree.leaves(
     jax.tree.map(lambda x, y: np.array_equal(x, y), one, other)
   )
 
 
-def test_unfrozen_step_moves_everything(unfrozen, start):
+def test_unfrozen_step_changes_every_parameter(unfrozen, start):
   state, values = unfrozen(unfrozen.state(), INDICES)
   assert int(state.step) == 1
   assert set(values) == {"loss", "grad_norm"}
@@ -167,11 +155,11 @@ def test_repeated_steps_on_one_batch_lower_its_loss(unfrozen):
   assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
-def test_epochs_compile_nothing(unfrozen, compilations):
+def test_later_steps_do_not_compile(unfrozen, compilations):
   state = unfrozen.state()
   state, _ = unfrozen.compiled(state, unfrozen.data.batch(0))
   compilations.clear()
-  # Three steps an epoch.
+  # Three steps per epoch.
   for step in range(1, 7):
     state, values = unfrozen.compiled(state, unfrozen.data.batch(step))
   assert np.isfinite(values["loss"])
@@ -201,13 +189,13 @@ def test_frozen_step_does_not_change_frozen_modules(frozen, start):
 
 
 def test_frozen_step_has_no_backward_pass_of_the_backbone(frozen, unfrozen):
-  # Stem, two in the block, none in its shortcut; the gradient of each kernel,
-  # and of each input but the stem's.
+  # Forward: the stem and two in the block. Backward: the gradient of each
+  # kernel, and of each input except the stem's.
   assert frozen.compiled.as_text().count(" convolution(") == 3
   assert unfrozen.compiled.as_text().count(" convolution(") == 3 + 3 + 2
 
 
-def test_views_per_image_multiply_the_batch(start, monkeypatch):
+def test_views_per_image_multiply_the_batch_size(start, monkeypatch):
   numbers = []
 
   def plain(key, n, config):
@@ -221,7 +209,7 @@ def test_views_per_image_multiply_the_batch(start, monkeypatch):
   )
   assert numbers == [BATCH, 5 * BATCH]
   assert five.flops == pytest.approx(5 * one.flops, rel=0.1)
-  # Each image appears five times with its label: all means stay the same.
+  # Each image appears five times with its label, so all means are equal.
   for a, b in zip(
     jax.tree.leaves(one(one.state(), INDICES)),
     jax.tree.leaves(five(five.state(), INDICES)),
@@ -237,12 +225,12 @@ def spread(start):
 
 def test_per_device_statistics_need_fewer_all_reduces(spread, start):
   alone = Step(start, "all_constant", num_devices=4, batch_norm="per_device")
-  in_step, apart = (
+  synced, separate = (
     step.compiled.as_text().count(" all-reduce(") for step in (spread, alone)
   )
-  # Five BatchNorms, one sum in each direction; gradients are always summed.
-  assert in_step - apart >= 2 * 5 - 2
-  assert apart >= 1
+  # Five BatchNorms sum once in each direction; gradients are always summed.
+  assert synced - separate >= 2 * 5 - 2
+  assert separate >= 1
   losses = [
     float(step(step.state(), INDICES)[1]["loss"]) for step in (spread, alone)
   ]

@@ -1,4 +1,4 @@
-"""The real config, shrunk, end to end."""
+"""Training runs of the quickstart config, shrunk."""
 
 import json
 
@@ -33,7 +33,7 @@ def latest_digests(workdir):
   return json.loads((folder / str(step) / "digests" / "metadata").read_text())
 
 
-def test_writes_all_files(finished):
+def test_run_writes_all_files(finished):
   _, workdir, summary = finished
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
   assert json.loads((workdir / "summary.json").read_text()) == summary
@@ -61,7 +61,7 @@ def test_writes_all_files(finished):
   }
 
 
-def test_summary_follows_from_the_predictions(finished):
+def test_summary_agrees_with_the_predictions(finished):
   _, workdir, summary = finished
   table = pd.read_csv(workdir / "predictions_test.csv")
   expected = metrics.compute(table.oh_p50_true, table.oh_p50_pred)
@@ -72,7 +72,7 @@ def test_summary_follows_from_the_predictions(finished):
       block[name], expected[name], rtol=1e-4, atol=1e-5
     )
     low, high = block[f"{name}_ci68"]
-    # With so few galaxies, no draw may hold an outlier.
+    # With so few galaxies, possibly no draw has an outlier.
     assert low <= high if name == "outlier_fraction" else low < high
   true = table.oh_p50_true
   floor = block["rmse_training_mean"]
@@ -82,7 +82,7 @@ def test_summary_follows_from_the_predictions(finished):
   assert summary["timing"]["compile_s"] > 0
 
 
-def test_record_has_every_step_and_epoch(finished):
+def test_metrics_have_every_step_and_epoch(finished):
   config, workdir, _ = finished
   rows = metric_writer.read(workdir)
   run = Run.prepare(config, workdir)
@@ -97,12 +97,12 @@ def test_record_has_every_step_and_epoch(finished):
     assert row["lr/head"] == pytest.approx(expected)
 
 
-def test_starts_at_the_mean_and_learns(finished):
+def test_loss_falls_from_that_of_the_mean(finished):
   _, workdir, summary = finished
   losses = [
     row["train/loss"] for row in metric_writer.read(workdir) if "lr/head" in row
   ]
-  # The first loss belongs to the constant prediction.
+  # At first the network predicts the mean for every galaxy.
   assert losses[0] == pytest.approx(
     summary["test"]["rmse_training_mean"], rel=0.5
   )
@@ -118,7 +118,7 @@ def test_finished_run_does_not_train_again(finished):
   assert again["timing"]["train_s"] == 0
 
 
-def test_evaluate_again_gives_the_same(finished):
+def test_evaluate_only_reproduces_the_summary(finished):
   config, workdir, summary = finished
   assert report.evaluate_only(config, workdir)["test"] == summary["test"]
   # Neither field affects training.
@@ -129,10 +129,10 @@ def test_evaluate_again_gives_the_same(finished):
   epochs = [
     row for row in metric_writer.read(workdir) if "validation/rmse" in row
   ]
-  least = min(epochs, key=lambda row: row["validation/rmse"])
+  lowest = min(epochs, key=lambda row: row["validation/rmse"])
   assert best["checkpoint"] == {
     "which": "best",
-    "step": least["step"],
+    "step": lowest["step"],
     "trained_steps": epochs[-1]["step"],
     "of_steps": epochs[-1]["step"],
   }
@@ -160,7 +160,7 @@ def test_exported_weights_start_another_run(finished, tmp_path):
     Run.prepare(wider, tmp_path / "wider").initial_state()
 
 
-def test_only_a_resnet_is_exported(finished):
+def test_export_of_an_xresnet_is_refused(finished):
   config, workdir, _ = finished
   other = config.copy_and_resolve_references()
   other.model.network = "xresnet"
@@ -168,7 +168,7 @@ def test_only_a_resnet_is_exported(finished):
     export.export(other, workdir)
 
 
-def test_evaluate_without_checkpoint_says_to_train(mock_data_dir, tmp_path):
+def test_evaluate_only_needs_a_checkpoint(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir)
   with pytest.raises(errors.NoCheckpointError, match="Train first"):
     report.evaluate_only(config, tmp_path)
@@ -187,7 +187,7 @@ def test_lr_find_does_not_change_the_run(finished):
   assert (workdir / "figures" / "lr_find.png").stat().st_size > 1000
 
 
-def test_suggested_rate():
+def test_suggested_rate_has_the_steepest_slope():
   rates = np.array([1e-3, 1e-2, 1e-1, 1.0])
   assert lr_find.suggest(rates, [3.0, 2.0, 1.0, 4.0]) == pytest.approx(1e-2)
 
@@ -201,7 +201,7 @@ def test_other_config_in_the_same_workdir_is_refused(finished):
     train.train_and_evaluate(other, workdir)
 
 
-def test_non_finite_loss_stops_and_keeps_the_last_good(mock_data_dir, tmp_path):
+def test_non_finite_loss_keeps_the_last_good_state(mock_data_dir, tmp_path):
   # The loss overflows float32 a few steps after the first checkpoint.
   rates = {"early": 1e36, "late": 1e36, "head": 1e36}
   config = shrunk.config(
@@ -258,7 +258,7 @@ def with_missing_labels(splits):
   return splits
 
 
-def test_frozen_then_unfrozen_phases(mock_data_dir, tmp_path):
+def test_rates_are_recorded_for_trained_groups_only(mock_data_dir, tmp_path):
   config = shrunk.config(
     mock_data_dir,
     optim__phases=("head_only", "all_constant"),

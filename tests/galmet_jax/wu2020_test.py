@@ -40,7 +40,7 @@ def test_wu2020_recipe_trains():
   )
   differ = []
   for _ in range(7):
-    # The state is donated, so that no buffer may appear in it twice.
+    # The state is donated, so no buffer may appear in it twice.
     state, values = step(state, data.batch(0))
     assert np.isfinite(values["loss"])
     slow = jax.tree.leaves(state.opt_state.slow)

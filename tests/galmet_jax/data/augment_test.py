@@ -11,19 +11,10 @@ from scipy import stats
 
 from configs import resnet34
 from galmet_jax.data import augment
+from tests.galmet_jax.data import rendering
 
 OBJID = 1237648704043942146
-MEAN = np.array([0.485, 0.456, 0.406])
-STD = np.array([0.229, 0.224, 0.225])
 CONFIG = resnet34.get_config().augment
-
-
-def render(images, views, crop):
-  packed = augment.pack(np.asarray(images))
-  return render_frame(packed, views, augment.Frame(crop, crop))
-
-
-render_frame = jax.jit(augment.apply, static_argnums=2)
 
 
 def cheap_key(seed):
@@ -31,14 +22,8 @@ def cheap_key(seed):
   return jax.random.key(seed, impl="rbg")
 
 
-def noise(n, size, seed=0):
-  rng = np.random.default_rng(seed)
-  return rng.integers(0, 256, (n, size, size, 3), np.uint8)
-
-
 def pixels(images, views, crop):
-  """Renders views without the normalisation, 0-1."""
-  return np.asarray(render(images, views, crop), np.float64) * STD + MEAN
+  return rendering.pixels(images, views, augment.Frame(crop, crop))
 
 
 def views_of(n, **changes):
@@ -55,7 +40,7 @@ def views_of(n, **changes):
 
 
 def rows_of(views):
-  """Returns the seven numbers of each view as a float table."""
+  """Returns the parameters of the views as floats, `[N, 7]`."""
   columns = [np.asarray(leaf, float) for leaf in jax.tree.leaves(views)]
   n = len(columns[0])
   return np.concatenate([column.reshape(n, -1) for column in columns], 1)
@@ -64,17 +49,18 @@ def rows_of(views):
 @pytest.mark.parametrize(
   ("size", "crop"), [(128, 128), (128, 96), (33, 33), (33, 21)]
 )
-def test_plain_view_returns_the_pixels(size, crop):
-  images = noise(2, size)
+def test_plain_view_keeps_the_pixels(size, crop):
+  images = rendering.noise(2, size)
   first = (size - crop) // 2
   middle = slice(first, first + crop)
   expected = images[:, middle, middle]
-  found = render(images, augment.plain_views(2), crop)
+  frame = augment.Frame(crop, crop)
+  found = rendering.render(images, augment.plain_views(2), frame)
   assert found.shape == (2, crop, crop, 3)
   assert found.dtype == jnp.float32
-  normalised = (expected / 255 - MEAN) / STD
+  normalised = (expected / 255 - rendering.MEAN) / rendering.STD
   np.testing.assert_allclose(found, normalised, rtol=0, atol=2e-6)
-  again = 255 * (np.asarray(found) * STD + MEAN)
+  again = 255 * (np.asarray(found) * rendering.STD + rendering.MEAN)
   np.testing.assert_array_equal(np.rint(again), expected)
 
 
@@ -87,7 +73,7 @@ def symmetry(image, number):
 
 @pytest.mark.parametrize("crop", [32, 24])
 def test_dihedral_views_are_the_eight_symmetries(crop):
-  image = noise(1, 32)
+  image = rendering.noise(1, 32)
   kept = image[0, (32 - crop) // 2 :, (32 - crop) // 2 :][:crop, :crop]
   found = []
   for number in range(8):
@@ -106,7 +92,7 @@ def test_dihedral_views_are_the_eight_symmetries(crop):
 
 @pytest.mark.parametrize(("angle", "turns"), [(90, -1), (-90, 1), (180, 2)])
 def test_right_angles_are_rotations_of_the_array(angle, turns):
-  images = noise(3, 32)
+  images = rendering.noise(3, 32)
   found = pixels(images, views_of(3, angle=angle), 32)
   expected = np.rot90(images, turns, (1, 2)) / 255
   np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
@@ -115,7 +101,7 @@ def test_right_angles_are_rotations_of_the_array(angle, turns):
 @pytest.mark.parametrize("crop", [40, 26])
 def test_geometry_equals_scipy(crop):
   size, n = 40, 12
-  images = noise(n, size)
+  images = rendering.noise(n, size)
   config = resnet34.get_config().augment
   config.max_zoom = 1.5
   config.max_rotation = 60.0
@@ -155,7 +141,7 @@ def test_geometry_equals_scipy(crop):
 
 def test_shift_moves_the_crop_to_the_edges_of_the_zoomed_image():
   size, crop, zoom = 48, 32, 1.6
-  # Pixel values are row and column, which bilinear sampling keeps.
+  # Pixel values are the row and the column, linear under interpolation.
   ramp = np.zeros((1, size, size, 3), np.uint8)
   ramp[0, ..., 0], ramp[0, ..., 1] = np.indices((size, size))
   border = (size - crop) / 2 - 0.5
@@ -164,11 +150,11 @@ def test_shift_moves_the_crop_to_the_edges_of_the_zoomed_image():
   room = crop - span
   for row, column in ((-1, -1), (1, 1), (-1, 1), (0, 0.5)):
     view = views_of(1, zoom=zoom, shift=(row, column))
-    where = 255 * pixels(ramp, view, crop)[0]
+    position = 255 * pixels(ramp, view, crop)[0]
     for axis, shift in ((0, row), (1, column)):
       first = border + room * (1 + shift) / 2
       np.testing.assert_allclose(
-        where[[0, -1], [0, -1], axis],
+        position[[0, -1], [0, -1], axis],
         [first + half, first + span - half],
         atol=1e-3,
       )
@@ -178,8 +164,10 @@ def test_shift_moves_the_crop_to_the_edges_of_the_zoomed_image():
   ("brightness", "contrast"),
   [(0.05, 1.05), (-0.05, 1 / 1.05), (0.4, 1.0), (0.0, 2.5), (-0.3, 0.5)],
 )
-def test_lighting(brightness, contrast):
-  images = noise(3, 24) // np.array([1, 2, 3], np.uint8).reshape(3, 1, 1, 1)
+def test_lighting_changes_brightness_and_contrast(brightness, contrast):
+  images = rendering.noise(3, 24) // np.array([1, 2, 3], np.uint8).reshape(
+    3, 1, 1, 1
+  )
   view = views_of(3, brightness=brightness, contrast=contrast)
   crop = images[:, 4:20, 4:20] / 255
   mean = crop.mean((1, 2, 3), keepdims=True)
@@ -230,7 +218,7 @@ def test_views_without_augmentation_are_symmetries():
   config.zoom_probability = config.rotation_probability = 0.0
   config.lighting = 0.0
   views = augment.random_views(cheap_key(1), 12, config)
-  images = noise(12, 40)
+  images = rendering.noise(12, 40)
   found = np.rint(255 * pixels(images, views, 40))
   for image, number, view in zip(images, views.dihedral, found, strict=True):
     np.testing.assert_array_equal(view, symmetry(image, int(number)))
@@ -254,7 +242,7 @@ def random_tta():
 @pytest.mark.parametrize(
   ("kind", "number"), [("none", 1), ("random", 5), ("dihedral", 8)]
 )
-def test_kinds_of_tta(kind, number, random_tta):
+def test_tta_starts_with_the_plain_view(kind, number, random_tta):
   views = random_tta if kind == "random" else tta(GALAXIES, kind)
   assert len(views) == number
   assert all(view.shape == (20, 7) for view in views)
@@ -267,7 +255,7 @@ def test_dihedral_tta_changes_only_the_symmetry():
   assert (views[:, 1:] == views[0, 1:]).all()
 
 
-def test_unknown_kind_of_tta():
+def test_unknown_kind_of_tta_is_refused():
   with pytest.raises(ValueError, match="'all'; expected none, random or dih"):
     tta([OBJID], "all")
 

@@ -15,7 +15,7 @@ def epoch_of(seed, epoch, num_examples=23, batch_size=5):
   ]
 
 
-def test_an_epoch_has_no_galaxy_twice():
+def test_epoch_has_no_galaxy_twice():
   for epoch in range(3):
     batches = epoch_of(0, epoch)
     assert all(b.shape == (5,) and b.dtype == np.int32 for b in batches)
@@ -51,7 +51,7 @@ def test_dropped_remainder_differs_between_epochs():
   assert all(len(rest) == 3 for rest in dropped)
 
 
-def test_steps_per_epoch():
+def test_steps_per_epoch_drop_the_remainder():
   assert batches.steps_per_epoch(23, 5) == 4
   assert batches.steps_per_epoch(5, 5) == 1
   with pytest.raises(

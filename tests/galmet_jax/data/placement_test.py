@@ -33,7 +33,7 @@ def selected(data, step):
 @pytest.mark.parametrize("kind", [placement.OnDevice, placement.OnHost])
 def test_batches_follow_the_order(split, kind, num_devices):
   data = place(kind, split, num_devices)
-  # Two batches per epoch; then back, as after a restart; then ahead.
+  # Two batches per epoch. The steps go back as after a restart, then ahead.
   for step in (0, 1, 2, 3, 1, 2, 40):
     images, targets = selected(data, step)
     indices = batches.batch_indices(SEED, step, N, BATCH)
@@ -51,7 +51,7 @@ def test_abstract_batch_describes_the_batch(split, kind):
 
 
 @pytest.mark.parametrize("kind", [placement.OnDevice, placement.OnHost])
-def test_images_for_evaluation(split, kind):
+def test_images_for_evaluation_follow_the_indices(split, kind):
   data = place(kind, split, 4)
   indices = np.array([20, 0, 3, 3], np.int32)
   found = data.images(indices)
@@ -59,7 +59,7 @@ def test_images_for_evaluation(split, kind):
   assert found.sharding.shard_shape(found.shape) == (1, SIZE, SIZE)
 
 
-def test_pack():
+def test_pack_combines_the_bands_in_one_integer():
   images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
   r, g, b = np.moveaxis(images.astype(np.uint32), -1, 0)
   packed = augment.pack(images)
@@ -91,12 +91,14 @@ def test_split_is_transferred_once(split):
   [
     ("device", 1, placement.OnDevice),
     ("host", 10**9, placement.OnHost),
-    # Two splits, four bytes a pixel, half of the memory.
+    # Two splits of four bytes per pixel may take half of the memory.
     ("auto", 4 * 4 * N * SIZE**2, placement.OnDevice),
     ("auto", 4 * 4 * N * SIZE**2 - 1, placement.OnHost),
   ],
 )
-def test_choice(split, monkeypatch, chosen, memory, expected):
+def test_auto_placement_depends_on_the_memory(
+  split, monkeypatch, chosen, memory, expected
+):
   monkeypatch.setattr(placement, "_memory", lambda device: memory)
   config = ml_collections.ConfigDict(
     {"seed": 0, "data": {"placement": chosen}, "train": {"batch_size": 4}}
@@ -109,11 +111,11 @@ def test_choice(split, monkeypatch, chosen, memory, expected):
   }
 
 
-def test_memory_of_this_machine():
+def test_memory_of_a_cpu_device():
   assert placement._memory(jax.devices()[0]) > 2**28
 
 
-def test_unknown_placement():
+def test_unknown_placement_is_refused():
   config = ml_collections.ConfigDict({"data": {"placement": "gpu"}})
   with pytest.raises(errors.ConfigError, match="'gpu'; expected device, host"):
     placement.make({}, config, sharding.make_mesh())

@@ -1,4 +1,4 @@
-"""Folds without leakage, nested samples and controls."""
+"""Folds, training samples of each size, and control experiments."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIZES = {"train": 140, "validation": 40, "test": 60}
 
 
 def sample():
-  """Returns splits whose arrays all identify the galaxy."""
+  """Returns splits; every array of a galaxy depends on its objid."""
   rng = np.random.default_rng(0)
   objids = rng.permutation(10**6)[: sum(SIZES.values())] + 10**18
   made, start = {}, 0
@@ -72,12 +72,12 @@ def test_folds_divide_the_pool_and_keep_the_test_split(num_folds):
 @pytest.mark.parametrize(
   ("fold", "num_folds"), [(0, 3), (5, 5), (-1, 5), (0, 1)]
 )
-def test_invalid_folds(fold, num_folds):
+def test_invalid_folds_are_refused(fold, num_folds):
   with pytest.raises(ValueError, match="expected 2, 5 or 10 folds"):
     changed(fold=fold, num_folds=num_folds)
 
 
-def test_data_set_without_folds():
+def test_data_set_without_folds_is_refused():
   old = sample()
   for split in old.values():
     del split.columns["fold"]
@@ -99,7 +99,7 @@ def test_smaller_samples_are_nested():
 
 
 @pytest.mark.parametrize("number", [0, 141])
-def test_invalid_sample_size(number):
+def test_invalid_sample_size_is_refused(number):
   with pytest.raises(ValueError, match=f"num_train is {number}; expected 1 to"):
     changed(num_train=number)
 
@@ -131,12 +131,12 @@ def test_shuffled_pixels_keep_their_colours():
   assert (one != other).any()
 
 
-def test_blank_images():
+def test_blank_images_keep_their_labels():
   for name, split in changed(control="blank_images").items():
     assert not split.images.any()
     np.testing.assert_array_equal(split.targets, sample()[name].targets)
 
 
-def test_unknown_control():
+def test_unknown_control_is_refused():
   with pytest.raises(ValueError, match=r"'noise'; expected one of .*'none'"):
     changed(control="noise")

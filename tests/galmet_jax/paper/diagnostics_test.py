@@ -78,7 +78,7 @@ def test_information_of_independent_sources_adds_up():
 def test_one_source_twice_adds_no_information():
   label, a, _, _ = gaussian(20_000, 1)
   found = diagnostics.information_sum(label, a, a, a, num_draws=20, seed=0)
-  # All three are resampled with the same draws.
+  # Every draw resamples all three alike.
   assert found["ratio_to_sum_ci68"] == pytest.approx([0.5, 0.5], rel=1e-12)
   assert found["ratio_to_independent"] < 0.75
 
@@ -93,7 +93,7 @@ def test_sources_worse_than_the_prior_have_no_independent_mse():
   assert np.isfinite(values(found)["ratio_to_sum"])
 
 
-def test_width_of_the_interval():
+def test_interval_widths_of_gaussian_errors():
   n = 5_000
   found = diagnostics.information_sum(*gaussian(n, 2), num_draws=600, seed=0)
   for name in ("photometry", "morphology", "image", "prior"):
@@ -125,7 +125,7 @@ def test_paired_difference_is_antisymmetric():
   other = diagnostics.paired_rmse_difference(true, a, worse, 200, seed=0)
   assert other["difference"] == -found["difference"]
   low, high = found["difference_ci68"]
-  # Errors larger by a tenth are larger in every draw.
+  # The larger errors give a larger RMSE in every draw.
   assert low > 0
   assert other["difference_ci68"] == pytest.approx([-high, -low], rel=1e-12)
 
@@ -211,7 +211,7 @@ def test_seed_selects_the_draws():
   assert one["mse_image_ci68"] != other["mse_image_ci68"]
 
 
-def test_fewer_than_two_complete_galaxies():
+def test_fewer_than_two_complete_galaxies_are_refused():
   hole = np.where(TRUE > 1, np.nan, A)
   with pytest.raises(ValueError, match=r"at least two .* found 1 among 4"):
     diagnostics.paired_rmse_difference(TRUE, hole, B, 5, seed=0)

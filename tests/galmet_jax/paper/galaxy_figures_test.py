@@ -11,8 +11,6 @@ from tests.galmet_jax import drawing
 
 LABEL = "12 + log(O/H)"
 TITLE = "Synthetic galaxies, test split"
-
-
 MODELS = ("ResNet-34, r", "random forest, gri", "ResNet-34, gri")
 SIZES = [1, 80, 3000]
 
@@ -21,11 +19,6 @@ def check(path, watched, size):
   fig, texts = drawing.check(path, watched, size)
   assert TITLE in texts
   return fig, texts
-
-
-@pytest.fixture
-def watched(monkeypatch):
-  return drawing.watch(monkeypatch)
 
 
 def draw_sample(n):
@@ -52,10 +45,6 @@ def shown(panel):
 def merits_of(true, predictions):
   references = {name: published.reference(name) for name in predictions}
   return table.compare_systems(true, predictions, references, 20, 0)
-
-
-def lines(panel):
-  return {line.get_label(): line for line in panel.get_lines()}
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -123,7 +112,7 @@ def test_mass_metallicity(tmp_path, watched, n):
       assert galaxies.sum() == known.sum()
       (mesh,) = panel.findobj(collections.QuadMesh)
       assert mesh.get_clim() == (1, galaxies.max())
-    curve = lines(panel)["Tremonti et al. (2004)"].get_xydata()
+    curve = drawing.lines(panel)["Tremonti et al. (2004)"].get_xydata()
     np.testing.assert_allclose(curve[[0, -1], 0], [8.5, 11.5])
     x = curve[:, 0]
     np.testing.assert_allclose(
@@ -150,7 +139,7 @@ def test_mass_metallicity_draws_the_running_quantiles(tmp_path, watched):
     centres, (low, median, high) = relations.running_quantiles(
       sample.mass, values, 17, 5
     )
-    line = lines(panel)["median"]
+    line = drawing.lines(panel)["median"]
     np.testing.assert_array_equal(line.get_xdata(), centres)
     np.testing.assert_array_equal(line.get_ydata(), median)
     (band,) = panel.findobj(collections.FillBetweenPolyCollection)
@@ -217,7 +206,7 @@ def test_residuals(tmp_path, watched, n):
     np.testing.assert_array_equal(zero.get_ydata(), [0, 0])
   assert first.get_ylim() == second.get_ylim()
   if n > 1:
-    median = lines(first)["median"].get_ydata()
+    median = drawing.lines(first)["median"].get_ydata()
     median = median[np.isfinite(median)]
     # Shrunk predictions are too high for low true values.
     assert median[0] > 0 > median[-1]
@@ -232,7 +221,7 @@ def test_residuals_without_masses(tmp_path, watched):
   assert len(fig.axes) == 1
 
 
-def test_equal_values_everywhere(tmp_path, watched):
+def test_equal_values_can_be_drawn(tmp_path, watched):
   same = np.full(600, 8.9, np.float32)
   mass = np.full(600, 10.0, np.float32)
   sample = galaxy_figures.Sample(same, mass, "x", "t")

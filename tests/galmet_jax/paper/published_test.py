@@ -3,7 +3,7 @@ import pytest
 from galmet_jax.paper import published
 
 
-def test_numbers_are_consistent():
+def test_published_numbers_are_consistent():
   found = published.REFERENCES
   for worse, better in published.ORDER:
     assert found[worse].rmse > found[better].rmse

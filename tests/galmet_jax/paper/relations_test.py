@@ -4,7 +4,7 @@ import pytest
 from galmet_jax.paper import relations
 
 
-def test_tremonti():
+def test_tremonti_by_hand():
   # By hand: -1.492 + 18.47 - 8.026, and -1.492 + 15.6995 - 5.798785.
   found = relations.tremonti(np.array([[10.0], [8.5]], np.float32))
   np.testing.assert_allclose(found, [[8.952], [8.408715]], rtol=1e-12)

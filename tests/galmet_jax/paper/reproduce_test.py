@@ -20,7 +20,7 @@ from tests import shrunk
 RUNS = ("gri", "r_band", "grayscale_test", "resolution_8", "train_40")
 
 
-def config_of(data_dir):
+def make_config(data_dir):
   config = shrunk.config(
     data_dir,
     data__crop=128,
@@ -36,7 +36,7 @@ def config_of(data_dir):
   return config
 
 
-def guess(config, folder):
+def write_random_run(config, folder):
   """Writes the files of a finished run, with random predictions."""
   test = dataset.load(config)["test"]
   rng = np.random.default_rng(len(folder.name))
@@ -57,16 +57,16 @@ def guess(config, folder):
 @pytest.fixture(scope="module")
 def finished(mock_data_dir, tmp_path_factory):
   """A reproduction that trains two systems: (config, workdir, table)."""
-  config = config_of(mock_data_dir)
+  config = make_config(mock_data_dir)
   workdir = tmp_path_factory.mktemp("reproduction")
   original = train.train_and_evaluate
 
-  def train_or_guess(config, folder):
+  def train_or_write(config, folder):
     trained = folder.name in ("gri", "grayscale_test")
-    return (original if trained else guess)(config, folder)
+    return (original if trained else write_random_run)(config, folder)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, "train_and_evaluate", train_or_guess)
+    patch.setattr(train, "train_and_evaluate", train_or_write)
     return config, workdir, reproduce.reproduce(config, workdir)
 
 
@@ -125,7 +125,7 @@ def test_grayscale_test_reuses_the_network_of_gri(finished, tmp_path):
   assert losses("grayscale_test") == losses("gri")
   by_name = rows.set_index("system").rmse
   assert by_name["grayscale_test"] != by_name["gri"]
-  # Evaluated on gri, it uses the same step as the validation.
+  # With the bands of the training, the validation's step is reused.
   again = reproduce.system_configs(config)["grayscale_test"]
   again.eval.bands = ("i", "r", "g")
   run = Run.prepare(again, tmp_path)
@@ -150,10 +150,8 @@ def test_finished_systems_are_skipped(finished, tmp_path, monkeypatch):
   assert called == [again / "runs" / "r_band"]
 
 
-def test_ensembles_are_trained_by_ensemble(
-  mock_data_dir, tmp_path, monkeypatch
-):
-  config = config_of(mock_data_dir)
+def test_ensemble_systems_train_ensembles(mock_data_dir, tmp_path, monkeypatch):
+  config = make_config(mock_data_dir)
   config.reproduce = reproduce_config.select_systems((), ("ensemble",))
   seen = []
   monkeypatch.setattr(
@@ -168,13 +166,13 @@ def test_ensembles_are_trained_by_ensemble(
   assert "reproduce" not in member
 
 
-def test_config_without_reproduce_block(mock_data_dir, tmp_path):
+def test_config_without_reproduce_block_is_refused(mock_data_dir, tmp_path):
   with pytest.raises(ValueError, match="block `reproduce`, which names"):
     reproduce.reproduce(shrunk.config(mock_data_dir), tmp_path)
 
 
-def test_unknown_system(mock_data_dir, tmp_path):
-  config = config_of(mock_data_dir)
+def test_unknown_system_is_refused(mock_data_dir, tmp_path):
+  config = make_config(mock_data_dir)
   config.reproduce.runs = ("gri", "rband")
   with pytest.raises(ValueError, match="has no 'rband'; expected one of "):
     reproduce.reproduce(config, tmp_path)
@@ -184,7 +182,7 @@ def test_unknown_system(mock_data_dir, tmp_path):
 @pytest.mark.parametrize(
   "module", [reproduce_config, reproduce_mock, reproduce_demo500]
 )
-def test_shipped_configs(module):
+def test_shipped_configs_have_distinct_systems(module):
   config = module.get_config()
   assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
   assert config.reproduce.ensembles == ("ensemble",)
@@ -195,6 +193,6 @@ def test_shipped_configs(module):
     assert configs[name].to_json() != common
 
 
-def test_config_of_an_unknown_system():
+def test_unknown_system_cannot_be_selected():
   with pytest.raises(KeyError, match="rband"):
     reproduce_config.select_systems(("gri", "rband"), ())

@@ -10,19 +10,10 @@ TITLE = "Synthetic galaxies, test split"
 SIDES = np.array([1, 2, 4, 8, 16, 32, 64, 128])
 
 
-@pytest.fixture
-def watched(monkeypatch):
-  return drawing.watch(monkeypatch)
-
-
 def check(path, watched, size):
   fig, texts = drawing.check(path, watched, size)
   assert TITLE in texts
   return fig.axes[0], texts
-
-
-def lines(panel):
-  return {line.get_label(): line for line in panel.get_lines()}
 
 
 def bars(panel):
@@ -40,7 +31,7 @@ def test_resolution(tmp_path, watched):
   panel, texts = check(path, watched, (5.5, 4.0))
   assert {"training mean: 0.200", "random forest: 0.131"} < set(texts)
   assert {str(side) for side in SIDES} < set(texts)
-  drawn = lines(panel)
+  drawn = drawing.lines(panel)
   np.testing.assert_array_equal(
     drawn["this work"].get_xydata(), np.c_[SIDES, rmse]
   )
@@ -61,7 +52,7 @@ def test_resolution(tmp_path, watched):
 
 
 def test_resolution_of_one_size(tmp_path, watched):
-  # The interval excludes its value, which a bootstrap may give.
+  # A bootstrap interval may exclude its value.
   path = tmp_path / "figure.png"
   curve = np.array([[0.085, 0.09, 0.1]])
   run_figures.resolution(path, SIDES[-1:], curve, {}, title=TITLE)
@@ -93,7 +84,7 @@ def test_learning_curve(tmp_path, watched, sizes):
   assert {*curves, "RMSE of 12 + log(O/H) (dex)"} < set(texts)
   assert panel.get_xscale() == "log"
   width = np.log(panel.get_xlim()[1] / panel.get_xlim()[0])
-  drawn = lines(panel)
+  drawn = drawing.lines(panel)
   shifts = []
   for (name, curve), bar in zip(curves.items(), bars(panel), strict=True):
     np.testing.assert_allclose(drawn[name].get_ydata(), curve[:, 0])

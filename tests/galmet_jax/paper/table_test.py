@@ -18,14 +18,14 @@ def compare_systems(**kwargs):
   return table.compare_systems(TRUE, PREDICTED, REFERENCES, 200, 0, **kwargs)
 
 
-def test_rows():
+def test_rows_compare_with_the_paper():
   rows = compare_systems().set_index("system")
   assert list(rows.index) == list(PREDICTED)
   gri = rows.loc["gri"]
   assert gri.rmse == pytest.approx(0.1)
   assert gri.paper_rmse == 0.0851
   assert gri.difference == pytest.approx(0.1 - 0.0851)
-  # All errors are 0.1, and so is the RMSE of every draw.
+  # All errors are 0.1, so the RMSE of every draw is 0.1.
   assert gri.difference_low == pytest.approx(gri.difference)
   assert gri.difference_high == pytest.approx(gri.difference)
   mean = rows.loc["training_mean"]
@@ -43,14 +43,14 @@ def test_missing_reference_and_predictions():
   assert np.isnan([row.paper_rmse, row.paper_nmad, row.difference]).all()
 
 
-def test_error_against_the_noiseless_truth():
+def test_rmse_to_the_noiseless_truth():
   rows = compare_systems(noiseless=PREDICTED["gri"]).set_index("system")
   assert rows.loc["gri"].rmse_noiseless == pytest.approx(0)
   assert rows.loc["r_band"].rmse_noiseless == pytest.approx(0.1)
   assert "rmse_noiseless" not in compare_systems()
 
 
-def test_pairs():
+def test_pairs_follow_the_order_of_the_paper():
   pairs = table.compare_pairs(TRUE, PREDICTED, 500, 0)
   pairs = pairs.set_index(["worse", "better"])
   assert set(pairs.index) == {("training_mean", "r_band"), ("r_band", "gri")}
@@ -66,13 +66,13 @@ def test_pairs():
     ([0.1, 0, 0, 0], [0, 0, 0, 0.1], "undecided"),
   ],
 )
-def test_verdict(r_band, gri, verdict):
+def test_verdict_of_a_pair(r_band, gri, verdict):
   predicted = {"r_band": TRUE + r_band, "gri": TRUE + gri}
   (found,) = table.compare_pairs(TRUE, predicted, 500, 0).verdict
   assert found == verdict
 
 
-def test_markdown():
+def test_markdown_rows():
   pairs = table.compare_pairs(TRUE, PREDICTED, 100, 0)
   page = table.to_markdown("mock", compare_systems(), pairs, ["A remark."])
   lines = page.splitlines()

@@ -8,8 +8,8 @@ os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
-# One cache of compiled programs for pytest's workers and the runs that tests
-# start; the user's own is neither read nor written.
+# pytest's workers and the runs that tests start share one compilation cache;
+# the user's own is neither read nor written.
 if "PYTEST_XDIST_WORKER" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="galmet_jax_")
   atexit.register(_cache.cleanup)
@@ -46,7 +46,7 @@ def mock_data_dir(tmp_path_factory):
 
 @pytest.fixture
 def compilations():
-  """A list that gains the seconds of each compilation during the test."""
+  """Durations of the compilations during the test, in seconds."""
   seconds = []
 
   def record(event, duration, **_):
@@ -54,7 +54,7 @@ def compilations():
       seconds.append(duration)
 
   jax.monitoring.register_event_duration_secs_listener(record)
-  # Proves that the event exists: a test may assert that none occurs.
+  # Check that the event exists, because tests assert that none occurs.
   jax.jit(lambda x: x + len(seconds))(1.0)
   assert seconds
   return seconds

@@ -1,4 +1,4 @@
-"""End to end, from a service to predictions: fetch, build, verify, train."""
+"""End to end: fetch, build, verify and train."""
 
 import json
 
@@ -31,7 +31,7 @@ def mock_sky():
   return frame, dict(zip(frame.objid, images, strict=True))
 
 
-def test_zenodo_and_its_config(tmp_path):
+def test_zenodo_sample_loads_with_its_config(tmp_path):
   frame = stand_in.frame_of(60)
   files = {
     zenodo.ARCHIVE: zenodo_files.archive(frame.objid),
@@ -51,7 +51,7 @@ def test_zenodo_and_its_config(tmp_path):
   assert splits["train"].images.shape[1:] == (160, 160, 3)
 
 
-def test_from_the_service_to_the_predictions(tmp_path, capsys):
+def test_predictions_from_fetched_galaxies(tmp_path, capsys):
   frame, images = mock_sky()
   lost = frame.objid.tolist()[:5]
   staging, data_dir = tmp_path / "staging", tmp_path / "data"
@@ -83,6 +83,6 @@ def test_from_the_service_to_the_predictions(tmp_path, capsys):
   for objid, label in zip(predicted.objid, predicted.oh_p50_true, strict=True):
     assert abs(labels[objid] - label) < 1e-5
   assert not set(predicted.objid) & set(lost)
-  # 20/130 of the galaxies each, within four standard deviations.
+  # Each split has 20/130 of the galaxies, within four standard deviations.
   for number in (summary["validation"]["n"], len(predicted)):
     assert abs(number - 495 * 20 / 130) < 32

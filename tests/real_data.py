@@ -1,6 +1,6 @@
 """Checks on real galaxies; run by `make real-data-check REAL_DATA=FOLDER`.
 
-They read only the number and the range of the test split's labels.
+They use only the images and the label statistics of the test split.
 """
 
 import pathlib
@@ -31,12 +31,13 @@ def data_dir(real_dir, tmp_path_factory):
   return data_dir
 
 
-def test_builds_and_verifies(real_dir, data_dir):
+def test_real_sample_builds_and_verifies(real_dir, data_dir):
   report = verify.verify("demo500", str(data_dir))
   assert report.problems == []
   images = [*real_dir.glob("train/*.jpg"), *real_dir.glob("test/*.jpg")]
   assert report.table["read"].sum() == len(images)
-  # The moments of the paper's sample, within the scatter of a few hundred.
+  # The moments of the paper's sample, within the scatter of a few hundred
+  # galaxies.
   assert report.table["mean"].between(8.85, 8.97).all()
   assert report.table["std"].between(0.15, 0.25).all()
 
@@ -53,7 +54,7 @@ def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
   assert max(black) < cutouts.MAX_BLACK / 3
 
 
-def test_a_small_network_learns_from_them(real_dir, data_dir, tmp_path):
+def test_small_network_learns_from_real_galaxies(real_dir, data_dir, tmp_path):
   config = shrunk.config(
     data_dir,
     data__name="sdss_metallicity/demo500",

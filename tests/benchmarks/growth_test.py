@@ -1,11 +1,11 @@
-"""The growth benchmark: its figures and their slopes."""
+"""The growth benchmark: measurements and slopes."""
 
 import pytest
 
 from benchmarks import growth
 
 
-def test_slopes_of_the_three_largest_numbers():
+def test_slopes_use_the_three_largest_samples():
   def figures(name, values):
     return [
       {"placement": "host", "name": name, "galaxies": n, "value": value}
@@ -14,7 +14,7 @@ def test_slopes_of_the_three_largest_numbers():
 
   lines = growth.slopes(
     [
-      # The smallest number, an outlier, is left out; the order does not matter.
+      # The smallest sample, an outlier, is ignored; the order does not matter.
       *figures("place", {1: 9.0, 90: 0.9, 10: 0.1, 30: 0.3}),
       *figures("step", {10: 2.0, 90: 2.0}),
       *figures("evaluate", {10: 2.0}),
@@ -27,7 +27,7 @@ def test_slopes_of_the_three_largest_numbers():
   assert [x["value"] for x in lines] == pytest.approx([1, 0], abs=1e-9)
 
 
-def test_measure(monkeypatch):
+def test_measure_reports_all_figures(monkeypatch):
   monkeypatch.setattr(growth, "_SIDE", 16)
   monkeypatch.setattr(growth, "_STEPS", 1)
   monkeypatch.setattr(growth, "_REPEATS", 1)

@@ -1,11 +1,11 @@
-"""The staging folder of the benchmarks can be built."""
+"""A data set can be built from the staging folder of the benchmarks."""
 
 from benchmarks import staging_folder
 from tfds_sdss import build
 from tfds_sdss import verify
 
 
-def test_staging_folder(tmp_path, monkeypatch):
+def test_staging_folder_can_be_built(tmp_path, monkeypatch):
   monkeypatch.setattr(staging_folder, "_NUM_MOCKS", 3)
   folder = staging_folder.make(tmp_path / "staging", 60)
   entries = folder.read_manifest()

@@ -1,6 +1,6 @@
-"""The training benchmark: turns, PyTorch's process and printed figures.
+"""The training benchmark: alternation, the PyTorch process and the output.
 
-A script stands in for PyTorch, except where PyTorch is installed.
+A script stands in for PyTorch.
 """
 
 import collections
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 @pytest.fixture(autouse=True)
 def _cheap_programs(monkeypatch):
-  """Makes programs that compile faster, and the same ones in all tests."""
+  """Shares small programs, which compile faster, between the tests."""
   monkeypatch.setattr(jax_steps, "STEPS_PER_EPOCH", 2)
   monkeypatch.setattr(
     augment, "random_views", lambda key, n, config: augment.plain_views(n)
@@ -50,7 +50,7 @@ def fake_torch(tmp_path, monkeypatch):
   path = tmp_path / "fake.py"
   path.write_text(FAKE_TORCH)
   monkeypatch.setattr(contenders, "TORCH_SCRIPT", path)
-  # One step in a round, and no rest.
+  # One step per round, no rest.
   monkeypatch.setattr(contenders, "_CPU_ROUND_S", 1e-9)
   monkeypatch.setattr(contenders, "_REST_S", 0)
   return [sys.executable, str(path)]
@@ -98,7 +98,7 @@ def test_contenders_alternate(monkeypatch):
   seconds, failed = contenders.alternate(sides, 2, on_cpu=True)
   assert seconds == {"a": [0.5, 0.5], "b": [pytest.approx(0.9)] * 2}
   assert failed == {"broken": "no compiler"}
-  # Rounds of two seconds, each after one step that is not timed.
+  # Each round takes two seconds and starts with a step that is not timed.
   turn = [("a", 1), ("a", 4), ("b", 1), ("b", 3)]
   assert calls == [("a", 1)] * 2 + [("b", 1)] * 2 + turn + turn
   calls.clear()
@@ -111,7 +111,7 @@ def test_ratio_compares_within_rounds():
   assert contenders.ratio([1, 10, 2], [2, 30, 5]) == (2.5, (2, 3))
 
 
-def test_torch_process_answers(fake_torch):
+def test_torch_process_runs_commands(fake_torch):
   with contenders.TorchProcess(fake_torch) as torch:
     assert torch.facts["torch"] == "9.9"
     assert torch.run("train", 3) == 6
@@ -126,7 +126,7 @@ def test_torch_process_answers(fake_torch):
       torch.run("train", 1)
 
 
-def test_torch_process_does_not_start():
+def test_failed_start_of_torch_is_reported():
   with pytest.raises(contenders.TorchError, match="/nowhere does not start"):
     contenders.TorchProcess(["/nowhere"])
   with pytest.raises(contenders.TorchError, match="has ended"):
@@ -143,7 +143,7 @@ def test_torch_is_optional(fake_torch, monkeypatch, capsys):
   assert "does not run on this device" in capsys.readouterr().err
 
 
-def test_quick(fake_torch, capsys):
+def test_quick_run_prints_all_figures(fake_torch, capsys):
   train.time_steps(make_bench())
   figures = read(capsys)
   assert set(figures) == {
@@ -177,16 +177,18 @@ def test_failed_contender_is_reported(fake_torch, capsys):
   assert figure["torch_compiled_failed"] == "NoCompiler: found none"
 
 
-def test_tta(fake_torch, capsys):
+def test_tta_prints_views_per_second(fake_torch, capsys):
   train.time_tta(make_bench())
   (figure,) = read(capsys)["tta_views_per_s"]
   assert figure["galaxies"] == 8
   assert figure["value"] > 0
 
 
-def test_sweep(fake_torch, monkeypatch, capsys):
+def test_sweep_reports_configurations_out_of_memory(
+  fake_torch, monkeypatch, capsys
+):
   class Training:
-    """Needs an hour per step, and memory."""
+    """Takes an hour per step; 15 images exhaust the memory."""
 
     temp_bytes_per_image = 7
 
@@ -218,7 +220,7 @@ def test_sweep(fake_torch, monkeypatch, capsys):
     train.time_sweep(make_bench())
 
 
-def test_recipe(monkeypatch, capsys):
+def test_recipe_trains_all_phases_in_sequence(monkeypatch, capsys):
   monkeypatch.setattr(train.Bench, "on_cpu", False)
   monkeypatch.setattr(train, "_BATCH", 8)
   monkeypatch.setattr(train, "_NUM_TRAIN", 256)
@@ -226,21 +228,21 @@ def test_recipe(monkeypatch, capsys):
   advanced = []
   run = jax_steps.Training.run
 
-  def note(training, number):
+  def record(training, number):
     seconds = run(training, number)
     advanced.append((training.phase.name, int(training.state.step)))
     return seconds
 
-  monkeypatch.setattr(jax_steps.Training, "run", note)
+  monkeypatch.setattr(jax_steps.Training, "run", record)
   train.time_recipe(make_bench())
-  # Phases of 2, 1 and 7 epochs; the state carries over.
+  # Phases of 2, 1 and 7 epochs, two steps each.
   assert advanced == [("head_only", 4), ("all_constant", 6), ("all_sgdr", 20)]
   (figure,) = read(capsys)["recipe_s"]
   parts = figure["compile_s"] + figure["train_s"] + figure["tta_s"]
   assert 0 < parts <= figure["value"] * 1.001
 
 
-def test_table(tmp_path, monkeypatch, capsys):
+def test_table_formats_the_figures(tmp_path, monkeypatch, capsys):
   cold = {
     "name": "compile_s",
     "device": "cpu",

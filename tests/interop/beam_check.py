@@ -29,7 +29,7 @@ def files(builder):
   ],
   ids=["in memory", "two workers"],
 )
-def test_same_bytes_as_without_beam(tmp_path, monkeypatch, staging, options):
+def test_beam_writes_the_same_bytes(tmp_path, monkeypatch, staging, options):
   monkeypatch.setattr(shards, "MAX_EXAMPLES", 7)
   root = str(staging.root)
   plain = files(build.build("dr17", str(tmp_path / "plain"), root))
@@ -39,7 +39,7 @@ def test_same_bytes_as_without_beam(tmp_path, monkeypatch, staging, options):
   assert verify.verify("dr17", str(tmp_path / "beam")).problems == []
 
 
-def test_small_samples(tmp_path, monkeypatch):
+def test_beam_writes_the_same_bytes_of_demo500(tmp_path, monkeypatch):
   layout = fake_layout.replace_upstream(tmp_path, monkeypatch)
   plain = build.build("demo500", str(tmp_path / "plain"), str(layout))
   beam = build.build(
@@ -48,7 +48,7 @@ def test_small_samples(tmp_path, monkeypatch):
   assert files(beam) == files(plain)
 
 
-def test_invalid_data_raise_a_plain_error(tmp_path):
+def test_missing_image_raises_a_data_error(tmp_path):
   folder = fake_staging.write(tmp_path / "staging", fake_staging.table(30))
   objid = fake_staging.OBJID
   folder.image_path(objid).unlink()

@@ -1,9 +1,9 @@
 """Fixtures for checks with packages that this project does not depend on.
 
-The checks run in a separate environment without JAX, and so without the
+The checks run in a separate environment without JAX, so they skip the
 conftest.py of the other tests:
 
-python -m pytest --confcutdir=tests/interop tests/interop/beam_check.py
+  python -m pytest --confcutdir=tests/interop tests/interop/beam_check.py
 """
 
 import pathlib

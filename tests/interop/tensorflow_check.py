@@ -41,7 +41,7 @@ def check_same(datasets, array_records):
       assert abs(difference).max() <= 8
 
 
-def test_tfrecord(tmp_path, staging, array_records):
+def test_tfrecord_has_the_same_examples(tmp_path, staging, array_records):
   builder = build.build(
     "dr17", str(tmp_path), str(staging.root), file_format="tfrecord"
   )
@@ -72,7 +72,7 @@ def test_records_parse_with_tensorflow(array_records):
   assert parsed["image"].numpy() == b"jpeg"
 
 
-def test_command_line_of_tfds(tmp_path, staging, array_records):
+def test_tfds_command_line_builds_the_sample(tmp_path, staging, array_records):
   arguments = [
     *("build", "tfds_sdss/sdss_metallicity"),
     *("--config=dr17", "--file_format=tfrecord"),
@@ -89,7 +89,7 @@ def test_command_line_of_tfds(tmp_path, staging, array_records):
   )
 
 
-def test_load_without_this_project(tmp_path, staging, array_records):
+def test_tfds_loads_without_this_project(tmp_path, staging, array_records):
   data_dir = tmp_path / "data"
   build.build("dr17", str(data_dir), str(staging.root), file_format="tfrecord")
   script = """if True:

@@ -27,7 +27,7 @@ def test_batch_must_divide_over_the_devices(mock_data_dir, tmp_path):
 
 def test_unknown_block_is_refused(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir, model__block="botleneck")
-  with pytest.raises(errors.ConfigError, match="'botleneck'; expected one of"):
+  with pytest.raises(errors.ConfigError, match="'botleneck'; expected basic"):
     train.train_and_evaluate(config, tmp_path)
 
 

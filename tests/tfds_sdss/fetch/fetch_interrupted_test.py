@@ -13,7 +13,7 @@ import pytest
 from tests.tfds_sdss.fetch import fetching
 from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
-from tests.tfds_sdss.fetch.stand_in_http import Answer
+from tests.tfds_sdss.fetch.stand_in_http import Response
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import http_responses
@@ -125,8 +125,8 @@ def test_unavailable_service_stops_the_run(tmp_path, server):
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_refusal_of_all_requests_is_not_permanent(tmp_path, server, status):
-  def refuse(request, answer):
-    return Answer(status, "text/html", b"<html>Not here</html>")
+  def refuse(request, response):
+    return Response(status, "text/html", b"<html>Not here</html>")
 
   server.image_faults.update({objid: [refuse] * 9 for objid in OBJIDS})
   with pytest.raises(http_responses.FetchError, match=f"{status}.*--base_url"):
@@ -138,10 +138,10 @@ def test_refusal_of_all_requests_is_not_permanent(tmp_path, server, status):
 def test_interrupt_keeps_finished_images(tmp_path, server):
   calls = []
 
-  def interrupt(request, answer):
+  def interrupt(request, response):
     calls.append(request)
     os.kill(os.getpid(), signal.SIGINT)
-    return connections.unavailable()(request, answer)
+    return connections.unavailable()(request, response)
 
   server.image_faults[sorted(OBJIDS)[20]] = [interrupt]
   with pytest.raises(KeyboardInterrupt):

@@ -20,10 +20,10 @@ import pandas as pd
 import yarl
 
 from tests.tfds_sdss.fetch import stand_in_sample
-from tests.tfds_sdss.fetch.stand_in_http import Answer
 from tests.tfds_sdss.fetch.stand_in_http import Fault
 from tests.tfds_sdss.fetch.stand_in_http import Handler
 from tests.tfds_sdss.fetch.stand_in_http import Request
+from tests.tfds_sdss.fetch.stand_in_http import Response
 from tfds_sdss.fetch import zenodo
 from tfds_sdss.sdss_metallicity import demo500
 
@@ -48,8 +48,8 @@ class StandIn(http.server.ThreadingHTTPServer):
     sql_faults: faults of the next SqlSearch requests; None for no fault.
     image_faults: the same for getjpeg, by objid.
     file_faults: the same for all other requests, by path.
-    delay: seconds before each answer.
-    silent_cap: number of rows after which SqlSearch cuts an answer silently.
+    delay: seconds before each response.
+    silent_cap: number of rows after which SqlSearch cuts a response silently.
     max_active: largest number of simultaneous requests.
   """
 
@@ -95,11 +95,11 @@ class StandIn(http.server.ThreadingHTTPServer):
       for ra, dec, objid in zip(frame.ra, frame.dec, frame.objid, strict=True)
     }
     self._pages = _zenodo_pages(self.base_url, zenodo_files or {})
-    self._pages[yarl.URL(demo500.ARCHIVE_URL).path] = Answer(
+    self._pages[yarl.URL(demo500.ARCHIVE_URL).path] = Response(
       302, headers={"Location": CODELOAD}
     )
     # GitHub compresses on the fly and sends no length.
-    self._pages[CODELOAD] = Answer(
+    self._pages[CODELOAD] = Response(
       200, "application/zip", archive, framing="chunked"
     )
 
@@ -116,8 +116,8 @@ class StandIn(http.server.ThreadingHTTPServer):
       # Otherwise the client would handle the error like a fault of the service.
       raise self._errors[0]
 
-  def reply(self, request: Request) -> Answer:
-    """Records a request and returns its answer."""
+  def reply(self, request: Request) -> Response:
+    """Records a request and returns its response."""
     path = request.path.removeprefix(MOVED)
     _, _, endpoint = path.removeprefix("/").partition("/")
     with self._lock:
@@ -125,24 +125,27 @@ class StandIn(http.server.ThreadingHTTPServer):
       self._active += 1
       self.max_active = max(self.max_active, self._active)
       if path.startswith(LOOP):
-        faults, answer = [], Answer(302, headers={"Location": request.target})
+        faults, response = (
+          [],
+          Response(302, headers={"Location": request.target}),
+        )
       elif endpoint == "SkyServerWS/SearchTools/SqlSearch":
-        faults, answer = self.sql_faults, self._select(request.query["cmd"])
+        faults, response = self.sql_faults, self._select(request.query["cmd"])
       elif endpoint == "SkyServerWS/ImgCutout/getjpeg":
         objid = self._objids[request.query["ra"], request.query["dec"]]
         faults = self.image_faults.get(objid, [])
-        answer = Answer(200, "image/jpeg", self._images(objid))
+        response = Response(200, "image/jpeg", self._images(objid))
       else:
         faults = self.file_faults.get(path, [])
-        answer = _part(self._pages[path], request.headers.get("Range"))
+        response = _part(self._pages[path], request.headers.get("Range"))
       fault = faults.pop(0) if faults else None
     self.closing.wait(self.delay)
     with self._lock:
-      # Before the answer: the client may send the next request right after it.
+      # Before the response, because the next request may follow it at once.
       self._active -= 1
-    return fault(request, answer) if fault else answer
+    return fault(request, response) if fault else response
 
-  def _select(self, sql: str) -> Answer:
+  def _select(self, sql: str) -> Response:
     """Answers the two kinds of statements that the fetch sends."""
     if sql.startswith("select count_big(*) as n from "):
       return _csv(pd.DataFrame({"n": [len(self._rows)]}))
@@ -181,16 +184,18 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
   )
 
 
-def _csv(table: pd.DataFrame) -> Answer:
+def _csv(table: pd.DataFrame) -> Response:
   body = "#Table1\n" + table.to_csv(index=False)
-  return Answer(200, "text/plain", body.encode(), framing="chunked")
+  return Response(200, "text/plain", body.encode(), framing="chunked")
 
 
-def _zenodo_pages(base_url: str, files: dict[str, bytes]) -> dict[str, Answer]:
+def _zenodo_pages(
+  base_url: str, files: dict[str, bytes]
+) -> dict[str, Response]:
   pages, items = {}, []
   for name, data in files.items():
     path = f"{RECORD}/files/{name}/content"
-    pages[path] = Answer(200, "application/octet-stream", data)
+    pages[path] = Response(200, "application/octet-stream", data)
     items.append(
       {
         "key": name,
@@ -200,17 +205,17 @@ def _zenodo_pages(base_url: str, files: dict[str, bytes]) -> dict[str, Answer]:
       }
     )
   record = json.dumps({"id": zenodo.RECORD, "files": items}).encode()
-  return {RECORD: Answer(200, "application/json", record), **pages}
+  return {RECORD: Response(200, "application/json", record), **pages}
 
 
-def _part(answer: Answer, byte_range: str | None) -> Answer:
+def _part(response: Response, byte_range: str | None) -> Response:
   """Returns the part of a file for a Range header."""
   if byte_range is None:
-    return answer
+    return response
   start = int(byte_range.removeprefix("bytes=").removesuffix("-"))
-  size = len(answer.body)
-  return answer._replace(
+  size = len(response.body)
+  return response._replace(
     status=206,
-    body=answer.body[start:],
+    body=response.body[start:],
     headers={"Content-Range": f"bytes {start}-{size - 1}/{size}"},
   )

@@ -19,8 +19,8 @@ import time
 import pytest
 
 from tests.tfds_sdss.fetch import stand_in
-from tests.tfds_sdss.fetch.stand_in_http import Answer
 from tests.tfds_sdss.fetch.stand_in_http import Fault
+from tests.tfds_sdss.fetch.stand_in_http import Response
 
 
 def too_many(seconds: float | None = None, *, as_date: bool = False) -> Fault:
@@ -36,7 +36,7 @@ def unavailable(
 
 
 def _refusal(status: int, seconds: float | None, as_date: bool) -> Fault:
-  def fault(request, answer):
+  def fault(request, response):
     headers = {}
     if as_date:
       # Whole seconds, rounded up so that the date is never too early.
@@ -44,51 +44,51 @@ def _refusal(status: int, seconds: float | None, as_date: bool) -> Fault:
       headers["Retry-After"] = date.replace("-0000", "GMT")
     elif seconds is not None:
       headers["Retry-After"] = str(seconds)
-    return Answer(status, "text/html", b"<html>Slow down</html>", headers)
+    return Response(status, "text/html", b"<html>Slow down</html>", headers)
 
   return fault
 
 
-def reset(request, answer):
+def reset(request, response):
   """The connection is reset before the first byte."""
-  return answer._replace(reset=True)
+  return response._replace(reset=True)
 
 
-def stall(request, answer):
+def stall(request, response):
   """The server sends nothing for half a minute."""
-  return answer._replace(stall=30)
+  return response._replace(stall=30)
 
 
-def drip(request, answer):
+def drip(request, response):
   """The body arrives byte by byte, too fast for a read timeout."""
-  return answer._replace(drip="body")
+  return response._replace(drip="body")
 
 
-def drip_headers(request, answer):
-  """The whole answer arrives byte by byte."""
-  return answer._replace(drip="all")
+def drip_headers(request, response):
+  """The whole response arrives byte by byte."""
+  return response._replace(drip="all")
 
 
-def short_body(request, answer):
+def short_body(request, response):
   """The connection closes before Content-Length is reached."""
-  return answer._replace(sent=0.5)
+  return response._replace(sent=0.5)
 
 
-def short_body_closed(request, answer):
+def short_body_closed(request, response):
   """The connection closes early, and there is no Content-Length."""
-  return answer._replace(framing="close", sent=0.5)
+  return response._replace(framing="close", sent=0.5)
 
 
 def redirect(status: int = 302, base_url: str | None = None) -> Fault:
   """A redirection to another path of this server or to another server."""
-  return lambda request, answer: Answer(
+  return lambda request, response: Response(
     status, headers={"Location": (base_url or stand_in.MOVED) + request.target}
   )
 
 
-def redirect_loop(request, answer):
+def redirect_loop(request, response):
   """A redirection to an address that redirects to itself."""
-  return Answer(302, headers={"Location": stand_in.LOOP + request.target})
+  return Response(302, headers={"Location": stand_in.LOOP + request.target})
 
 
 def closed_port(scheme: str = "http") -> str:

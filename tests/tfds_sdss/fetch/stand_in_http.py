@@ -1,4 +1,4 @@
-"""HTTP of the stand-in server: requests, answers and how they are sent."""
+"""HTTP of the stand-in server: requests, responses and how they are sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Request(NamedTuple):
   headers: dict[str, str]
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
   """A response and how it is sent.
 
   Attributes:
@@ -61,12 +61,12 @@ class Answer(NamedTuple):
   reset: bool = False
 
 
-# Takes the request and the correct answer; returns the answer to send.
-Fault = Callable[[Request, Answer], Answer]
+# Takes the request and the correct response; returns the response to send.
+Fault = Callable[[Request, Response], Response]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-  """Sends the answers of a StandIn."""
+  """Sends the responses of a StandIn."""
 
   protocol_version = "HTTP/1.1"
   disable_nagle_algorithm = True
@@ -82,33 +82,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
       )
     )
 
-  def _send(self, answer: Answer) -> None:
-    if answer.reset:
+  def _send(self, response: Response) -> None:
+    if response.reset:
       # Closing a socket without linger sends RST instead of FIN.
       self.connection.setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
       )
-    if answer.reset or self.server.closing.wait(answer.stall):
+    if response.reset or self.server.closing.wait(response.stall):
       self.close_connection = True
       return
-    body = answer.body
-    headers = {"Content-Type": answer.content_type, **answer.headers}
-    if answer.framing == "length":
+    body = response.body
+    headers = {"Content-Type": response.content_type, **response.headers}
+    if response.framing == "length":
       headers["Content-Length"] = str(len(body))
-    elif answer.framing == "chunked":
+    elif response.framing == "chunked":
       headers["Transfer-Encoding"] = "chunked"
       body = b"%X\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     else:
       headers["Connection"] = "close"
-    reason = answer.reason or http.HTTPStatus(answer.status).phrase
-    lines = [f"HTTP/1.1 {answer.status} {reason}"]
+    reason = response.reason or http.HTTPStatus(response.status).phrase
+    lines = [f"HTTP/1.1 {response.status} {reason}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join([*lines, "\r\n"]).encode()
-    if answer.sent < 1 or answer.framing == "close":
+    if response.sent < 1 or response.framing == "close":
       self.close_connection = True
-      body = body[: int(len(body) * answer.sent)]
+      body = body[: int(len(body) * response.sent)]
     data = head + body
-    at_once = {"": len(data), "body": len(head), "all": 0}[answer.drip]
+    at_once = {"": len(data), "body": len(head), "all": 0}[response.drip]
     self.wfile.write(data[:at_once])
     for byte in data[at_once:]:
       if self.server.closing.wait(_DRIP_SECONDS):

@@ -120,10 +120,10 @@ def test_slow_download_fails_and_resumes(tmp_path):
 
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_download_with_another_digest_is_repeated(tmp_path, succeeds):
-  def wrong(request, answer):
-    body = bytearray(answer.body)
+  def wrong(request, response):
+    body = bytearray(response.body)
     body[100] ^= 1
-    return answer._replace(body=bytes(body))
+    return response._replace(body=bytes(body))
 
   with serve() as server:
     server.file_faults[ARCHIVE] = [wrong] * (1 if succeeds else 2)
@@ -153,8 +153,8 @@ def test_damaged_archive_is_an_error(tmp_path):
   ],
 )
 def test_invalid_record_is_an_error(tmp_path, body, message):
-  def replace(request, answer):
-    return answer._replace(body=body)
+  def replace(request, response):
+    return response._replace(body=body)
 
   with serve() as server:
     server.file_faults[stand_in.RECORD] = [replace] * 3

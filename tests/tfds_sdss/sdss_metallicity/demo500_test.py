@@ -8,7 +8,7 @@ import yarl
 
 from tests.tfds_sdss import fake_layout
 from tests.tfds_sdss.fetch import stand_in
-from tests.tfds_sdss.fetch.stand_in_http import Answer
+from tests.tfds_sdss.fetch.stand_in_http import Response
 from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss.errors import DataError
@@ -169,7 +169,9 @@ def test_download_is_cached(tmp_path, server, layout):
 
 
 def test_failed_download_names_the_alternative(tmp_path, server):
-  server.file_faults[stand_in.CODELOAD] = [lambda request, answer: Answer(404)]
+  server.file_faults[stand_in.CODELOAD] = [
+    lambda request, response: Response(404)
+  ]
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError,
     match=r"HTTP code: 404.*--staging=FOLDER",
@@ -191,10 +193,10 @@ def test_failed_download_names_the_alternative(tmp_path, server):
   ],
 )
 def test_bad_archive_is_not_kept(tmp_path, server, layout, damage, found):
-  def fault(request, answer):
-    damaged = damage(answer.body, layout)
-    assert damaged != answer.body
-    return answer._replace(body=damaged)
+  def fault(request, response):
+    damaged = damage(response.body, layout)
+    assert damaged != response.body
+    return response._replace(body=damaged)
 
   server.file_faults[stand_in.CODELOAD] = [fault]
   with pytest.raises(
@@ -210,7 +212,7 @@ def test_archive_must_be_complete(tmp_path, server, layout):
   path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
   part = fake_layout.archive(layout)
   server.file_faults[stand_in.CODELOAD] = [
-    lambda request, answer: answer._replace(body=part)
+    lambda request, response: response._replace(body=part)
   ]
   with pytest.raises(
     sdss_metallicity_dataset_builder.DownloadFailedError, match=r"train\.csv"

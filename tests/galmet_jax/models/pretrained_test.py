@@ -67,18 +67,14 @@ def test_every_stage_equals_torchvision(name, tmp_path):
   block, stage_sizes, _ = torchvision_names.NETWORKS[name]
   model = resnet.ResNet(stage_sizes, resnet.BLOCKS[block], num_targets=2)
   variables = load_all(state, model, tmp_path / "weights.safetensors")
-  found, captured = small_networks.run(
-    model,
-    variables,
-    torchvision_names.images(name),
-    train=False,
-    capture_intermediates=lambda module, _: module.name in resnet.MODULES,
-    mutable=["intermediates"],
+  x = torchvision_names.images(name)
+  found, outputs, _ = small_networks.run_modules(
+    model, variables, x, train=False
   )
   close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
   with np.load(torchvision_names.GOLDENS) as goldens:
     for stage in torchvision_names.STAGES:
-      maps = np.asarray(captured["intermediates"][stage]["__call__"][0])
+      maps = np.asarray(outputs[stage])
       expected = goldens[f"{name}/{stage}"]
       assert 0.1 < np.std(expected) < 10
       close(torchvision_names.thin(maps), expected)

@@ -35,6 +35,20 @@ def run(model, variables, x, **keywords):
   return jax.jit(functools.partial(model.apply, **keywords))(variables, x)
 
 
+def run_modules(model, variables, x, mutable=(), **keywords):
+  """Returns predictions, outputs of the top-level modules, and new state."""
+  y, updates = run(
+    model,
+    variables,
+    x,
+    capture_intermediates=lambda module, _: module.name in resnet.MODULES,
+    mutable=["intermediates", *mutable],
+    **keywords,
+  )
+  outputs = updates.pop("intermediates")
+  return y, {name: outputs[name]["__call__"][0] for name in outputs}, updates
+
+
 def abstract_variables(model):
   x = jnp.zeros((1, 32, 32, 3))
   return jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))

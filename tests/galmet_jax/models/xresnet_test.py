@@ -73,20 +73,6 @@ class NumpyXResNet(small_networks.NumpyResNet):
     return x.mean((1, 2)) @ np.asarray(last["kernel"]) + last["bias"]
 
 
-def run(model, variables, x, mutable=(), **keywords):
-  """Returns the predictions, the modules' outputs and the new state."""
-  y, updates = small_networks.run(
-    model,
-    variables,
-    x,
-    capture_intermediates=lambda module, _: module.name in resnet.MODULES,
-    mutable=["intermediates", *mutable],
-    **keywords,
-  )
-  outputs = updates.pop("intermediates")
-  return y, {name: outputs[name]["__call__"][0] for name in outputs}, updates
-
-
 @pytest.fixture(scope="module")
 def network():
   """A tiny network and a batch of 32 pixels: (model, variables, x)."""
@@ -96,7 +82,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def evaluated(network):
-  return run(*network, train=False)
+  return small_networks.run_modules(*network, train=False)
 
 
 def check_against_numpy(variables, x, found):
@@ -155,7 +141,7 @@ def test_counts_and_shapes_of_xresnet34():
 
   model = xresnet.xresnet34()
   output, shapes, _ = jax.eval_shape(
-    functools.partial(run, model, train=False),
+    functools.partial(small_networks.run_modules, model, train=False),
     small_networks.abstract_variables(model),
     jax.ShapeDtypeStruct((2, 75, 75, 3), jnp.float32),
   )
@@ -230,7 +216,7 @@ def test_spectral_norm_converges_to_one():
 
 def test_frozen_modules_keep_their_state_and_mode(network, evaluated):
   frozen = ("stem", "stage1", "head")
-  _, outputs, updates = run(
+  _, outputs, updates = small_networks.run_modules(
     *network, train=True, frozen=frozen, mutable=["batch_stats"]
   )
   before = traverse_util.flatten_dict(network[1]["batch_stats"])
@@ -269,7 +255,9 @@ def test_bfloat16_computes_coarsely_and_keeps_float32(network, evaluated):
   model, variables, x = network
   expected, _, _ = evaluated
   coarse = model.clone(dtype=jnp.bfloat16)
-  found, outputs, _ = run(coarse, variables, x, train=False)
+  found, outputs, _ = small_networks.run_modules(
+    coarse, variables, x, train=False
+  )
   for name in ("stem", "stage1", "stage2"):
     assert outputs[name].dtype == jnp.bfloat16
   assert found.dtype == jnp.float32

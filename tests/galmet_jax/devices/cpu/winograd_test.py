@@ -1,4 +1,4 @@
-"""Against XLA's convolution and its gradients."""
+"""Winograd's convolution and its gradients against XLA's."""
 
 import jax
 from jax import lax
@@ -23,10 +23,10 @@ def draw(*shape):
   return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
 
-def close(found, expected):
-  found, expected = np.asarray(found), np.asarray(expected)
+def assert_close(actual, expected):
+  actual, expected = np.asarray(actual), np.asarray(expected)
   np.testing.assert_allclose(
-    found, expected, rtol=0, atol=2e-6 * np.abs(expected).max()
+    actual, expected, rtol=0, atol=2e-6 * np.abs(expected).max()
   )
 
 
@@ -37,27 +37,27 @@ def close(found, expected):
 def test_convolution_and_gradients(batch, height, width, channels, features):
   x = draw(batch, height, width, channels)
   kernel = draw(3, 3, channels, features)
-  found, back = jax.vjp(jax.jit(winograd.convolve), x, kernel)
-  expected, back_direct = jax.vjp(jax.jit(direct), x, kernel)
-  close(found, expected)
+  actual, vjp = jax.vjp(jax.jit(winograd.convolve), x, kernel)
+  expected, expected_vjp = jax.vjp(jax.jit(direct), x, kernel)
+  assert_close(actual, expected)
   weights = draw(*expected.shape)
-  for ours, theirs in zip(back(weights), back_direct(weights), strict=True):
+  for ours, theirs in zip(vjp(weights), expected_vjp(weights), strict=True):
     assert ours.shape == theirs.shape
-    close(ours, theirs)
+    assert_close(ours, theirs)
 
 
-def test_sixteen_products_instead_of_a_convolution():
+def test_sixteen_products_replace_the_convolution():
   x, kernel = draw(2, 16, 16, 128), draw(3, 3, 128, 128)
   text = jax.jit(lambda *a: layers.convolve(*a, 1)).lower(x, kernel).as_text()
   assert text.count("stablehlo.dot_general") == 16
   assert "stablehlo.convolution" not in text
   expected = direct(x, kernel)
-  close(layers.convolve(x, kernel, 1), expected)
-  close(layers.convolve(x, kernel, 2), expected[:, ::2, ::2])
+  assert_close(layers.convolve(x, kernel, 1), expected)
+  assert_close(layers.convolve(x, kernel, 2), expected[:, ::2, ::2])
 
 
 @pytest.mark.parametrize(
-  ("pays", "shape", "kernel", "strides"),
+  ("faster", "shape", "kernel", "strides"),
   [
     (True, (2, 16, 16, 128), (3, 3, 128, 128), 1),
     (True, (1, 2, 2, 256), (3, 3, 256, 128), 1),
@@ -70,34 +70,35 @@ def test_sixteen_products_instead_of_a_convolution():
     (False, (1, 16, 16, 128), (3, 3, 128, 128), 1),
   ],
 )
-def test_where_it_is_used(pays, shape, kernel, strides, monkeypatch):
-  def asked(dtype):
-    of = (jax.ShapeDtypeStruct(each, dtype) for each in (shape, kernel))
-    return winograd.is_faster(*of, strides)
+def test_conditions_of_use(faster, shape, kernel, strides, monkeypatch):
+  def is_faster(dtype):
+    arrays = (jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel))
+    return winograd.is_faster(*arrays, strides)
 
-  assert asked(jnp.float32) is pays
-  assert not asked(jnp.bfloat16)
+  assert is_faster(jnp.float32) is faster
+  assert not is_faster(jnp.bfloat16)
   monkeypatch.setattr(xla, "in_use", lambda: False)
-  assert not asked(jnp.float32)
+  assert not is_faster(jnp.float32)
 
 
-def test_maps_stay_where_they_are_dealt():
+def test_sharded_maps_stay_on_their_devices():
   mesh = sharding.make_mesh()
   x, kernel, weights = draw(4, 4, 6, 3), draw(3, 3, 3, 5), draw(4, 4, 6, 5)
 
   def both(x, kernel, weights):
-    y, back = jax.vjp(winograd.convolve, x, kernel)
-    return y, *back(weights)
+    y, vjp = jax.vjp(winograd.convolve, x, kernel)
+    return y, *vjp(weights)
 
-  alike, dealt = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+  replicated = sharding.replicated(mesh)
+  sharded = sharding.batch_sharding(mesh)
   jitted = jax.jit(
     both,
-    in_shardings=(dealt, alike, dealt),
-    out_shardings=(dealt, dealt, alike),
+    in_shardings=(sharded, replicated, sharded),
+    out_shardings=(sharded, sharded, replicated),
   )
   text = jitted.lower(x, kernel, weights).compile().as_text()
   assert "all-gather" not in text
   assert "all-to-all" not in text
-  found = jitted(x, kernel, weights)
-  for ours, alone in zip(found, both(x, kernel, weights), strict=True):
-    close(ours, alone)
+  expected = both(x, kernel, weights)
+  for pair in zip(jitted(x, kernel, weights), expected, strict=True):
+    assert_close(*pair)

@@ -116,7 +116,7 @@ def black_fraction(pixels: np.ndarray) -> float:
   Args:
     pixels: uint8 `[H, W, 3]`.
   """
-  # Bitwise or is 20 times as fast as pixels.any(axis=-1).
+  # Much faster than pixels.any(axis=-1).
   lit = pixels[..., 0] | pixels[..., 1] | pixels[..., 2]
   return (lit.size - int(np.count_nonzero(lit))) / lit.size
 

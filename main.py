@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import pathlib
+import re
 import sys
 
 from absl import app
@@ -11,77 +12,118 @@ from absl import logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The run, e.g. configs/resnet34.py:as_published."
+  "config",
+  None,
+  "File of the config, and its variant after a colon: "
+  "configs/resnet34.py:as_published. --config.BLOCK.FIELD=VALUE changes a "
+  "field.",
 )
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Where the files of a run go.", required=True
+  "workdir",
+  None,
+  "Directory of the run's files. Default: runs/CONFIG or runs/CONFIG_VARIANT, "
+  "followed by _ensemble in that mode.",
 )
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
   ["train", "evaluate", "lr_find", "ensemble", "reproduce", "export"],
-  "train goes on where it was interrupted; evaluate reads the checkpoint "
-  "again; lr_find tries learning rates and changes nothing; ensemble trains a "
-  "network for each fold; reproduce trains and tabulates all systems of the "
-  "paper; export writes the weights for PyTorch.",
+  "train: train, or resume an interrupted run, then evaluate. evaluate: "
+  "evaluate the checkpoint again. lr_find: try learning rates. ensemble: train "
+  "one network per fold. reproduce: train and tabulate all systems of the "
+  "paper. export: write the weights for PyTorch.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   False,
-  "Train in several processes, which SLURM, Open MPI, Kubernetes or a Cloud "
-  "TPU has started, all with the same flags. Each must find the same data set "
-  "in --config.data.data_dir. --workdir should be on a disk that all share: "
-  "the first process of the next start may be on another host.",
+  "Train in the processes that SLURM, Open MPI, Kubernetes or a Cloud TPU has "
+  "started, all with the same flags. Each reads the data set from "
+  "--config.data.data_dir. Put --workdir on a disk that all hosts share.",
 )
 _COORDINATOR = flags.DEFINE_string(
   "coordinator",
   None,
-  "Instead of --distributed, where nothing tells the processes of each other: "
-  "HOST:PORT of the first, the same in all. The port must be free.",
+  "Instead of --distributed, without a cluster: HOST:PORT of the first "
+  "process, with a free port, the same in all processes.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "With --coordinator: how many processes there are."
+  "num_processes", None, "With --coordinator: number of processes."
 )
 _PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "With --coordinator: which one this is, from 0."
+  "process_id", None, "With --coordinator: index of this process, from 0."
+)
+
+_USAGE = (
+  "Example: python main.py --config=configs/quickstart.py "
+  "--config.train.batch_size=32. All flags: python main.py --help"
 )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the flags; a config that does not load is told in a line."""
+  """Parses the flags; reports errors on one line, with an example."""
   try:
-    rest = app.parse_flags_with_usage(argv)
-    if _CONFIG.value is not None:
-      # A file that is not there is reported when it is first looked into.
-      _CONFIG.value.lock()
+    rest = flags.FLAGS(argv)
+    if len(rest) > 1:
+      raise flags.Error(f"expected flags only, found {' '.join(rest[1:])}")
+    if _CONFIG.value is None:
+      raise flags.Error("flag --config is missing")
+    # ml_collections reports a missing file on the first access.
+    _CONFIG.value.lock()
     return rest
-  except (AttributeError, OSError) as error:
-    # ml_collections raises the one for a field that does not exist ("did you
-    # mean"), the other for a file that does not.
-    reason: BaseException = error
-    while reason.args and isinstance(reason.args[0], BaseException):
-      reason = reason.args[0]
-    sys.exit(f"error: {' '.join(str(reason.args[0]).split())}")
+  except (flags.Error, AttributeError, KeyError, OSError) as error:
+    problem = " ".join(_problem(error, argv).split())
+    problem = problem.replace(" ?", "?").replace("' Did", "'. Did")
+    end = "" if problem.endswith((".", "?")) else "."
+    sys.exit(f"error: {problem}{end} {_USAGE}")
+
+
+def _problem(error: Exception, argv: list[str]) -> str:
+  if isinstance(error, flags.Error):
+    # For an error in `get_config` the text is its traceback.
+    flag, _, traceback = str(error).partition("Error whilst parsing config")
+    reason = traceback.rpartition("Error: ")[2]
+    if "takes 0 positional arguments" in reason:
+      reason = "this config has no variants; leave out the colon"
+    return flag + reason
+  cause = error.__cause__ or error
+  while cause.args and isinstance(cause.args[0], BaseException):
+    cause = cause.args[0]
+  if isinstance(error, OSError):
+    return f"flag --config: {str(cause).rpartition('] ')[2]}"
+  # ml_collections names the field that does not exist, but not its flag.
+  message = str(cause.args[0])
+  name = re.findall(r"\w+", message)[0]
+  flag = next((x for x in argv if name in re.split(r"[.=]", x)), "--config")
+  return f"flag {flag}: no field {message}"
+
+
+def default_workdir() -> pathlib.Path:
+  """Returns runs/CONFIG, with the variant and the mode `ensemble`, if given."""
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  file, _, variant = path.partition(":")
+  # An ensemble's results would overwrite those of a single run.
+  suffix = "ensemble" if _MODE.value == "ensemble" else ""
+  parts = (pathlib.Path(file).stem, variant, suffix)
+  return pathlib.Path("runs") / "_".join(part for part in parts if part)
 
 
 def main(argv: list[str]) -> None:
-  """Hands over to one function per mode."""
-  if len(argv) > 1:
-    raise app.UsageError(f"expected flags only, found {argv[1:]}.")
-  # Orbax tells of every file it writes.
+  """Runs the mode."""
+  del argv
+  # Orbax logs every file at INFO.
   logging.set_verbosity(logging.WARNING)
-  # Only now: --help and a mistyped flag must not wait for JAX. With several
-  # processes nothing may use it before they have joined.
+  # Imported late: --help and a mistyped flag must not wait for JAX, and
+  # processes must join before anything uses JAX.
   from galmet_jax.devices import processes
 
-  with _told_in_a_line():
+  with user_errors_on_one_line():
     processes.join(
       _DISTRIBUTED.value,
       _COORDINATOR.value,
       _NUM_PROCESSES.value,
       _PROCESS_ID.value,
     )
-  with processes.exit_together(), _told_in_a_line():
+  with processes.exit_together(), user_errors_on_one_line():
     _run()
 
 
@@ -101,12 +143,13 @@ def _run() -> None:
     "reproduce": reproduce.reproduce,
     "export": export.export,
   }
-  modes[_MODE.value](_CONFIG.value, pathlib.Path(_WORKDIR.value))
+  workdir = pathlib.Path(_WORKDIR.value or default_workdir())
+  modes[_MODE.value](_CONFIG.value, workdir)
 
 
 @contextlib.contextmanager
-def _told_in_a_line() -> Iterator[None]:
-  """What a user can mend is said in a line, not in a traceback."""
+def user_errors_on_one_line() -> Iterator[None]:
+  """Exits without a traceback on the errors that this project raises."""
   try:
     yield
   except (ValueError, OSError, FloatingPointError) as error:
@@ -116,5 +159,4 @@ def _told_in_a_line() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-  flags.mark_flag_as_required("config")
   app.run(main, flags_parser=parse_flags)

@@ -213,11 +213,25 @@ def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
 
 
 def _how_to_build(name: str, data_dir: str | None) -> str:
-  flag = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
-  command = f"python -m tfds_sdss build {DATASET}/{name}{flag}"
+  """Returns commands to copy; for real galaxies from either of two sources."""
+  flag = field = ""
+  if data_dir:
+    folder = shlex.quote(str(data_dir))
+    flag, field = f" --data_dir={folder}", f" --config.data.data_dir={folder}"
   if name not in STAGED:
-    return f"Build it: {command}"
-  return (
-    f"Fetch it: python -m tfds_sdss fetch --source={name} --out=STAGING, then "
-    f"build it: {command} --staging=STAGING"
-  )
+    return f"Build it: python -m tfds_sdss build {DATASET}/{name}{flag}"
+  skyserver = name if name != "zenodo" else "dr17"
+  lines = ["Fetch and build a sample of real galaxies, one of these two."]
+  for sample, source, config in (
+    ("zenodo", "The authors' archive on Zenodo, one large download", "zenodo"),
+    (skyserver, "The paper's images from SkyServer, overnight", "resnet34"),
+  ):
+    lines += [
+      f"{source}:",
+      f"  python -m tfds_sdss fetch --source={sample} --out=staging_{sample}",
+      f"  python -m tfds_sdss build {DATASET}/{sample}{flag}"
+      f" --staging=staging_{sample}",
+      f"  python main.py --config=configs/{config}.py{field}"
+      + (f" --config.data.name={DATASET}/dr14" if sample == "dr14" else ""),
+    ]
+  return "\n".join(lines)

@@ -18,9 +18,9 @@ import tenacity
 import tqdm
 import yarl
 
+import tfds_sdss
 from tfds_sdss.fetch import http_responses
 
-_USER_AGENT = "galmet_jax/0.2.0 (arXiv:1810.12913{contact})"
 _MAX_BYTES = 1 << 27  # largest response accepted into memory
 _CHUNK = 1 << 16
 _LONG_WAIT = 3.0  # seconds; longer waits are logged at INFO
@@ -86,10 +86,11 @@ class Client:
   ):
     self.limits = limits
     self._rate_limit = _RateLimit(rate)
-    contact = f"; {contact}" if contact else ""
+    agent = f"galmet_jax/{tfds_sdss.__version__} (arXiv:1810.12913"
+    agent += f"; {contact})" if contact else ")"
     self._session = aiohttp.ClientSession(
       connector=aiohttp.TCPConnector(limit=connections),
-      headers={"User-Agent": _USER_AGENT.format(contact=contact)},
+      headers={"User-Agent": agent},
       trust_env=True,
     )
 

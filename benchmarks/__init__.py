@@ -1,1 +1,1 @@
-"""The commands behind the figures on speed, memory and disk."""
+"""Measures speed, memory and disk use."""

@@ -1,4 +1,4 @@
-"""Contenders that take turns, and PyTorch as one in a process of its own."""
+"""Times contenders in turns; PyTorch runs in its own process."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ import time
 TORCH_SCRIPT = pathlib.Path(__file__).with_name("torch_resnet.py")
 _CPU_ROUND_S = 2.0
 _GPU_ROUND_STEPS = 20
-# Threads of the contender that has just finished spin for a while: those of
-# Intel's OpenMP for 0.2 s.
+# After a turn, a contender's threads spin for a while (OpenMP's for 0.2 s).
 _REST_S = 0.3
 
 # Runs a number of steps and returns the seconds that they took.
@@ -23,16 +22,16 @@ Contender = Callable[[int], float]
 def alternate(
   sides: Mapping[str, Contender], rounds: int, on_cpu: bool
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-  """Times contenders in turns (A B A B), so that they share any disturbance.
+  """Times contenders in turns (A B A B), so that disturbances affect all.
 
   Args:
-    sides: the contenders by name.
-    rounds: number of turns of each.
-    on_cpu: whether a turn lasts two seconds, or else 20 steps.
+    sides: contenders by name.
+    rounds: number of turns of each contender.
+    on_cpu: if true, a turn takes about two seconds; otherwise 20 steps.
 
   Returns:
-    Seconds per step of each round, by name; and for each PyTorch contender that
-    failed, the reason.
+    Seconds per step of each round, by name; and the reason of each failure of
+    PyTorch, by name.
   """
   steps, failed = {}, {}
   for name, run in sides.items():
@@ -50,7 +49,7 @@ def alternate(
     for name, number in steps.items():
       if len(steps) > 1:
         time.sleep(_REST_S)
-        # Not timed: it allocates again what was freed during the other's turn.
+        # Not timed: allocates memory that was freed in the other's turn.
         sides[name](1)
       seconds[name].append(sides[name](number) / number)
   return seconds, failed
@@ -59,7 +58,7 @@ def alternate(
 def ratio(
   ours: list[float], theirs: list[float]
 ) -> tuple[float, tuple[float, float]]:
-  """Returns median and range of theirs / ours, round by round."""
+  """Returns the median and the range over rounds of theirs / ours."""
   ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
   return statistics.median(ratios), (min(ratios), max(ratios))
 
@@ -69,13 +68,13 @@ class TorchError(RuntimeError):
 
 
 class TorchProcess:
-  """A process that runs torch_resnet.py, to be used in a `with` statement.
+  """A process that runs torch_resnet.py, for use in a `with` statement.
 
-  It is a process of its own because the thread pools of the two libraries would
-  slow each other down in one.
+  In one process, the thread pools of the two libraries would slow each other
+  down.
 
   Attributes:
-    facts: version, device, dtype and threads, as the process reports them.
+    facts: version, device, dtype and threads of PyTorch.
   """
 
   def __init__(self, command: list[str]):
@@ -104,7 +103,7 @@ class TorchProcess:
     self._process.communicate()
 
   def run(self, kind: str, steps: int) -> float:
-    """Runs steps of a kind (see torch_resnet.py); returns the seconds.
+    """Runs steps of a kind (see torch_resnet.py); returns their seconds.
 
     Raises:
       TorchError: if a step fails or the process has ended.
@@ -126,7 +125,7 @@ class TorchProcess:
     if not line:
       raise TorchError(
         "expected an answer from the PyTorch process, but it has ended; its "
-        "own error is printed above. Name a Python that has PyTorch: "
+        "error is printed above. Pass a Python that has PyTorch: "
         "--torch-python=PATH."
       )
     return line

@@ -3,12 +3,12 @@
   python -m benchmarks.growth > FILE.jsonl      # 4 minutes, 12 GB of memory
   python -m benchmarks.growth --galaxies=1000,3000,10000
 
-Places random 128×128 images as `data.placement` says, trains some steps and
-predicts all galaxies from five views. The network is so small that its own time
-does not hide the rest. Each number of galaxies runs in a process of its own, so
-that its peak memory is its own. Prints one JSON line per figure; then, for each
-figure, the slope of log(value) against log(galaxies) over the three largest
-numbers: 1 means that it grows linearly, 0 that it does not grow.
+Places random 128×128 images according to `data.placement`, trains some steps
+and predicts all galaxies from five views. The network is so small that its time
+does not hide the rest. Each number of galaxies runs in its own process, which
+gives its peak memory. Prints one JSON line per measurement; then, for each kind
+of measurement, the slope of log(value) against log(galaxies) over the three
+largest numbers: 1 is linear growth, 0 is no growth.
 """
 
 import argparse
@@ -54,9 +54,9 @@ def main() -> None:
 
 
 def measure(number: int, placement: str) -> list[dict]:
-  """Measures one number of galaxies; returns the figures.
+  """Returns the measurements for one number of galaxies.
 
-  Times are the shortest of three: other work on the machine only adds to them.
+  Times are the shortest of three, because other load only lengthens them.
   """
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -72,7 +72,7 @@ def measure(number: int, placement: str) -> list[dict]:
   data = jax_steps.place(split, config, mesh)
   place_s = time.perf_counter() - started
   training = jax_steps.Training(config, mesh, data=data)
-  # Consecutive batches, because those of the host are prepared ahead.
+  # The batches are consecutive, because the host prepares them ahead.
   step_s = _shortest(lambda i: training.run(_STEPS, 1 + i * _STEPS) / _STEPS)
   eval_step = jax_steps.make_eval_step(config, mesh)
   evaluate_s = _shortest(lambda _: training.predict(eval_step, data))
@@ -97,12 +97,12 @@ def measure(number: int, placement: str) -> list[dict]:
 
 
 def _shortest(run: Callable[[int], float]) -> float:
-  """Returns the least seconds of run(0), run(1), ..."""
+  """Returns the smallest of run(0), run(1), ... in seconds."""
   return min(run(i) for i in range(_REPEATS))
 
 
 def slopes(figures: list[dict]) -> list[dict]:
-  """Returns the slope of each figure with two numbers of galaxies or more."""
+  """Returns the slope of each kind of measurement, if it has two or more."""
   series: dict[tuple[str, str], dict[int, float]] = {}
   for each in figures:
     key = each["placement"], each["name"]

@@ -50,7 +50,7 @@ def place(
   config: ml_collections.ConfigDict,
   mesh: jax.sharding.Mesh,
 ) -> placement.Placement:
-  """Returns the split, placed as `data.placement` says."""
+  """Returns the split, placed according to `data.placement`."""
   data = placement.make({"split": split}, config, mesh)["split"]
   # Images are transferred on first use.
   jax.block_until_ready(data.batch(0))
@@ -69,13 +69,11 @@ class Training:
   """One phase of the recipe, with its compiled training step.
 
   Attributes:
-    config: the whole config.
-    mesh: the devices.
-    data: the placed images.
-    phase: the phase.
-    state: the state after the last step.
+    data: placed images.
+    phase: phase of the recipe.
+    state: state after the last step.
     compile_s: seconds to trace, lower and compile the step.
-    compiled: the compiled step.
+    compiled: compiled step.
   """
 
   def __init__(
@@ -89,11 +87,11 @@ class Training:
     """Compiles the step.
 
     Args:
-      config: the whole config.
-      mesh: the devices.
+      config: whole config.
+      mesh: devices.
       phase: name of a phase of the recipe.
-      data: the placed images; None: at least two batches of random ones.
-      state: a state whose weights the phase starts from; None: new weights.
+      data: placed images; None: at least two batches of random images.
+      state: state with the initial weights; None: new weights.
     """
     self.config, self.mesh = config, mesh
     if data is None:
@@ -125,7 +123,7 @@ class Training:
     self.compile_s = time.perf_counter() - started
 
   def run(self, steps: int, first: int = 0) -> float:
-    """Runs steps from batch `first` on; returns the seconds that they took."""
+    """Runs steps, starting at batch `first`; returns their seconds."""
     started = time.perf_counter()
     for step in range(first, first + steps):
       self.state, _ = self.compiled(self.state, self.data.batch(step))
@@ -134,18 +132,18 @@ class Training:
 
   @property
   def views(self) -> int:
-    """Images that the network sees in a step."""
+    """Number of views in a step."""
     return self.config.train.batch_size * self.config.train.views_per_image
 
   @property
   def temp_bytes_per_image(self) -> int:
-    """Memory of a step beyond its arguments and results, per view."""
+    """Memory of a step without its arguments and results, per view."""
     return self.compiled.memory_analysis().temp_size_in_bytes // self.views
 
   def make_evaluation(self) -> Callable[[int], float]:
-    """Returns a function that runs evaluation steps and returns the seconds.
+    """Returns a function that runs evaluation steps and returns their seconds.
 
-    Each step predicts one batch of the training's size, already on the device.
+    Each step predicts one batch of training's size, which is on the device.
     """
     packed = augment.pack(
       random_split(self.views, self.config.data.crop).images

@@ -1,4 +1,4 @@
-"""Prints the figures of `benchmarks.train` as a Markdown table.
+"""Prints the output of `benchmarks.train` as a Markdown table.
 
 python -m benchmarks.table benchmarks/results/FILE.jsonl
 """
@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def rows(figures: list[dict]) -> list[str]:
-  """Returns the table's lines: a header and one row per figure."""
+  """Returns the table's lines: a header and one row per measurement."""
   table = [
     "| figure | device | batch × views | dtype | value | faster than PyTorch |",
     "|---|---|---|---|---|---|",

@@ -3,10 +3,10 @@
   python torch_resnet.py --batch=32
 
 It imports nothing from this project, so that any Python with PyTorch can run
-it. The first line on standard output describes the process as JSON. Each line
-on standard input then requests steps of one kind, such as `train 3`: `train`,
+it. The first line on standard output describes the process as JSON. Then each
+line on standard input, such as `train 3`, requests steps of one kind: `train`,
 `eval`, or, compiled by torch.compile, `train_compiled`, `eval_compiled`. The
-answer is a line with the seconds that they took, or `error:` and the reason.
+answer is a line with their seconds, or `error:` and the reason.
 
 It follows PyTorch's own advice on speed: channels_last, bfloat16 autocast and
 cuDNN's search for the fastest kernel on a GPU, inference_mode for evaluation.
@@ -118,7 +118,7 @@ class Bench:
       network(self.images)
 
   def run(self, kind: str, steps: int) -> float:
-    """Runs steps of a kind; returns the seconds that they took."""
+    """Runs steps of a kind; returns their seconds."""
     name, _, compiled = kind.partition("_")
     step = {"train": self.train, "eval": self.eval}[name]
     network = self.compiled if compiled else self.model
@@ -143,7 +143,7 @@ def main() -> None:
   parser.add_argument("--batch", type=int, required=True, help="images")
   parser.add_argument("--size", type=int, default=128, help="pixels")
   args = parser.parse_args()
-  # Keeps compilers' messages out of the answers.
+  # Compilers print messages to standard output, which is for the answers.
   answers = os.fdopen(os.dup(1), "w", buffering=1)
   os.dup2(2, 1)
   bench = Bench(args.batch, args.size)

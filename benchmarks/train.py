@@ -1,23 +1,23 @@
-"""Speed of training and evaluation, beside PyTorch on the same machine.
+"""Speed of training and evaluation, compared with PyTorch.
 
   python -m benchmarks.train --quick --torch-python=PATH   # 3 minutes, 2 cores
   python -m benchmarks.train --torch-python=PATH           # all figures
 
-Prints one JSON line per figure to standard output, and progress to standard
-error. It times the steps that `main.py` compiles, for the published ResNet-34
-on one device and random 128×128 images: batches of 32 in float32 on a CPU, of
-640 in bfloat16 on a GPU.
+Prints one JSON line per measurement to standard output, and progress to
+standard error. It times the steps that `main.py` compiles, for the published
+ResNet-34 on one device and random 128×128 images: batches of 32 in float32 on a
+CPU, of 640 in bfloat16 on a GPU.
 
-PyTorch runs in a process of its own with the same batch size, precision and
-device. The two take turns. `ratio_to_torch` is PyTorch's time divided by ours
-in the same round, the median over rounds: above one, ours is faster. The
-comparison favours PyTorch, which gets the same finished batch in each step,
-while our steps gather, augment and normalise their images.
+PyTorch runs in its own process with the same batch size, precision and device.
+The two take turns. `ratio_to_torch` is the median over rounds of PyTorch's time
+divided by ours: above one, ours is faster. The comparison favours PyTorch: it
+gets the same finished batch in each step, while our steps gather, augment and
+normalise their images.
 
-Figures with and without --quick:
+Measurements with and without --quick:
 
   compile_s              with an empty and with a filled compilation cache
-  temp_bytes_per_image   memory of a training step beyond its arguments
+  temp_bytes_per_image   memory of a training step without its arguments
   train_images_per_s, eval_images_per_s
 
 Without --quick also the ratio to torch.compile, and:
@@ -57,7 +57,7 @@ _NUM_TEST = 20_466
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-  """Settings of all figures: the recipe, one device and the flags."""
+  """Settings of all measurements: the recipe, one device and the flags."""
 
   config: ml_collections.ConfigDict
   mesh: jax.sharding.Mesh
@@ -66,7 +66,7 @@ class Bench:
 
   @property
   def device(self) -> jax.Device:
-    """The device."""
+    """The only device of the mesh."""
     return self.mesh.devices.flat[0]
 
   @property
@@ -82,7 +82,7 @@ class Bench:
     config: ml_collections.ConfigDict | None = None,
     **more,
   ) -> None:
-    """Prints a figure with its batch size, and `more` facts, as JSON."""
+    """Prints a measurement with its batch size, and `more` facts, as JSON."""
     config = config or self.config
     facts = {
       "name": name,
@@ -100,7 +100,7 @@ class Bench:
 
 
 def _round(value):
-  """Rounds floats, also in a tuple, to five significant digits."""
+  """Rounds a float, or the floats in a tuple, to five significant digits."""
   if isinstance(value, tuple):
     return [_round(each) for each in value]
   return float(f"{value:.5g}") if isinstance(value, float) else value
@@ -118,10 +118,10 @@ def main() -> None:
   )
   parser.add_argument("--quick", action="store_true", help="see above")
   parser.add_argument(
-    "--torch-python", metavar="PATH", help="a Python that has PyTorch"
+    "--torch-python", metavar="PATH", help="Python that has PyTorch"
   )
   args = parser.parse_args()
-  # Otherwise JAX reserves most of a GPU's memory and PyTorch gets the rest.
+  # Otherwise JAX reserves most of a GPU's memory, which PyTorch needs.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -130,7 +130,7 @@ def main() -> None:
   )
   bench = Bench(config, mesh, args.quick, args.torch_python)
   log(f"JAX {jax.__version__} on {bench.device.device_kind}")
-  # An empty folder, so that the first compilation is cold.
+  # The folder is empty, so that the first compilation is cold.
   with tempfile.TemporaryDirectory() as folder:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def time_steps(bench: Bench) -> None:
-  """Reports on a training step and an evaluation step, beside PyTorch's."""
+  """Reports on a training and an evaluation step, compared with PyTorch."""
   torch = start_torch(bench)
   with torch or contextlib.nullcontext():
     training = jax_steps.Training(bench.config, bench.mesh)
@@ -158,10 +158,10 @@ def time_steps(bench: Bench) -> None:
 
 
 def start_torch(bench: Bench) -> contenders.TorchProcess | None:
-  """Starts PyTorch; returns None if it is left out."""
+  """Starts PyTorch; returns None if it is not requested or has no GPU."""
   python = bench.torch_python
   if python is None:
-    log("Without PyTorch: --torch-python=PATH names a Python that has it.")
+    log("Skipping PyTorch. To compare with it, pass --torch-python=PATH.")
     return None
   command = [
     python,
@@ -175,7 +175,7 @@ def start_torch(bench: Bench) -> contenders.TorchProcess | None:
     sys.exit(f"error: {error}")
   log(f"PyTorch: {torch.facts}")
   if (torch.facts["device"] == "cpu") != bench.on_cpu:
-    log("PyTorch does not run on this device and is left out.")
+    log("Skipping PyTorch, which does not run on this device.")
     torch.__exit__()
     return None
   return torch
@@ -187,14 +187,7 @@ def report_beside_torch(
   kind: str,
   ours: contenders.Contender,
 ) -> None:
-  """Reports images/s of our steps, and of PyTorch's if it runs.
-
-  Args:
-    bench: the settings.
-    torch: PyTorch's process.
-    kind: 'train' or 'eval'.
-    ours: our steps of this kind.
-  """
+  """Reports images/s of our steps of a kind, and of PyTorch's if it runs."""
   log(f"Timing {kind} steps")
   sides = {"ours": ours}
   facts: dict = {}

@@ -2,13 +2,13 @@
 
   python main.py --config=configs/demo500.py
 
-Trained on 256 of these galaxies it reached a test RMSE of 0.110 dex on 80
-others (training mean 0.196, random forest 0.111) in 5 minutes on two CPU cores;
-docs/data.md describes that division and gives its command.
+After training on 256 of these galaxies, it reached a test RMSE of 0.110 dex on
+80 others (training mean 0.196, random forest 0.111) in 5 minutes on two CPU
+cores; docs/data.md describes that division and gives its command.
 
-The recipe was chosen with one seed on a quarter of the training galaxies, held
-out of the rest. There 40 epochs did better than 15, but take longer than a
-demonstration should; rotations of ±180° were no better than ±10° by epoch 30.
+The recipe was chosen with one seed on a held-out quarter of the training
+galaxies. There, 40 epochs gave a smaller RMSE than 15, but take too long for a
+demonstration; at epoch 30, rotations of ±180° were no better than ±10°.
 """
 
 import ml_collections

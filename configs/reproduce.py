@@ -7,8 +7,8 @@ ones, and writes paper_table.md, paper_table.csv and figures/. At the paper's
 430 images a second on a P100, training takes about twelve hours, most of them
 for the 70 epochs of one cycle, the 5 folds and the seven resolutions. This is
 an estimate: the config has not been run on the full sample yet.
-configs/reproduce_mock.py and configs/reproduce_demo500.py do the same for
-samples that take minutes.
+configs/reproduce_mock.py and configs/reproduce_demo500.py do the same for small
+samples, in minutes.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
   config = resnet34.get_config("as_published")
   config.eval.splits = ("test",)
-  # The table computes them once for all systems.
+  # They are computed once, for the table.
   config.eval.baselines = False
   config.reproduce = select_systems(
     runs=(
@@ -61,8 +61,7 @@ def select_systems(
   Args:
     runs: systems that are one network each, in training order.
     ensembles: systems that are k networks each.
-    **changes: further changes by system, or all changes of a system that is
-      not in SYSTEMS.
+    **changes: changes by system, in addition to those in SYSTEMS, if any.
 
   Raises:
     KeyError: if a system is neither in SYSTEMS nor in `changes`.

@@ -4,7 +4,7 @@
 
 Trains a ResNet-10 of a quarter of the width on 1,386 synthetic galaxies of
 64×64 pixels, once per system; README.md has the table and the run time. The
-result should show the paper's order: mean, r band, gri, ensemble. The epochs,
+RMSE should decrease as in the paper: mean, r band, gri, ensemble. The epochs,
 the learning rate and the network were chosen on the validation split.
 """
 
@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     one_cycle={"optim.weight_decay": config.optim.weight_decay},
     wu2020=SMALL_WU2020,
     multi_target={"data.targets": ("oh_p50", "lgm_tot_p50")},
-    # The same number of steps as with all galaxies.
+    # As many steps as with all galaxies.
     train_90={"data.num_train": 90, "optim.all_sgdr.cycle_len": 103},
     train_350={"data.num_train": 350, "optim.all_sgdr.cycle_len": 24},
   )
@@ -59,6 +59,6 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.optim.cycle.rates = {"early": 3e-3, "late": 3e-3, "head": 3e-3}
   config.eval.splits = ("test",)
   config.eval.tta = "dihedral"
-  # The table computes them once for all systems.
+  # They are computed once, for the table.
   config.eval.baselines = False
   return config

@@ -6,9 +6,10 @@
 Training starts from ImageNet weights, which are downloaded once (87 MB); an
 empty value, --config.model.pretrained=, starts from random weights.
 
-RMSE in dex that the authors report on 20,466 SDSS test galaxies. Ten epochs
-took them 25-30 minutes on a P100, at some 430 images a second. Nobody has run
-these configs on that sample yet; configs/reproduce.py runs most of them.
+The table gives the RMSE in dex that the authors report for 20,466 SDSS test
+galaxies, and their training time: ten epochs took 25-30 minutes on a P100, at
+about 430 images a second. Nobody has run these configs on that sample yet;
+configs/reproduce.py runs most of them.
 
   as_published   0.085  25-30 min     one rate of 0.1 for all layers, as in the
                                       authors' runs
@@ -68,7 +69,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
   },
   "resolution": {"data.resolution": 64},
   "five_views": {"train.views_per_image": 5},
-  # The authors crop at random within 144 pixels of 0.262 arcsec, we centrally.
+  # The authors crop at random within 144 pixels of 0.262 arcsec; we crop the
+  # centre.
   "wu2020": {
     "data.crop": 112,
     "model.network": "xresnet",
@@ -102,9 +104,9 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
       f"variant {variant!r}; expected one of {', '.join(VARIANTS)}."
     )
   config = ml_collections.ConfigDict()
-  # Seeds weight init, data order, augmentation and dropout.
+  # Seed of weight initialization, data order, augmentation and dropout.
   config.seed = 0
-  # Folder of compiled programs; None: ~/.cache/galmet_jax, empty: no cache.
+  # Cache of compiled programs; None: ~/.cache/galmet_jax, empty: no cache.
   config.cache_dir = config_dict.placeholder(str)
 
   config.data = ml_collections.ConfigDict()
@@ -114,7 +116,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   # The unpacked archive of demo500, used instead of a download.
   config.data.manual_dir = config_dict.placeholder(str)
   config.data.targets = ("oh_p50",)
-  # Side of the central square that the network sees, pixels.
+  # Side of the central square that is the network's input, pixels.
   config.data.crop = 128
   # Side after averaging pixels, a divisor of crop; None: crop.
   config.data.resolution = config_dict.placeholder(int)
@@ -134,7 +136,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict()
   # resnet, or xresnet, which ignores block, head_width and dropout_rates.
   config.model.network = "resnet"
-  # Blocks in each stage.
+  # Number of blocks in each stage.
   config.model.stage_sizes = (3, 4, 6, 3)
   # basic or bottleneck.
   config.model.block = "basic"
@@ -142,9 +144,9 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.model.width = 64
   config.model.head_width = 512
   config.model.dropout_rates = (0.25, 0.5)
-  # Type of the computation; parameters and statistics are float32.
+  # Type of the activations; parameters and statistics are float32.
   config.model.dtype = "bfloat16"
-  # Training statistics over the whole batch (global) or each device's part.
+  # Training statistics of the whole batch (global) or of each device's part.
   config.model.batch_norm = "global"
   # FILE.safetensors, FILE.pth or timm:NAME; empty: random weights.
   config.model.pretrained = "timm:resnet34.tv_in1k"
@@ -174,7 +176,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.optim.groups.late = ("stage3", "stage4")
   config.optim.groups.head = ("head",)
 
-  # Blocks below that run, in order; each starts with a new optimizer.
+  # Phases, in order: names of the blocks below. Each starts a new optimizer.
   config.optim.phases = _PHASES
   rates = {"early": 0.1, "late": 0.1, "head": 0.1}
   config.optim.head_only = ml_collections.ConfigDict()
@@ -245,10 +247,11 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
 def small_recipe(config: ml_collections.ConfigDict) -> None:
   """Changes a config to a recipe for few images on a CPU.
 
-  Weights start at random, so nothing is frozen, and the network first predicts
-  the mean label. One cosine cycle of AdamW, without dropout.
+  The recipe is one cosine cycle of AdamW without dropout. Weights are random at
+  the start, so no layers are frozen, and the network first predicts the mean
+  label.
   """
-  # The radius R90 is 25 pixels: the galaxy fits, and a step costs half.
+  # R90 is 25 pixels, so the galaxy fits, and a step takes half as long.
   config.data.crop = 96
   # XLA's CPU backend has no fast bfloat16.
   config.model.dtype = "float32"

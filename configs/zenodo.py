@@ -1,4 +1,4 @@
-"""ResNet-34 on the authors' ready-made images from Zenodo.
+"""ResNet-34 on the authors' images from Zenodo.
 
   python main.py --config=configs/zenodo.py
   python main.py --config=configs/zenodo.py:VARIANT  # of configs/resnet34.py

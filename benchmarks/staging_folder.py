@@ -1,7 +1,7 @@
-"""Makes a staging folder of any size in minutes, in the form `fetch` writes.
+"""Makes a staging folder of any size in minutes, in the layout of `fetch`.
 
-The galaxies are synthetic: a few hundred mocks, repeated under invented ids
-and positions. A JPEG comment with the id makes the bytes of each file unique.
+The galaxies are synthetic: a few hundred mocks, repeated with invented ids and
+positions. A JPEG comment with the id makes the bytes of each file unique.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _FIRST = 1237648704043942146  # a plausible objID
 
 
 def make(root: pathlib.Path, number: int) -> staging.Staging:
-  """Fills the folder `root` with galaxies, unless it is already full."""
+  """Fills the folder `root` with galaxies, unless an earlier call did."""
   folder = staging.Staging(root)
   if folder.source_path.exists():
     return folder
@@ -31,16 +31,14 @@ def make(root: pathlib.Path, number: int) -> staging.Staging:
   mocks = [example["image"] for example in render.generate(_NUM_MOCKS, seed=1)]
   for part in range(1000):
     (root / "images" / f"{part:03d}").mkdir(parents=True)
-  with folder.manifest() as manifest:
+  with folder.open_manifest() as append:
     for i, objid in enumerate(
       tqdm.tqdm(frame.objid.tolist(), desc="Staging", disable=None)
     ):
       data = _with_comment(mocks[i % _NUM_MOCKS], str(objid))
       folder.image_path(objid).write_bytes(data)
       digest = hashlib.sha256(data).hexdigest()
-      manifest.append(
-        staging.Entry(objid, f"mock:{objid}", sha256=digest, zeros=0.0)
-      )
+      append(staging.Entry(objid, f"mock:{objid}", sha256=digest, zeros=0.0))
   folder.write_source(
     {
       "source": "dr17",
@@ -71,7 +69,7 @@ def _rows(number: int) -> pd.DataFrame:
 
 
 def _with_comment(jpeg: bytes, text: str) -> bytes:
-  """Inserts a comment after a JPEG's first marker, without new pixels."""
+  """Inserts a comment after a JPEG's first marker; the pixels stay the same."""
   comment = text.encode("ascii")
   segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
   return jpeg[:2] + segment + jpeg[2:]

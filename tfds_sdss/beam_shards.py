@@ -1,4 +1,4 @@
-"""Writes the shards of a build in Apache Beam, on many cores or machines."""
+"""Writes the shards of a build with Apache Beam, on many cores or machines."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def run(
   """Runs write(task) for each task.
 
   Args:
-    write: function at the top level of a module, which the workers import.
+    write: top-level function of a module that the workers can import.
     tasks: small, picklable objects with the `path` of the file to write. The
       workers must see the same folders as this process.
-    runner: Beam runner or its name; None for the one in `options`.
+    runner: Beam runner or its name; None for the runner in `options`.
     options: Beam's PipelineOptions, or None.
 
   Raises:

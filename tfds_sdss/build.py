@@ -1,4 +1,4 @@
-"""Builds a sample of `sdss_metallicity`, or finds one that is already built."""
+"""Builds and loads the samples of `sdss_metallicity`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 DATASET = "sdss_metallicity"
 _Builder = sdss_metallicity_dataset_builder.Builder
 CONFIGS = tuple(config.name for config in _Builder.BUILDER_CONFIGS)
-# Samples made from a staging folder.
+# Samples built from a staging folder.
 STAGED = tuple(
   config.name for config in _Builder.BUILDER_CONFIGS if config.columns
 )
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class UnknownConfigError(ValueError):
-  """There is no sample of this name, or not with these options."""
+  """No sample has this name or supports these options."""
 
 
 class DatasetNotBuiltError(FileNotFoundError):
@@ -47,17 +47,17 @@ def build(
   """Builds a sample unless it already exists.
 
   Args:
-    config_name: one of `CONFIGS`, also as `sdss_metallicity/demo500`.
+    config_name: one of `CONFIGS`, with or without `sdss_metallicity/`.
     data_dir: data directory of TFDS; by default $TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
     manual_dir: staging folder of dr17, dr14 or zenodo; unpacked archive of
       demo500, which is downloaded by default.
     max_loss: largest accepted fraction of a staging folder's galaxies without
       an image.
-    beam_runner: name of the Apache Beam runner that writes the shards; by
-      default that of `beam_options`, or this process without Beam.
-    beam_options: options of Beam as for `tfds build --beam_pipeline_options`,
-      such as `direct_num_workers=2,direct_running_mode=multi_processing`.
+    beam_runner: name of an Apache Beam runner; by default the runner in
+      `beam_options`. If both are None, this process writes the shards.
+    beam_options: Beam's options, such as
+      `direct_num_workers=2,direct_running_mode=multi_processing`.
     file_format: file format of TFDS; None for ArrayRecord. `tfrecord` needs
       TensorFlow.
 
@@ -67,15 +67,14 @@ def build(
   Raises:
     UnknownConfigError: if the name is unknown, the sample accepts no
       manual_dir, or it exists in another file format.
-    DataError: if an image, a label or a catalogue is invalid, or too many
-      galaxies lack an image.
-    DownloadFailedError: if upstream's archive cannot be downloaded.
-    NotADirectoryError: if manual_dir is not the unpacked archive.
-    StagingError: if the staging folder is absent or of another sample.
+    DataError: if an image, a label, a catalogue or the staging folder is
+      invalid, or too many galaxies lack an image.
+    OSError: if the archive of demo500 cannot be downloaded, or manual_dir does
+      not contain it.
     DatasetNotBuiltError: if a part of the sample has been deleted.
     BeamError: if Apache Beam is requested but not installed.
   """
-  name = _config(config_name)
+  name = _check_name(config_name)
   if manual_dir is not None:
     _check_manual_dir(name, pathlib.Path(manual_dir).expanduser())
   root = _data_dir(data_dir)
@@ -99,7 +98,7 @@ def build(
       beam_options=beam_shards.pipeline_options(beam_options),
     )
     if not sys.stderr.isatty():
-      # TFDS's nested progress bars would fill a log file.
+      # TFDS's nested progress bars would flood a log file.
       tfds.disable_progress_bar()
     _log.info("building %s/%s in %s", DATASET, name, builder.data_path)
     for path in builder.data_path.parent.glob("incomplete.*"):
@@ -127,21 +126,13 @@ def build(
 def load(
   config_name: str, data_dir: str | None = None
 ) -> tfds.core.DatasetBuilder:
-  """Finds a sample that is already built.
-
-  Args:
-    config_name: as for `build`.
-    data_dir: as for `build`.
-
-  Returns:
-    The builder of the newest version in `data_dir`, read from its files.
+  """Returns the builder of the newest version of a built sample.
 
   Raises:
-    UnknownConfigError: if there is no sample of this name.
-    DatasetNotBuiltError: if the sample is absent or incomplete. The message
-      gives the command that builds it.
+    UnknownConfigError: if no sample has this name.
+    DatasetNotBuiltError: if the sample is absent or incomplete.
   """
-  name = _config(config_name)
+  name = _check_name(config_name)
   folder = _data_dir(data_dir) / DATASET / name
   versions = [
     path for path in folder.glob("*") if tfds.core.Version.is_valid(path.name)
@@ -176,8 +167,8 @@ def load(
   return builder
 
 
-def _config(name: str) -> str:
-  """Returns a sample's name without that of the data set."""
+def _check_name(name: str) -> str:
+  """Returns a sample's name without `sdss_metallicity/`."""
   bare = name.removeprefix(f"{DATASET}/")
   if bare in CONFIGS:
     return bare
@@ -201,14 +192,13 @@ def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
     staging.Staging(folder).read_source()
   elif name != "demo500":
     raise UnknownConfigError(
-      f"{DATASET}/{name} is built without a folder, found {folder}. Leave it "
-      "out."
+      f"{DATASET}/{name} is built without a folder, found {folder}. Omit it."
     )
   elif not (folder / "catalogs").is_dir():
     found = "no such folder" if not folder.is_dir() else "no catalogs/ in it"
     raise NotADirectoryError(
       f"manual_dir {folder}: expected catalogs/, train/ and test/ of the "
-      f"unpacked archive, found {found}. Give the folder that holds them."
+      f"unpacked archive, found {found}. Pass the folder that contains them."
     )
 
 

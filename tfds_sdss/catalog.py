@@ -14,24 +14,21 @@ from tfds_sdss.errors import DataError
 from tfds_sdss.errors import LabelError
 
 # 12 + log(O/H) in dex. SDSS's oh_p50 spans 7.85 to 9.47; a value outside this
-# range is a wrong unit or a missing-value marker.
+# range has a wrong unit or marks a missing value.
 LABEL_RANGE = (7.0, 10.0)
-# SDSS writes -9999 for a galaxy without an MPA-JHU value.
+# SDSS writes -9999 for a missing MPA-JHU value.
 MISSING = -9990.0
 
 _INT64_MAX = 2**63 - 1
 
 
 def parse_objid(text: str) -> int:
-  """Returns an SDSS objID written as decimal digits.
-
-  Args:
-    text: 1 to 19 digits whose value fits a signed 64-bit integer.
+  """Returns an SDSS objID written as 1 to 19 decimal digits.
 
   Raises:
     DataError: if `text` is anything else, such as the `1.23765E+18` that a
       spreadsheet or a float column writes. The last digits of such an id are
-      lost: a float holds 53 bits, an objID needs 61.
+      lost: a float has 53 bits, an objID needs 61.
   """
   if re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= _INT64_MAX:
     return int(text)
@@ -42,16 +39,7 @@ def parse_objid(text: str) -> int:
 
 
 def check_label(objid: int, oh_p50: float) -> None:
-  """Checks one metallicity.
-
-  Args:
-    objid: SDSS objID, for the error message.
-    oh_p50: 12 + log(O/H), dex.
-
-  Raises:
-    LabelError: if the label is NaN, the SDSS marker of a missing value
-      (<= -9990), or outside 7 to 10 dex.
-  """
+  """Raises LabelError unless 12 + log(O/H) is from 7 to 10 dex."""
   low, high = LABEL_RANGE
   if low <= oh_p50 <= high:
     return
@@ -65,7 +53,7 @@ def check_label(objid: int, oh_p50: float) -> None:
 def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
   """Reads a catalogue of ids and metallicities.
 
-  All fields are read as text, so that no id passes through a float.
+  All fields are read as text, so that no id is converted to a float.
 
   Args:
     path: CSV file in UTF-8 with a header line and, among others, the columns
@@ -79,7 +67,6 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
     DataError: if a column is absent, a row has too few or too many fields, an
       id is not an integer, a label is impossible or an objID is repeated. The
       message gives the line in the file; the header is line 1.
-    FileNotFoundError: if there is no such file.
   """
   try:
     text = path.read_bytes().decode("utf-8-sig")
@@ -98,7 +85,7 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
   labels: dict[int, float] = {}
   for row in reader:
     line = f"{path}, row {reader.line_num}"
-    # DictReader's marks of too many and of too few fields.
+    # DictReader stores excess fields under None, and None for missing fields.
     if None in row or None in row.values():
       raise DataError(
         f"{line}: expected {len(header)} fields as in the header. The file may "

@@ -19,8 +19,7 @@ class Column(NamedTuple):
       in SDSS.
     table: alias of the SDSS table in the query of `fetch/skyserver.py`.
     unit: unit in astropy's notation; empty if dimensionless.
-    description: meaning of the values.
-    dtype: NumPy type that holds every digit SDSS sends.
+    dtype: NumPy type that keeps all digits of SDSS.
   """
 
   name: str
@@ -39,36 +38,6 @@ def _with_error(
   )
 
 
-def _magnitudes(band: str) -> tuple[Column, Column]:
-  return _with_error(
-    f"modelMag_{band}",
-    f"modelMagErr_{band}",
-    "G",
-    "mag",
-    f"Model magnitude in {band}, not corrected for Galactic extinction",
-  )
-
-
-def _fluxes(name: str, line: str) -> tuple[Column, Column]:
-  return _with_error(
-    f"{name}_flux",
-    f"{name}_flux_err",
-    "L",
-    "1e-17 erg / (s cm2)",
-    f"Flux of {line}, from a Gaussian fit above the continuum",
-  )
-
-
-def _abundance(percentile: str) -> Column:
-  return Column(
-    f"oh_p{percentile.replace('.', 'p')}",
-    "E",
-    "dex",
-    f"12 + log(O/H), percentile {percentile} of the posterior "
-    "(Tremonti et al. 2004)",
-  )
-
-
 COLUMNS = (
   Column("objid", "G", "", "SDSS objID of the photometric object", np.int64),
   Column("specobjid", "I", "", "SDSS specObjID of the spectrum", np.int64),
@@ -77,7 +46,17 @@ COLUMNS = (
   Column("z", "S", "", "Redshift"),
   Column("zErr", "S", "", "Error of the redshift"),
   *_with_error("velDisp", "velDispErr", "S", "km / s", "Velocity dispersion"),
-  *(column for band in "ugriz" for column in _magnitudes(band)),
+  *(
+    column
+    for band in "ugriz"
+    for column in _with_error(
+      f"modelMag_{band}",
+      f"modelMagErr_{band}",
+      "G",
+      "mag",
+      f"Model magnitude in {band}, not corrected for Galactic extinction",
+    )
+  ),
   Column("petroMag_r", "G", "mag", "Petrosian magnitude in r"),
   Column(
     "petroR50_r", "G", "arcsec", "Radius of 50 % of the Petrosian flux in r"
@@ -85,11 +64,23 @@ COLUMNS = (
   Column(
     "petroR90_r", "G", "arcsec", "Radius of 90 % of the Petrosian flux in r"
   ),
-  *_fluxes("nii_6584", "[N II] 6584"),
-  *_fluxes("h_alpha", "H alpha"),
-  *_fluxes("oiii_5007", "[O III] 5007"),
-  *_fluxes("h_beta", "H beta"),
-  *_fluxes("h_delta", "H delta"),
+  *(
+    column
+    for name, line in (
+      ("nii_6584", "[N II] 6584"),
+      ("h_alpha", "H alpha"),
+      ("oiii_5007", "[O III] 5007"),
+      ("h_beta", "H beta"),
+      ("h_delta", "H delta"),
+    )
+    for column in _with_error(
+      f"{name}_flux",
+      f"{name}_flux_err",
+      "L",
+      "1e-17 erg / (s cm2)",
+      f"Flux of {line}, from a Gaussian fit above the continuum",
+    )
+  ),
   *_with_error(
     "d4000", "d4000_err", "X", "", "Strength of the 4000 Angstrom break"
   ),
@@ -101,7 +92,16 @@ COLUMNS = (
     "signal-to-noise, 3 composite, 4 AGN, 5 LINER at low signal-to-noise",
     np.int32,
   ),
-  *(_abundance(percentile) for percentile in ("2.5", "16", "50", "84", "97.5")),
+  *(
+    Column(
+      f"oh_p{percentile.replace('.', 'p')}",
+      "E",
+      "dex",
+      f"12 + log(O/H), percentile {percentile} of the posterior "
+      "(Tremonti et al. 2004)",
+    )
+    for percentile in ("2.5", "16", "50", "84", "97.5")
+  ),
   Column(
     "lgm_tot_p50",
     "E",
@@ -117,8 +117,8 @@ COLUMNS = (
 )
 BY_NAME = {column.name: column for column in COLUMNS}
 
-# Columns of the Zenodo sample. Its own column list is undocumented, so some
-# may be absent from its file.
+# Columns of the Zenodo sample. Some may be absent, because the columns of its
+# file are undocumented.
 ZENODO = (
   "objid",
   "ra",

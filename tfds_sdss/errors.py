@@ -1,4 +1,4 @@
-"""Errors about data that the user can correct."""
+"""Errors in the data, which the user can correct."""
 
 
 class DataError(ValueError):

@@ -1,6 +1,6 @@
 """Data-quality report of a sample, stored beside its shards.
 
-The report lists the size of the sample, the lost galaxies and the distributions
+The report gives the size of the sample, the lost galaxies and the distributions
 of labels, photometry and black pixels.
 """
 
@@ -43,8 +43,8 @@ def write(folder: pathlib.Path, sample: Sample) -> None:
   plot(folder / FIGURE, sample)
   _log.info(
     "%s: %d galaxies requested, %d without an image (%.2f %%); see %s",
-    *(sample.name, sample.num_asked, sample.lost.total()),
-    *(100 * sample.lost.total() / sample.num_asked, REPORT),
+    *(sample.name, sample.num_requested, sample.lost.total()),
+    *(100 * sample.lost.total() / sample.num_requested, REPORT),
   )
 
 
@@ -96,7 +96,7 @@ def report(sample: Sample) -> str:
 
 | galaxies | number |
 |---|---:|
-| requested | {sample.num_asked} |
+| requested | {sample.num_requested} |
 | without an image | {sample.lost.total()} |
 | in the set | {len(frame)} |
 
@@ -144,12 +144,12 @@ def plot(path: pathlib.Path, sample: Sample) -> None:
     frame = frame.assign(**{"g - r": frame["modelMag_g"] - frame["modelMag_r"]})
   names = [n for n in _PANELS if n in frame and frame[n].notna().any()]
   rows = -(-len(names) // 3)
-  # Not pyplot, which would keep the figure and need a display.
+  # pyplot would keep the figure in memory and need a display.
   drawing = figure.Figure(figsize=(12, 3.2 * rows))
   for number, name in enumerate(names, start=1):
     axis = drawing.add_subplot(rows, 3, number)
     values = frame[name].dropna().to_numpy(np.float64)
-    # Without the outliers, which would squeeze the rest into one bin.
+    # Outliers would squeeze all other values into one bin.
     low, high = np.quantile(values, (0.001, 0.999))
     if name == "black_fraction":
       low, high = 0, max(high, BLACK)

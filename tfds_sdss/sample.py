@@ -23,9 +23,9 @@ from tfds_sdss.errors import DataError
 
 # Required columns of a Zenodo catalogue; the others may be absent.
 _REQUIRED = ("objid", "oh_p50", "sky_group")
-# Reason for the absence of an image that the fetch has not requested yet.
+# Reason for a missing image that the fetch has not requested yet.
 NOT_FETCHED = "not_fetched"
-# Catalogue in the built folder.
+# Catalogue of a built sample.
 CATALOG = "catalog.parquet"
 
 _log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ class Sample:
     name: `dr17`, `dr14` or `zenodo`.
     frame: galaxies with an image, in the order of the shards: the columns of
       the catalogue and those of `columns.DERIVED`.
-    num_asked: number of rows of the staged catalogue.
+    num_requested: number of rows in the staged catalogue.
     lost: number of galaxies without an image, by reason.
     cleaning: counts of the rows that the fetch dropped from the catalogue.
   """
 
   name: str
   frame: pd.DataFrame
-  num_asked: int
+  num_requested: int
   lost: collections.Counter[str]
   cleaning: dict[str, Any]
 
@@ -114,13 +114,13 @@ def read(
     *(folder.root, len(complete), len(frame)),
   )
   cleaning = source.get("report") or {}
-  return Sample(name, _divide(complete), len(frame), lost, cleaning)
+  return Sample(name, _assign_splits(complete), len(frame), lost, cleaning)
 
 
 def _read_columns(
   folder: staging.Staging, name: str, names: Sequence[str]
 ) -> pd.DataFrame:
-  """Returns the staged catalogue with exactly the sample's columns."""
+  """Returns the staged catalogue with the columns `names` and sky_group."""
   frame = folder.read_catalog()
   remedy = "Delete it and repeat the fetch command, which keeps the images."
   required = _REQUIRED if name == "zenodo" else (*names, "sky_group")
@@ -164,18 +164,15 @@ def _check_loss(
   )
 
 
-def _divide(frame: pd.DataFrame) -> pd.DataFrame:
+def _assign_splits(frame: pd.DataFrame) -> pd.DataFrame:
   """Adds `split` and `fold` and sorts the galaxies into the shards' order.
 
-  The galaxies of a sky group, mostly one galaxy observed twice, share their
-  split and their fold.
+  The galaxies of a sky group, mostly one galaxy observed twice, are in one
+  split and one fold.
   """
-  groups = frame["sky_group"].unique().tolist()
-  split_of = {group: splits.split_of(group) for group in groups}
-  folds = {group: splits.fold_of(group) for group in groups}
   frame = frame.assign(
-    split=frame["sky_group"].map(split_of).astype("str"),
-    fold=frame["sky_group"].map(folds).astype(np.int64),
+    split=frame["sky_group"].map(splits.split_of).astype("str"),
+    fold=frame["sky_group"].map(splits.fold_of).astype(np.int64),
   )
   order = list(splits.SPLIT_PARTS)
   keys = [
@@ -188,36 +185,31 @@ def _divide(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-  """Source of consecutive rows of the built set's catalogue.
+  """Consecutive galaxies of a sample, read from the disk by each iteration.
 
   Attributes:
     catalog_path: catalog.parquet in the folder that is being built.
     root: staging folder.
-    start: first row.
-    stop: the row after the last one.
+    rows: rows of the catalogue.
   """
 
   catalog_path: str
   root: str
-  start: int
-  stop: int
+  rows: range
 
   def __len__(self) -> int:
-    return self.stop - self.start
+    return len(self.rows)
 
-  def part(self, start: int, stop: int) -> Examples:
-    """Returns the examples from start to stop."""
-    return dataclasses.replace(
-      self, start=self.start + start, stop=self.start + stop
-    )
+  def __getitem__(self, part: slice, /) -> Examples:
+    return dataclasses.replace(self, rows=self.rows[part])
 
-  def examples(self) -> Iterator[dict[str, Any]]:
-    """Yields the galaxies, after a comparison of all images with the manifest.
+  def __iter__(self) -> Iterator[dict[str, Any]]:
+    """Compares all images with their digests, then yields the galaxies.
 
     Raises:
       DataError: if an image is absent or differs from the manifest's digest.
     """
-    table = pq.read_table(self.catalog_path).slice(self.start, len(self))
+    table = pq.read_table(self.catalog_path).slice(self.rows.start, len(self))
     rows = table.to_pandas().to_dict("records")
     folder = staging.Staging(self.root)
     damaged = []
@@ -234,32 +226,31 @@ class Examples:
     yield from rows
 
 
-def sources(
+def examples_by_split(
   sample: Sample, catalog_path: pathlib.Path, root: str | pathlib.Path
 ) -> dict[str, Examples]:
-  """Returns the sources of the splits.
+  """Returns the examples of each split.
 
   Args:
-    sample: galaxies.
-    catalog_path: file to which `sample.frame` has been written.
+    sample: the sample, whose frame is stored in `catalog_path`.
+    catalog_path: Parquet file.
     root: staging folder.
   """
   # Beam's workers have another working directory.
   whole = Examples(
     str(catalog_path.absolute()),
     str(pathlib.Path(root).expanduser().absolute()),
-    0,
-    len(sample.frame),
+    range(len(sample.frame)),
   )
   start, by_split = 0, {}
   for split in splits.SPLIT_PARTS:
     stop = start + int((sample.frame["split"] == split).sum())
-    by_split[split] = whole.part(start, stop)
+    by_split[split] = whole[start:stop]
     start = stop
   return by_split
 
 
 def shorten_list(items: Sequence[object]) -> str:
-  """Joins up to ten items and the number of further ones."""
+  """Returns up to ten items as text, and the number of further ones."""
   rest = f" and {len(items) - 10} more" if len(items) > 10 else ""
   return ", ".join(str(item) for item in items[:10]) + rest

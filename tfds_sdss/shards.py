@@ -1,8 +1,8 @@
 """Writes the shards of a data set, in this process or in Apache Beam.
 
-TFDS's own writer encodes slowly, holds a split in memory and, without
+TFDS's own writer encodes slowly, keeps a whole split in memory and, without
 TensorFlow, is limited to 1000 MiB per split. Here each shard is a small,
-independent task, and its bytes do not depend on where the task runs.
+independent task whose bytes do not depend on the process that writes it.
 """
 
 from __future__ import annotations
@@ -28,39 +28,19 @@ from tfds_sdss import records
 from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
-# Examples per shard, at most: some 40 MB, which a task holds in memory.
+# Maximum number of examples in a shard: some 40 MB in a task's memory.
 MAX_EXAMPLES = 10_000
 CHECKSUMS = "shards.sha256"
 
 
 class Source(Protocol):
-  """Examples of one split, in the order of the shards."""
+  """Examples in the order of the shards: a list, or `sample.Examples`."""
 
   def __len__(self) -> int: ...
 
-  def part(self, start: int, stop: int) -> Source:
-    """Returns the examples from start to stop."""
+  def __getitem__(self, part: slice, /) -> Source: ...
 
-  def examples(self) -> Iterator[dict[str, Any]]:
-    """Yields the examples, images as JPEG bytes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class InMemory:
-  """Source of a small sample."""
-
-  rows: Sequence[dict[str, Any]]
-
-  def __len__(self) -> int:
-    return len(self.rows)
-
-  def part(self, start: int, stop: int) -> InMemory:
-    """Returns the examples from start to stop."""
-    return InMemory(self.rows[start:stop])
-
-  def examples(self) -> Iterator[dict[str, Any]]:
-    """Yields the examples."""
-    return iter(self.rows)
+  def __iter__(self) -> Iterator[dict[str, Any]]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +48,6 @@ class Task:
   """One shard to write; small and picklable.
 
   Attributes:
-    split: name of the split.
     path: absolute path of the file.
     file_format: name of a TFDS file format.
     layout: field of each feature, see `records.layout`.
@@ -76,7 +55,6 @@ class Task:
     source: examples of the shard.
   """
 
-  split: str
   path: str
   file_format: str
   layout: records.Layout
@@ -85,7 +63,7 @@ class Task:
 
 
 def write_shard(task: Task) -> None:
-  """Writes one shard and checks every label and image.
+  """Checks every label and image of one shard and writes it.
 
   Raises:
     DataError: if a label or an image is invalid, or an image has changed.
@@ -109,12 +87,12 @@ def write_shard(task: Task) -> None:
 def _encoded(task: Task) -> Iterator[tuple[int, bytes]]:
   """Yields (key, record), as TFDS's file adapters expect."""
   encoder = records.Encoder(task.layout)
-  for key, example in enumerate(task.source.examples()):
-    check(example, task.size)
+  for key, example in enumerate(task.source):
+    check_example(example, task.size)
     yield key, encoder.encode(example)
 
 
-def check(example: Mapping[str, Any], size: int) -> None:
+def check_example(example: Mapping[str, Any], size: int) -> None:
   """Raises DataError if an example's label or image is invalid."""
   catalog.check_label(example["objid"], example["oh_p50"])
   images.check(example["objid"], example["image"], size)
@@ -123,8 +101,8 @@ def check(example: Mapping[str, Any], size: int) -> None:
 def sort_key(objid: int) -> tuple[float, int]:
   """Returns the sort key of an example within its split.
 
-  The key is a hash, so that any part of a split is a random sample of it and
-  the order does not depend on that of the catalogue.
+  The key is a hash, so that any part of a split is a random sample of it,
+  whatever the order of the catalogue.
   """
   return splits.hash_fraction(objid, "order"), objid
 
@@ -137,10 +115,11 @@ def write(
   """Writes all shards and their digests, and sets `builder.info.splits`.
 
   Args:
-    builder: data set; its data directory receives the files.
+    builder: data set; the files are written to its data directory.
     sources: examples by split.
-    download_config: `beam_runner` or `beam_options` run the tasks in Apache
-      Beam. The number of shards follows from `MAX_EXAMPLES` alone.
+    download_config: the tasks run in Apache Beam if `beam_runner` or
+      `beam_options` is set. Only `MAX_EXAMPLES` determines the number of
+      shards.
 
   Raises:
     DataError: if a split is empty or an example is invalid.
@@ -152,11 +131,11 @@ def write(
       f"expected at least one galaxy in each split, found none in "
       f"{', '.join(empty)}. Build from more galaxies."
     )
-  tasks = [
-    task
+  by_split = {
+    split: list(_tasks(builder, split, source))
     for split, source in sources.items()
-    for task in _tasks(builder, split, source)
-  ]
+  }
+  tasks = [task for part in by_split.values() for task in part]
   if download_config.beam_runner or download_config.beam_options:
     beam_shards.run(
       write_shard,
@@ -167,17 +146,15 @@ def write(
   else:
     for task in tqdm.tqdm(tasks, "Writing", unit=" shards", disable=None):
       write_shard(task)
-  infos = []
-  for split in sources:
-    of_split = [task for task in tasks if task.split == split]
-    infos.append(
-      tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=[len(task.source) for task in of_split],
-        num_bytes=sum(os.path.getsize(task.path) for task in of_split),
-        filename_template=builder._get_filename_template(split_name=split),
-      )
+  infos = [
+    tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=[len(task.source) for task in part],
+      num_bytes=sum(os.path.getsize(task.path) for task in part),
+      filename_template=builder._get_filename_template(split_name=split),
     )
+    for split, part in by_split.items()
+  ]
   builder.info.set_splits(tfds.core.splits.SplitDict(infos))
   write_checksums([pathlib.Path(task.path) for task in tasks])
 
@@ -189,17 +166,16 @@ def _tasks(
   features = builder.info.features
   number = -(-len(source) // MAX_EXAMPLES)
   for index in range(number):
-    # The lengths of a split's shards differ by one at most.
+    # The lengths of a split's shards differ by at most one.
     start, stop = (len(source) * i // number for i in (index, index + 1))
     path = template.sharded_filepath(shard_index=index, num_shards=number)
     yield Task(
-      split,
       # Beam's workers have another working directory.
       str(pathlib.Path(path).absolute()),
       builder.info.file_format.value,
       records.layout(features),
       features["image"].shape[0],
-      source.part(start, stop),
+      source[start:stop],
     )
 
 

@@ -1,4 +1,4 @@
-"""Assignment of galaxies to splits and folds by a hash of an id."""
+"""Assigns galaxies to splits and folds by a hash of an id."""
 
 import hashlib
 
@@ -9,18 +9,15 @@ NUM_FOLDS = 10
 
 
 def hash_fraction(objid: int, salt: str) -> float:
-  """Returns a fixed pseudo-random fraction of an objID, in [0, 1).
+  """Returns a fixed pseudo-random number for an objID, in [0, 1).
 
-  The fraction is the first 53 bits of BLAKE2b over `salt:objid` in decimal
-  ASCII. It is the same on every machine and does not depend on other galaxies.
-
-  Args:
-    objid: SDSS objID.
-    salt: name of the use; fractions of different salts are independent.
+  The number is the first 53 bits of BLAKE2b over `salt:objid` in decimal ASCII.
+  It is the same on every machine and does not depend on other galaxies. Numbers
+  with different salts are independent.
   """
   text = f"{salt}:{objid}".encode("ascii")
   digest = hashlib.blake2b(text, digest_size=8).digest()
-  # A float holds 53 bits: all 64 could round up to exactly 1.
+  # A float has 53 bits: 64 bits could round up to exactly 1.
   return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 

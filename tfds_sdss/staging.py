@@ -9,6 +9,7 @@ failed.csv            galaxies without an image, with reasons
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -29,13 +30,13 @@ import pyarrow.parquet as pq
 from tfds_sdss import columns
 from tfds_sdss.errors import DataError
 
-# Default of the largest fraction of galaxies without an image.
+# Largest accepted fraction of galaxies without an image, by default.
 MAX_LOSS = 0.02
 _SYNC_SECONDS = 1.0  # between two fsyncs of the manifest
 
 
 class StagingError(DataError):
-  """A staging folder is absent, incomplete, in use, or of another source."""
+  """A staging folder is absent, incomplete, in use or from another source."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Entry:
   """Result of fetching one galaxy's image.
 
   Attributes:
-    objid: SDSS objID.
     url: requested address, with all parameters.
     reason: keyword of the failure, such as `http_404`; empty for an image.
     permanent: whether another request is pointless; False for an image.
@@ -73,34 +73,29 @@ class Staging:
 
   def __init__(self, root: str | pathlib.Path):
     self.root = pathlib.Path(root).expanduser()
-    self._prefix = str(self.root)
     self.source_path = self.root / "source.json"
     self.catalog_path = self.root / "catalog.parquet"
     self.manifest_path = self.root / "manifest.jsonl"
     self.failed_path = self.root / "failed.csv"
 
   def image_path(self, objid: int) -> pathlib.Path:
-    """Returns the path of a galaxy's image, whether it exists or not."""
+    """Returns the path of a galaxy's image, which may not exist."""
     return pathlib.Path(self._image_name(objid))
 
   def _image_name(self, objid: int) -> str:
-    return f"{self._prefix}/images/{objid % 1000:03d}/{objid}.jpg"
+    return f"{self.root}/images/{objid % 1000:03d}/{objid}.jpg"
 
   def read_image(self, objid: int) -> bytes:
     """Returns a galaxy's image; empty if there is none."""
     try:
-      # Without pathlib, which takes longer than reading so small a file.
+      # pathlib would take longer than reading the small file.
       with open(self._image_name(objid), "rb", buffering=0) as file:
         return file.read()
     except FileNotFoundError:
       return b""
 
   def read_source(self) -> dict:
-    """Returns source.json.
-
-    Raises:
-      StagingError: if it is absent or damaged.
-    """
+    """Returns source.json; raises StagingError if it is absent or damaged."""
     try:
       return json.loads(self.source_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -121,13 +116,10 @@ class Staging:
     write_atomically(self.source_path, text.encode("utf-8"))
 
   def read_catalog(self) -> pd.DataFrame:
-    """Returns the catalogue.
+    """Returns the catalogue; raises StagingError if it is absent or damaged.
 
-    Its columns are those of `columns.COLUMNS` that the source provides, and
+    The columns are those of `columns.COLUMNS` that the source provides, and
     `sky_group`, int64. Missing values are NaN.
-
-    Raises:
-      StagingError: if it is absent or damaged.
     """
     try:
       return pd.read_parquet(self.catalog_path)
@@ -173,7 +165,7 @@ class Staging:
     return entries
 
   def has_image(self, entry: Entry) -> bool:
-    """Whether an entry's image exists unchanged."""
+    """Whether an entry's image exists and is unchanged."""
     data = self.read_image(entry.objid)
     return hashlib.sha256(data).hexdigest() == entry.sha256
 
@@ -193,9 +185,27 @@ class Staging:
     text = frame.sort_values("objid").to_csv(index=False)
     write_atomically(self.failed_path, text.encode("utf-8"))
 
-  def manifest(self) -> Manifest:
-    """Opens the manifest for appending, for use in a `with` block."""
-    return Manifest(self.manifest_path)
+  @contextlib.contextmanager
+  def open_manifest(self) -> Iterator[Callable[[Entry], None]]:
+    """Opens the manifest; yields a function that appends an entry."""
+    with self.manifest_path.open("ab+") as file:
+      # Remove an incomplete last line, left by a killed run.
+      file.seek(0)
+      file.truncate(file.read().rfind(b"\n") + 1)
+      synced = time.monotonic()
+
+      def append(entry: Entry) -> None:
+        nonlocal synced
+        file.write(json.dumps(dataclasses.asdict(entry)).encode() + b"\n")
+        file.flush()
+        if time.monotonic() - synced > _SYNC_SECONDS:
+          os.fsync(file.fileno())
+          synced = time.monotonic()
+
+      try:
+        yield append
+      finally:
+        os.fsync(file.fileno())
 
   @contextlib.contextmanager
   def lock(self) -> Iterator[None]:
@@ -223,45 +233,13 @@ class Staging:
       yield
 
 
-class Manifest:
-  """The append-only list of results."""
-
-  def __init__(self, path: pathlib.Path):
-    self._file = path.open("ab+")
-    self._synced = time.monotonic()
-    # Remove an incomplete last line, left by a killed run.
-    self._file.seek(0)
-    self._file.truncate(self._file.read().rfind(b"\n") + 1)
-
-  def __enter__(self) -> Manifest:
-    return self
-
-  def __exit__(self, *exc_info) -> None:
-    with self._file:
-      os.fsync(self._file.fileno())
-
-  def append(self, entry: Entry) -> None:
-    """Adds an entry."""
-    line = json.dumps(dataclasses.asdict(entry)).encode("utf-8") + b"\n"
-    self._file.write(line)
-    self._file.flush()
-    if time.monotonic() - self._synced > _SYNC_SECONDS:
-      os.fsync(self._file.fileno())
-      self._synced = time.monotonic()
-
-
 def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
-  """Writes a table, with units and descriptions as metadata.
-
-  Columns have a NumPy number type or contain strings.
-  """
+  """Writes a table of numbers and strings, with units as metadata."""
   fields = []
   for name in frame.columns:
-    column = columns.BY_NAME.get(name)
-    metadata = {}
-    if column is not None:
+    if column := columns.BY_NAME.get(name):
       metadata = {"unit": column.unit, "description": column.description}
-    elif name in columns.DERIVED:
+    else:
       metadata = {"description": columns.DERIVED[name]}
     dtype = frame[name].dtype
     is_number = isinstance(dtype, np.dtype)
@@ -276,10 +254,7 @@ def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Writes a file completely or not at all: an interruption leaves the old one.
-
-  The data go to `path`.part, which is then renamed.
-  """
+  """Writes `path`.part and renames it: an interruption leaves the old file."""
   part = path.with_name(f"{path.name}.part")
   try:
     part.write_bytes(data)

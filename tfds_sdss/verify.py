@@ -24,7 +24,7 @@ from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
 _NUM_SHOWN = 20  # problems printed in full
-# First version with a list of the shards' digests.
+# First version with digests of the shards.
 _WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
@@ -36,7 +36,7 @@ class Report:
     name: sample, such as `sdss_metallicity/mock/3.0.0`.
     table: one row per split: `recorded` and `read` galaxies, then the mean,
       std, min, quartiles and max of the labels, oh_p50 in dex.
-    problems: one line each; empty for a sound sample.
+    problems: one line each.
   """
 
   name: str
@@ -68,13 +68,9 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
   """Checks every galaxy of a sample.
 
   Checks the SHA-256 and the length of each shard, each image and each label,
-  and that no objID and no image occurs twice. For the samples made from a
-  staging folder, also checks that the galaxies are those of catalog.parquet and
-  that no position on the sky is in two splits or two folds.
-
-  Args:
-    config_name: as for `build.load`.
-    data_dir: as for `build.load`.
+  and that no objID and no image occurs twice. For samples built from a staging
+  folder, also checks that the galaxies are those of catalog.parquet and that no
+  position on the sky is in two splits or two folds.
 
   Raises:
     DatasetNotBuiltError: if the sample is not built.
@@ -138,11 +134,11 @@ def _check_checksums(builder: tfds.core.DatasetBuilder) -> list[str]:
 def _read(
   builder: tfds.core.DatasetBuilder, split: str, problems: list[str]
 ) -> Iterator[_Galaxy]:
-  """Yields the readable galaxies of a split and appends their problems."""
+  """Yields the readable galaxies of a split; adds the faults to `problems`."""
   names = ("image", "objid", "oh_p50")
   fields = records.layout({name: builder.info.features[name] for name in names})
   size = builder.info.features["image"].shape[0]
-  # In one thread: two threads are slower than one.
+  # Two threads are slower than one.
   with tqdm.tqdm(
     total=builder.info.splits[split].num_examples,
     desc=f"Verifying {split}",
@@ -173,8 +169,8 @@ def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
   problems = []
   first_split: dict[int, str] = {}
   first_image: dict[str, int] = {}
-  for split, of_split in galaxies.items():
-    for objid, _, digest in of_split:
+  for split, members in galaxies.items():
+    for objid, _, digest in members:
       if objid in first_split:
         problems.append(
           f"objID {objid} is repeated: in {first_split[objid]} and in {split}"
@@ -192,7 +188,7 @@ def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
 def _check_catalog(
   builder: tfds.core.DatasetBuilder, galaxies: dict[str, list[_Galaxy]]
 ) -> list[str]:
-  """Compares the shards with catalog.parquet and checks it for leakage."""
+  """Compares the shards with catalog.parquet; checks its splits and folds."""
   path = pathlib.Path(builder.data_dir) / sample.CATALOG
   names = [*_Galaxy._fields, "sky_group", "split", "fold"]
   try:
@@ -208,10 +204,10 @@ def _check_catalog(
         f"{path.name}: galaxies within 2 arcsec of each other are in different "
         f"{name}s: sky_group {sample.shorten_list(divided)}"
       )
-  for split, of_split in galaxies.items():
+  for split, members in galaxies.items():
     listed = frame.loc[frame["split"] == split, list(_Galaxy._fields)]
     both = listed.merge(
-      pd.DataFrame(of_split, columns=_Galaxy._fields).drop_duplicates("objid"),
+      pd.DataFrame(members, columns=_Galaxy._fields).drop_duplicates("objid"),
       on="objid",
       how="outer",
       suffixes=("", "_found"),

@@ -67,7 +67,7 @@ def write(
     }
   )
   folder.write_catalog(frame)
-  with folder.manifest() as manifest:
+  with folder.open_manifest() as append:
     for objid in frame["objid"].tolist():
       url = f"http://example.org/{objid}"
       if objid in failed:
@@ -82,5 +82,5 @@ def write(
         entry = staging.Entry(
           objid, url, status=200, sha256=digest, zeros=black
         )
-      manifest.append(entry)
+      append(entry)
   return folder

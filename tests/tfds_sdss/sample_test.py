@@ -154,7 +154,7 @@ def test_no_position_is_in_two_splits():
   frame = fake_staging.table(2000)
   generator = np.random.default_rng(0)
   frame["sky_group"] = generator.choice(frame["objid"], len(frame))
-  divided = sample._divide(frame)
+  divided = sample._assign_splits(frame)
   by_position = divided.groupby("sky_group")[["split", "fold"]].nunique()
   assert (by_position == 1).all().all()
   assert sorted(divided["objid"]) == frame["objid"].tolist()
@@ -218,7 +218,7 @@ def test_killed_build_can_be_repeated(built, tmp_path, caplog):
     def write_and_die(task):
       calls.append(task)
       if len(calls) == 3:
-        shards.check = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+        shards.check_example = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
       return write_shard(task)
     shards.write_shard = write_and_die
     build.build('dr17', sys.argv[1], sys.argv[2])

@@ -24,10 +24,7 @@ def examples():
 def write(tmp_path, rows):
   """Writes a shard and returns its bytes."""
   path = tmp_path / "shard"
-  source = shards.InMemory(rows)
-  shards.write_shard(
-    shards.Task("train", str(path), "array_record", LAYOUT, 128, source)
-  )
+  shards.write_shard(shards.Task(str(path), "array_record", LAYOUT, 128, rows))
   return path.read_bytes()
 
 
@@ -83,12 +80,6 @@ def test_full_disk_is_an_oserror(tmp_path, monkeypatch):
     OSError, match=r"cannot be written: .*No space.*Free disk"
   ):
     write(tmp_path, examples())
-
-
-def test_part_of_a_source_has_its_examples():
-  part = shards.InMemory(examples()).part(1, 3)
-  assert len(part) == 2
-  assert [e["objid"] for e in part.examples()] == [OBJID + 1, OBJID + 2]
 
 
 def test_checksums_round_trip(tmp_path):

@@ -22,7 +22,7 @@ def write(tmp_path, monkeypatch, splits):
   builder = sdss_metallicity_dataset_builder.Builder
   with monkeypatch.context() as patch:
     patch.setattr(builder, "_examples", lambda self, dl_manager: splits)
-    patch.setattr(shards, "check", lambda *args: None)
+    patch.setattr(shards, "check_example", lambda *args: None)
     return build.build("demo500", str(tmp_path))
 
 

@@ -103,11 +103,11 @@ async def fetch(
   queue = iter(galaxies)
   failures_in_a_row = 0
 
-  async def work(manifest: staging.Manifest) -> None:
+  async def work(append: Callable[[staging.Entry], None]) -> None:
     nonlocal failures_in_a_row
     for galaxy in queue:
       entry = await _fetch_one(client, folder, galaxy)
-      manifest.append(entry)
+      append(entry)
       on_entry(entry)
       if entry.is_image or entry.permanent:
         failures_in_a_row = 0
@@ -120,11 +120,11 @@ async def fetch(
           "service has moved, pass its address as --base_url."
         )
 
-  with folder.manifest() as manifest:
+  with folder.open_manifest() as append:
     try:
       async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-          group.create_task(work(manifest))
+          group.create_task(work(append))
     except BaseExceptionGroup as errors:
       # The other workers' errors usually have the same cause.
       raise errors.exceptions[0] from None

@@ -32,11 +32,10 @@ async def fetch(
   archive.parent.mkdir(parents=True, exist_ok=True)
   if not archive.exists():
     await client.download(yarl.URL(base_url + path), archive, None)
-  listed = demo500.read_hashes()
   try:
     root = demo500.open_archive(archive)
-    splits = demo500.read(root, listed, complete=True)
-    for name, upstream in listed.items():
+    splits = demo500.read(root, complete=True)
+    for name, upstream in demo500.read_hashes().items():
       target = folder.root / upstream.folder / name
       target.parent.mkdir(exist_ok=True)
       data = (root / upstream.folder / name).read_bytes()

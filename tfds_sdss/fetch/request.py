@@ -13,14 +13,13 @@ from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import skyserver
 from tfds_sdss.fetch import zenodo
 
-SKYSERVER_SOURCES = ("dr17", "dr14")
-SOURCES = (*SKYSERVER_SOURCES, "zenodo", "demo500")
 BASE_URLS = {
   "dr17": skyserver.BASE_URL,
   "dr14": skyserver.BASE_URL,
   "zenodo": zenodo.BASE_URL,
   "demo500": demo_archive.BASE_URL,
 }
+SOURCES = tuple(BASE_URLS)
 # All astronomers share these services.
 MAX_CONNECTIONS = 4
 
@@ -75,7 +74,7 @@ class Request:
       ),
       (
         "field",
-        self.field == "petro" or self.source in SKYSERVER_SOURCES,
+        self.field == "petro" or self.source in ("dr17", "dr14"),
         f"petro with {self.source}, whose images have a fixed size",
       ),
     ):

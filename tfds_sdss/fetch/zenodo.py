@@ -60,12 +60,20 @@ async def read_record(
   def parse(response: http_responses.Response) -> dict[str, File]:
     if response.status != 200:
       raise http_responses.status_error(response, str(url))
+    files = {}
     try:
-      return _files(response.body)
+      for item in json.loads(response.body)["files"]:
+        algorithm, _, digest = item["checksum"].partition(":")
+        if algorithm != "md5":
+          raise ValueError(f"expected an MD5 checksum, found {algorithm}")
+        address = yarl.URL(item["links"]["self"])
+        name, size = item["key"], int(item["size"])
+        files[name] = File(name, address, size, digest)
     except (ValueError, KeyError, TypeError) as error:
       raise http_responses.TransientError(
         "not_a_record", f"{url}: expected Zenodo's record as JSON: {error!r}"
       ) from error
+    return files
 
   try:
     files = await client.get(url, parse)
@@ -76,18 +84,6 @@ async def read_record(
       f"{url}: expected the files {ARCHIVE} and {CATALOG}, found "
       f"{', '.join(sorted(files)) or 'none'}. The record may have a newer "
       "version."
-    )
-  return files
-
-
-def _files(body: bytes) -> dict[str, File]:
-  files = {}
-  for item in json.loads(body)["files"]:
-    algorithm, _, digest = item["checksum"].partition(":")
-    if algorithm != "md5":
-      raise ValueError(f"expected an MD5 checksum, found {algorithm}")
-    files[item["key"]] = File(
-      item["key"], yarl.URL(item["links"]["self"]), int(item["size"]), digest
     )
   return files
 
@@ -163,11 +159,11 @@ def unpack(
   """
   known = folder.read_manifest()
   left = set(objids)
-  with folder.manifest() as manifest:
+  with folder.open_manifest() as append:
 
     def record(entry: staging.Entry) -> None:
       if known.get(entry.objid) != entry:
-        manifest.append(entry)
+        append(entry)
       left.discard(entry.objid)
       on_entry(entry)
 

@@ -1,7 +1,7 @@
 """Catalogue of mock star-forming galaxies with known metallicities.
 
-`render.py` turns its rows into images. Drawing ten thousand rows takes a
-second, so colours, shapes and metallicities can be compared without images.
+`render.py` turns its rows into images. Ten thousand rows take a second, so
+colours, shapes and metallicities can be tested without images.
 """
 
 from astropy import cosmology
@@ -65,7 +65,7 @@ FEATURES = {
   "knot_fraction": "Fraction of the disc's r-band light in star-forming knots",
 }
 
-# Standard normal and uniform numbers of a galaxy, in the order of their draws.
+# Standard normal and uniform numbers of a galaxy, in the order of drawing.
 _NORMALS = (
   "metal",
   "burst",
@@ -101,7 +101,7 @@ def draw(seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
 
   Args:
     seed: number of the catalogue.
-    indices: galaxies to draw, int [N]. A row depends only on (seed, index).
+    indices: indices of galaxies, int [N]. A row depends only on (seed, index).
 
   Returns:
     Columns [N]: objid (int64), oh_p50 and FEATURES (float64), and

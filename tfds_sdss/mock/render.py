@@ -1,9 +1,8 @@
 """Images of mock SDSS galaxies, rendered with GalSim.
 
 Each example has a 128 x 128 JPEG in gri and the scalars of `population.draw`.
-A galaxy is rendered at the native 0.396 arcsec/px of the survey and then
-resampled, as by the survey's cutout service, to 2 * petroR90_r / 0.396 / 128
-arcsec/px.
+A galaxy is rendered at the survey's native 0.396 arcsec/px and then resampled,
+as in the survey's cutout service, to 2 * petroR90_r / 0.396 / 128 arcsec/px.
 """
 
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from PIL import ImageFilter
 from tfds_sdss.mock import population
 
 FEATURES = population.FEATURES
-LABEL_NOISE = population.LABEL_NOISE
 
 IMAGE_SIZE = 128  # px
 NATIVE_SCALE = 0.396  # arcsec/px, of an SDSS frame
@@ -30,8 +28,8 @@ NATIVE_SCALE = 0.396  # arcsec/px, of an SDSS frame
 # in g, r, i. Both are close to those of the SDSS imaging camera.
 _SKY_NOISE = np.array([0.020, 0.028, 0.044])
 _GAIN = np.array([860.0, 930.0, 750.0])
-# Scatter of a band's offset along each axis, which causes the red and green
-# fringes of real cutouts.
+# Scatter of the bands' offsets along each axis. The offsets cause the red and
+# green fringes of real cutouts.
 _REGISTRATION = 0.06  # arcsec
 # Colour balance of g, r and i, and asinh stretch (Lupton et al. 2004). The
 # three stretch parameters and the blur are fitted to 400 real galaxies.
@@ -73,7 +71,7 @@ def generate(
 
   Args:
     num_examples: number of galaxies.
-    seed: number of the sample, at least 0.
+    seed: see `population.draw`.
     processes: number of workers, by default one per core; 1 renders in this
       process.
 
@@ -95,7 +93,7 @@ def example(seed: int, index: int) -> dict:
   """Returns one example of `generate`."""
   columns = population.draw(seed, np.array([index]))
   row = {name: column[0] for name, column in columns.items()}
-  # The catalogue uses the stream (seed, index).
+  # `population.draw` uses the random stream (seed, index).
   rng = np.random.default_rng((seed, index, 1))
   return {
     "image": _jpeg(render(row, rng)),

@@ -1,8 +1,8 @@
-"""The 500 real galaxies that Wu & Boada published with their demo.
+"""Reads the 500 real galaxies of the GitHub repository convnet-demo.
 
-They are in the GitHub repository `jwuphysics/convnet-demo`. This module reads
-them from the archive of one commit or from an unpacked folder, and compares
-every file with its SHA-256 in `demo500.sha256`.
+Wu & Boada published them with their demonstration. They are read from the
+archive of one commit or from an unpacked folder, and compared with the SHA-256
+digests in `demo500.sha256`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,10 @@ Root = pathlib.Path | zipfile.Path
 
 
 class Upstream(NamedTuple):
-  """A file that upstream published.
-
-  Attributes:
-    folder: `catalogs`, `train` or `test`.
-    sha256: digest in hexadecimal.
-  """
+  """A file that upstream published in `catalogs`, `train` or `test`."""
 
   folder: str
   sha256: str
-
-
-class HashError(DataError):
-  """A file differs from the one that upstream published."""
 
 
 def read_hashes() -> dict[str, Upstream]:
@@ -62,7 +53,7 @@ def read_hashes() -> dict[str, Upstream]:
 
 
 def open_archive(path: pathlib.Path) -> zipfile.Path:
-  """Returns the top folder of GitHub's archive, which stays packed.
+  """Returns the top folder of GitHub's archive, without unpacking it.
 
   Raises:
     zipfile.BadZipFile: if the file is not a complete zip archive.
@@ -78,34 +69,32 @@ def open_archive(path: pathlib.Path) -> zipfile.Path:
   return top[0]
 
 
-def read(
-  root: Root, listed: dict[str, Upstream], complete: bool
-) -> dict[str, list[dict]]:
+def read(root: Root, complete: bool) -> dict[str, list[dict]]:
   """Reads and checks the galaxies.
 
   Args:
     root: folder with `catalogs/{train,test}.csv` and `{train,test}/OBJID.jpg`.
-    listed: upstream's files, see `read_hashes`.
     complete: whether the catalogues must be upstream's. Otherwise they may list
-      fewer galaxies or divide them differently. The images must be upstream's
-      in either case.
+      fewer galaxies or divide them differently. The images must always be
+      upstream's.
 
   Returns:
-    {split: examples}, an example being {image, objid, oh_p50}. `test` is the
-    test catalogue. `validation` is drawn from the training catalogue by a hash
-    of objID, so that a galaxy's split does not depend on the other galaxies.
+    The examples {image, objid, oh_p50} of each split. `test` is the test
+    catalogue. A hash of objID divides the training catalogue into `train` and
+    `validation`, so that a galaxy's split does not depend on other galaxies.
 
   Raises:
     DataError: if a file is absent, differs from its digest or is not a valid
       catalogue, or if a galaxy is in both catalogues.
   """
+  listed = read_hashes()
   train = _read_catalog(root, "train", listed, complete)
   test = _read_catalog(root, "test", listed, complete)
   both = sorted(set(train.objid) & set(test.objid))
   if both:
     raise DataError(
-      f"{root}: objID {sample.shorten_list(both)} in both catalogs/train.csv "
-      "and catalogs/test.csv. Keep each galaxy in one of them."
+      f"{root}: objID {sample.shorten_list(both)} is in both train.csv and "
+      "test.csv of catalogs/. Keep each galaxy in one of them."
     )
   examples: dict[str, list[dict]] = {"train": [], "validation": []}
   for example in _read_images(root, "train", train, listed):
@@ -170,7 +159,7 @@ def _read_file(root: Root, path: str) -> bytes:
   """Reads a small file; the limit stops a zip bomb."""
   if not (root / path).is_file():
     raise DataError(
-      f"{root}: expected a file {path}, found none. The folder must hold "
+      f"{root}: expected a file {path}, found none. The folder must contain "
       "catalogs/{train,test}.csv, train/OBJID.jpg and test/OBJID.jpg."
     )
   with (root / path).open("rb") as file:
@@ -187,7 +176,7 @@ def _check_hash(file: str, data: bytes, listed: dict[str, Upstream]) -> None:
   """Compares a file with upstream's file of the same name, if there is one."""
   found = hashlib.sha256(data).hexdigest()
   if file in listed and found != listed[file].sha256:
-    raise HashError(
+    raise DataError(
       f"{file}: expected SHA-256 {listed[file].sha256}, found {found}. The "
       "file differs from upstream's: fetch it again."
     )

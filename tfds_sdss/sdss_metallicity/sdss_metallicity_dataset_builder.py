@@ -105,10 +105,10 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
 
     Args:
       file_format: file format of TFDS; None for the format of a set that is
-        already built, or ArrayRecord.
+        already built, or else ArrayRecord.
       max_loss: largest accepted fraction of a staging folder's galaxies without
         an image.
-      **kwargs: as for any TFDS builder.
+      **kwargs: arguments of TFDS's builders.
     """
     super().__init__(file_format=file_format, **kwargs)
     # TFDS's default, TFRecord, needs TensorFlow.
@@ -148,13 +148,13 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     )
 
   def _download_and_prepare(self, dl_manager, download_config) -> None:
-    """Writes all files of the set; called by `download_and_prepare`."""
+    """Writes all files of the set."""
     if self.builder_config.columns:
       self._write_staged(dl_manager, download_config)
     else:
       limit = download_config.max_examples_per_split
       sources = {
-        split: shards.InMemory(examples[:limit])
+        split: examples[:limit]
         for split, examples in self._examples(dl_manager).items()
       }
       shards.write(self, sources, download_config)
@@ -172,7 +172,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     return examples_of
 
   def _write_staged(self, dl_manager, download_config) -> None:
-    """Writes a set from the staging folder, TFDS's manual_dir."""
+    """Writes a set from the staging folder, which is TFDS's manual_dir."""
     config = self.builder_config
     root = _manual_dir(dl_manager)
     if root is None:
@@ -185,15 +185,16 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     sample = sample_lib.read(
       root, config.name, config.columns, config.image_size, self._max_loss
     ).first(download_config.max_examples_per_split)
-    # The shards' tasks read this catalogue. It stays in the set, because the
-    # features round float64 to float32.
+    # The tasks read this catalogue. It also belongs to the built set, because
+    # the features round float64 to float32.
     path = pathlib.Path(self.data_dir) / sample_lib.CATALOG
     staging.write_parquet(path, sample.frame)
-    shards.write(self, sample_lib.sources(sample, path, root), download_config)
+    sources = sample_lib.examples_by_split(sample, path, root)
+    shards.write(self, sources, download_config)
     quality.write(path.parent, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:
-    """Renders the mock galaxies, whose splits share one stream."""
+    """Renders the mock galaxies and assigns them to splits."""
     from tfds_sdss.mock import render
 
     examples: dict[str, list[dict]] = {name: [] for name in splits.SPLIT_PARTS}
@@ -219,11 +220,10 @@ def _manual_dir(dl_manager) -> pathlib.Path | None:
 
 def _read_demo500(dl_manager) -> dict[str, list[dict]]:
   """Reads the real galaxies from manual_dir or from upstream's archive."""
-  hashes = demo500.read_hashes()
   manual_dir = _manual_dir(dl_manager)
-  # TFDS's default manual_dir is shared by all data sets and may hold another.
+  # All data sets share TFDS's default manual_dir: it may contain another one.
   if manual_dir and (manual_dir / "catalogs").is_dir():
-    return demo500.read(manual_dir, hashes, complete=False)
+    return demo500.read(manual_dir, complete=False)
 
   _log.info(
     "downloading %s; if the network fails, TFDS retries for some minutes",
@@ -243,12 +243,12 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
       f"could not download {demo500.ARCHIVE_URL}: {error}. {advice}"
     ) from error
   try:
-    return demo500.read(demo500.open_archive(archive), hashes, complete=True)
+    return demo500.read(demo500.open_archive(archive), complete=True)
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
-    # TFDS would reuse the bad file from its cache, and reject another archive
-    # because of the recorded digest.
+    # TFDS would reuse the bad file from its cache, and reject a better one,
+    # whose digest differs from the recorded one.
     for path in (archive, archive.with_name(f"{archive.name}.INFO")):
       path.unlink()
     raise DownloadFailedError(
-      f"{demo500.ARCHIVE_URL} is not the archive expected: {error} {advice}"
+      f"{demo500.ARCHIVE_URL} is not the expected archive: {error} {advice}"
     ) from error

@@ -42,7 +42,7 @@ def build_fake(patch, folder, examples):
   patch.setattr(config, "num_examples", len(examples))
   # The builder would reject the bad examples that the loader has to find.
   with pytest.MonkeyPatch.context() as lenient:
-    lenient.setattr(shards, "check", lambda *args: None)
+    lenient.setattr(shards, "check_example", lambda *args: None)
     return build.build("mock", str(folder))
 
 

@@ -190,7 +190,7 @@ def test_demo500_is_unpacked(tmp_path, layout):
   for path in layout.glob("*/*"):
     copy = out / path.relative_to(layout)
     assert copy.read_bytes() == path.read_bytes()
-  splits = demo500.read(out, demo500.read_hashes(), complete=True)
+  splits = demo500.read(out, complete=True)
   assert len(splits["test"]) == 4
 
 

@@ -105,7 +105,7 @@ def test_mass_metallicity_relation_matches_the_table(rows):
 
 def test_label_noise_has_the_documented_width(rows):
   error = rows["oh_p50"] - rows["oh_true"]
-  assert error.std() == pytest.approx(render.LABEL_NOISE, rel=0.05)
+  assert error.std() == pytest.approx(population.LABEL_NOISE, rel=0.05)
   assert abs(error.mean()) < 0.002
 
 

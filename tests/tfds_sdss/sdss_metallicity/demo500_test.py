@@ -99,7 +99,7 @@ def test_image_with_another_hash_is_refused(tmp_path, layout):
   expected = demo500.read_hashes()[path.name].sha256
   path.write_bytes(fake_layout.jpeg(0))
   with pytest.raises(
-    demo500.HashError, match=f"{OBJID}.jpg: expected SHA-256 {expected}, found"
+    DataError, match=f"{OBJID}.jpg: expected SHA-256 {expected}, found"
   ):
     build_demo(tmp_path, layout)
   assert not is_built(tmp_path)
@@ -121,7 +121,7 @@ def test_missing_catalogue_is_named(tmp_path, layout):
 def test_galaxy_in_both_catalogues_is_refused(tmp_path, layout):
   with (layout / "catalogs" / "test.csv").open("a") as file:
     file.write(f"{OBJID},8.9\n")
-  with pytest.raises(DataError, match=f"objID {OBJID} in both"):
+  with pytest.raises(DataError, match=f"objID {OBJID} is in both"):
     build_demo(tmp_path, layout)
 
 

@@ -52,7 +52,7 @@ class Checkpoints:
     self._manager.reload()
     return sorted(self._manager.all_steps())
 
-  def forget_after(self, step: int) -> None:
+  def delete_after(self, step: int) -> None:
     """Deletes the steps after `step`.
 
     A run killed between the saves of its best epoch and of its latest step

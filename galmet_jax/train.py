@@ -51,7 +51,7 @@ def train_and_evaluate(
   if state is None:
     state = run.initial_state()
   first_step = int(state.step)
-  run.best.forget_after(first_step)
+  run.best.delete_after(first_step)
   _print_overview(run, state)
   if first_step:
     print(f"Resuming at step {first_step} of {run.num_steps}.", flush=True)

@@ -69,9 +69,9 @@ def data_files(folder, step):
   return [path for path in paths if path.stat().st_size > 100]
 
 
-def test_forget_after_deletes_later_steps(folder):
+def test_delete_after_deletes_later_steps(folder):
   store = checkpoints.Checkpoints(folder, keep=2)
-  store.forget_after(1)
+  store.delete_after(1)
   assert store.steps() == []
   # A deleted step can be saved again.
   store.save(

@@ -145,7 +145,7 @@ def check_checkpoints(folder, mesh):
   store = checkpoints.Checkpoints(folder, keep=3)
   for step in (1, 2, 3):
     store.save(state(step))
-  store.forget_after(2)
+  store.delete_after(2)
   for path in (folder / "2" / "state").glob("**/d/*"):
     path.write_bytes(path.read_bytes()[:50])
   found = restored()

@@ -12,25 +12,25 @@ def test_mesh_of_all_devices_or_some():
   assert mesh.axis_names == ("data",)
 
 
-def test_batches_are_dealt_and_the_rest_is_everywhere():
+def test_batches_are_sharded_and_the_rest_is_replicated():
   mesh = sharding.make_mesh()
   values = np.arange(8.0).reshape(8, 1)
-  dealt = jax.device_put(values, sharding.batch_sharding(mesh))
-  everywhere = jax.device_put(values, sharding.replicated(mesh))
-  for i, shard in enumerate(dealt.addressable_shards):
+  sharded = jax.device_put(values, sharding.batch_sharding(mesh))
+  replicated = jax.device_put(values, sharding.replicated(mesh))
+  for i, shard in enumerate(sharded.addressable_shards):
     np.testing.assert_array_equal(shard.data, values[2 * i : 2 * i + 2])
-  assert len(everywhere.addressable_shards) == 4
-  for shard in everywhere.addressable_shards:
+  assert len(replicated.addressable_shards) == 4
+  for shard in replicated.addressable_shards:
     np.testing.assert_array_equal(shard.data, values)
 
 
 @pytest.mark.parametrize("size", [4, 64])
-def test_batch_that_divides_passes(size):
+def test_batch_divides(size):
   sharding.check_batch_size("train.batch_size", size, sharding.make_mesh())
 
 
 @pytest.mark.parametrize(("size", "advice"), [(1, 4), (18, 16), (63, 64)])
-def test_batch_that_does_not_divide(size, advice):
+def test_batch_does_not_divide(size, advice):
   with pytest.raises(ValueError) as error:
     sharding.check_batch_size("eval.batch_size", size, sharding.make_mesh())
   assert str(error.value) == (

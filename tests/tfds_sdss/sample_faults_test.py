@@ -120,10 +120,13 @@ def test_another_source_is_refused(tmp_path):
 
 
 def test_absent_staging_folder_names_the_commands(tmp_path):
-  commands = "fetch --source=dr14 --out=STAGING.*build .*dr14.* --staging=STAG"
+  commands = (
+    "(?s)fetch --source=dr14 --out=staging_dr14.*build .*/dr14.* --stag"
+  )
   with pytest.raises(DataError, match=commands):
     build.build("dr14", str(tmp_path / "data"))
   builder = tfds.builder("sdss_metallicity/dr14", data_dir=tmp_path / "data")
+  commands = "fetch --source=dr14 --out=STAGING.*build .*/dr14.* --staging=STAG"
   with pytest.raises(DataError, match=commands):
     builder.download_and_prepare()
   folder = staging.Staging(tmp_path / "empty")

@@ -12,7 +12,6 @@ import tqdm
 from galmet_jax import optimizers
 from galmet_jax import plots
 from galmet_jax import train
-from galmet_jax import train_step
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
 
@@ -43,15 +42,7 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
   phase = _range_test(run.phases[-1], config.optim)
   state = train.start_phase(run, state, phase)
   data = run.data["train"]
-  step_fn = train_step.compile_train_step(
-    state,
-    data,
-    run.mesh,
-    model=run.model,
-    phase=phase,
-    frame=run.frame,
-    config=config,
-  )
+  step_fn = train.compile_step(run, state, phase)
   losses: list[float] = []
   smoothed: list[float] = []
   average = 0.0

@@ -1,5 +1,6 @@
 """The training loop: phases of steps, validation, checkpoints, report."""
 
+from collections.abc import Callable
 import contextlib
 import pathlib
 import time
@@ -77,6 +78,21 @@ def start_phase(
   return sharding.replicate(jax.device_get(state), run.mesh)
 
 
+def compile_step(
+  run: Run, state: TrainState, phase: optimizers.Phase
+) -> Callable:
+  """Compiles the phase's training step for the run's data and devices."""
+  return train_step.compile_train_step(
+    state,
+    run.data["train"],
+    run.mesh,
+    model=run.model,
+    phase=phase,
+    frame=run.frame,
+    config=run.config,
+  )
+
+
 def _train_phase(
   run: Run,
   state: TrainState,
@@ -91,15 +107,7 @@ def _train_phase(
     state = start_phase(run, state, phase)
   data = run.data["train"]
   started = time.perf_counter()
-  step_fn = train_step.compile_train_step(
-    state,
-    data,
-    run.mesh,
-    model=run.model,
-    phase=phase,
-    frame=run.frame,
-    config=config,
-  )
+  step_fn = compile_step(run, state, phase)
   compiled = time.perf_counter()
   timing["compile_s"] += compiled - started
   print(

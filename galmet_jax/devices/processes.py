@@ -29,6 +29,7 @@ import time
 import traceback
 from typing import Any
 from typing import TypeVar
+from typing import cast
 
 import jax
 from jax.experimental import multihost_utils
@@ -189,7 +190,7 @@ def first_then_others(action: Callable[[], T]) -> T:
   On a shared disk the others find what process 0 downloaded or built there.
   """
   result = on_first(action)
-  return result if is_first() else action()  # type: ignore[return-value]
+  return cast(T, result) if is_first() else action()
 
 
 def broadcast_int(value: int) -> int:

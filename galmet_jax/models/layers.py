@@ -45,13 +45,10 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
   """Convolves `[B, H, W, C]` with `[k, k, C, F]`, padded by k // 2."""
   if winograd.is_faster(x, kernel, strides):
     return winograd.convolve(x, kernel)
-  edge = kernel.shape[0] // 2
+  edges = [(kernel.shape[0] // 2,) * 2] * 2
+  layout = ("NHWC", "HWIO", "NHWC")
   return lax.conv_general_dilated(
-    x,
-    kernel,
-    (strides, strides),
-    ((edge, edge), (edge, edge)),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    x, kernel, (strides, strides), edges, dimension_numbers=layout
   )
 
 
@@ -217,7 +214,8 @@ class BatchNorm(nn.Module):
   sync: bool = True
   scale_init: Callable = nn.initializers.ones
 
-  def setup(self):  # noqa: D102
+  def setup(self):
+    """Declares the parameters and the running statistics."""
     shape = (self.features,)
     self.scale = self.param("scale", self.scale_init, shape, jnp.float32)
     self.bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
@@ -249,7 +247,8 @@ class Kernel(nn.Module):
   kernel_init: Callable
 
   @nn.compact
-  def __call__(self) -> jax.Array:  # noqa: D102
+  def __call__(self) -> jax.Array:
+    """Returns the parameter."""
     return self.param(
       "kernel", self.kernel_init, tuple(self.shape), jnp.float32
     )
@@ -276,7 +275,8 @@ class ConvBN(nn.Module):
   suffix: str = ""
   scale_init: Callable = nn.initializers.ones
 
-  def setup(self):  # noqa: D102
+  def setup(self):
+    """Shares the names of the caller's scope."""
     if isinstance(self.parent, nn.Module):
       nn.share_scope(self.parent, self)
 

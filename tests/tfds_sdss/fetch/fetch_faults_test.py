@@ -17,12 +17,6 @@ OBJIDS = sorted(FRAME.objid.tolist())
 VICTIM = OBJIDS[4]
 
 
-@pytest.fixture
-def server():
-  with stand_in.StandIn(FRAME, stand_in.jpeg_of) as running:
-    yield running
-
-
 @pytest.mark.parametrize(
   ("fault", "reason", "status"),
   [

@@ -23,12 +23,6 @@ FRAME = stand_in.frame_of(40)
 OBJIDS = FRAME.objid.tolist()
 
 
-@pytest.fixture
-def server():
-  with stand_in.StandIn(FRAME, stand_in.jpeg_of) as running:
-    yield running
-
-
 SCRIPT = """if True:
   import pathlib, resource, sys
   from tests.tfds_sdss.fetch import fetching

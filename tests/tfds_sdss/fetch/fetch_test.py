@@ -20,12 +20,6 @@ FRAME = stand_in.frame_of(40)
 OBJIDS = FRAME.objid.tolist()
 
 
-@pytest.fixture
-def server():
-  with stand_in.StandIn(FRAME, stand_in.jpeg_of) as running:
-    yield running
-
-
 def test_fetch_of_the_whole_sample(tmp_path, server):
   outcome = fetching.run(tmp_path, server)
   assert (outcome.galaxies, outcome.images, outcome.lost) == (40, 40, {})

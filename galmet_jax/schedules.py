@@ -22,17 +22,17 @@ def sgdr(
     cycle_steps: length of each cycle in steps.
     slow_start: fraction of the first cycle's steps that run at `peak` / 100.
   """
-  # Fraction of the cycle that is done. The cosine comes after the cycles are
-  # joined: XLA repeats the rate's operations in the update of every parameter.
-  progress = optax.join_schedules(
-    [optax.linear_schedule(0.0, 1.0, steps) for steps in cycle_steps],
-    np.cumsum(cycle_steps[:-1]).tolist(),
-  )
+  lengths = np.array(cycle_steps)
+  starts = np.cumsum(lengths) - lengths
   slow_steps = slow_start * cycle_steps[0]
 
   def schedule(step):
-    rate = peak * (1 + jnp.cos(jnp.pi * progress(step))) / 2
-    return jnp.where(step < slow_steps, peak / 100, rate)
+    # The rate in each cycle, of which one is selected. The sum at the end makes
+    # XLA compute the rate once, not in the update of every parameter.
+    progress = (step - starts) / lengths
+    rates = peak * (1 + jnp.cos(jnp.pi * progress)) / 2
+    rates = jnp.where(step < slow_steps, peak / 100, rates)
+    return jnp.where((progress >= 0) & (progress < 1), rates, 0).sum()
 
   return schedule
 

@@ -14,7 +14,7 @@ import tensorboardX
 import tqdm
 
 from galmet_jax.devices import processes
-from tfds_sdss import staging
+from tfds_sdss import files
 
 FILE = "metrics.jsonl"
 
@@ -56,7 +56,7 @@ def _cut_after(workdir: pathlib.Path, step: int) -> pathlib.Path:
   """Removes the rows after `step` from metrics.jsonl; returns its path."""
   path = workdir / FILE
   lines = [json.dumps(row) for row in read(workdir) if row["step"] <= step]
-  staging.write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
+  files.write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
   return path
 
 

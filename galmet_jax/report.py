@@ -18,7 +18,7 @@ from galmet_jax import plots
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
-from tfds_sdss import staging
+from tfds_sdss import files
 
 # Titles of the baselines in tables and figures, in the order of tables.
 BASELINES = {
@@ -217,7 +217,7 @@ def _draw_examples(
 def write_summary(workdir: pathlib.Path, summary: dict[str, Any]) -> None:
   """Writes summary.json atomically."""
   text = json.dumps(summary, indent=2) + "\n"
-  staging.write_atomically(workdir / "summary.json", text.encode())
+  files.write_atomically(workdir / "summary.json", text.encode())
 
 
 def is_finished(

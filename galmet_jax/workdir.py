@@ -10,7 +10,7 @@ import ml_collections
 from galmet_jax import errors
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
-from tfds_sdss import staging
+from tfds_sdss import files
 
 # Fields that do not affect training; they may change on resume.
 _MAY_CHANGE = (
@@ -57,7 +57,7 @@ def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     _compare(found, json.loads(path.read_text()), workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   text = json.dumps(found, indent=2) + "\n"
-  staging.write_atomically(path, text.encode())
+  files.write_atomically(path, text.encode())
 
 
 def _compare(found: dict, expected: dict, workdir: pathlib.Path) -> None:

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
 import os
 import pathlib
-import socket
 import time
 
 import numpy as np
@@ -28,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfds_sdss import columns
+from tfds_sdss import files
 from tfds_sdss.errors import DataError
 
 # Largest accepted fraction of galaxies without an image, by default.
@@ -113,7 +112,7 @@ class Staging:
   def write_source(self, source: dict) -> None:
     """Writes source.json."""
     text = json.dumps(source, indent=2) + "\n"
-    write_atomically(self.source_path, text.encode("utf-8"))
+    files.write_atomically(self.source_path, text.encode("utf-8"))
 
   def read_catalog(self) -> pd.DataFrame:
     """Returns the catalogue; raises StagingError if it is absent or damaged.
@@ -173,7 +172,7 @@ class Staging:
     """Writes a galaxy's image."""
     path = self.image_path(objid)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    files.write_atomically(path, data)
 
   def write_failed(self, entries: list[Entry]) -> None:
     """Writes failed.csv."""
@@ -183,7 +182,7 @@ class Staging:
     )
     frame["status"] = frame["status"].astype("Int64")
     text = frame.sort_values("objid").to_csv(index=False)
-    write_atomically(self.failed_path, text.encode("utf-8"))
+    files.write_atomically(self.failed_path, text.encode("utf-8"))
 
   @contextlib.contextmanager
   def open_manifest(self) -> Iterator[Callable[[Entry], None]]:
@@ -207,31 +206,6 @@ class Staging:
       finally:
         os.fsync(file.fileno())
 
-  @contextlib.contextmanager
-  def lock(self) -> Iterator[None]:
-    """Locks the folder against other runs.
-
-    The kernel releases the lock when the process ends, even if it is killed.
-
-    Raises:
-      StagingError: if another run holds the lock.
-    """
-    self.root.mkdir(parents=True, exist_ok=True)
-    with (self.root / ".lock").open("a+", encoding="utf-8") as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        file.seek(0)
-        raise StagingError(
-          f"{self.root} is in use by another fetch ({file.read().strip()}). "
-          "Wait for it or stop it."
-        ) from None
-      file.truncate(0)
-      since = time.strftime("%Y-%m-%d %H:%M:%S")
-      file.write(f"process {os.getpid()} on {socket.gethostname()}, {since}\n")
-      file.flush()
-      yield
-
 
 def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
   """Writes a table of numbers and strings, with units as metadata."""
@@ -250,15 +224,4 @@ def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
   )
   file = io.BytesIO()
   pq.write_table(table, file, compression="zstd")
-  write_atomically(path, file.getvalue())
-
-
-def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Writes `path`.part and renames it: an interruption leaves the old file."""
-  part = path.with_name(f"{path.name}.part")
-  try:
-    part.write_bytes(data)
-    part.replace(path)
-  except OSError:
-    part.unlink(missing_ok=True)
-    raise
+  files.write_atomically(path, file.getvalue())

@@ -7,6 +7,7 @@ import zlib
 
 import yarl
 
+from tfds_sdss import files
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import http_client
@@ -39,7 +40,7 @@ async def fetch(
       target = folder.root / upstream.folder / name
       target.parent.mkdir(exist_ok=True)
       data = (root / upstream.folder / name).read_bytes()
-      staging.write_atomically(target, data)
+      files.write_atomically(target, data)
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
     archive.unlink()
     raise http_responses.FetchError(

@@ -18,6 +18,7 @@ import time
 import pandas as pd
 import tqdm
 
+from tfds_sdss import files
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cleaning
@@ -38,13 +39,13 @@ def fetch(request: Request) -> Outcome:
   """Fetches a sample, or the remainder of an interrupted fetch.
 
   Raises:
-    StagingError: if another run is using the folder, or if it contains another
-      source.
+    FolderInUseError: if another run is using the folder.
+    StagingError: if it contains another source.
     FetchError: if the service fails or cannot be reached. A later call resumes.
     OSError: if the disk is full or not writable.
   """
   folder = staging.Staging(request.out)
-  with folder.lock():
+  with files.lock(folder.root):
     if folder.source_path.exists():
       found = folder.read_source()["source"]
       if found != request.source:
@@ -122,11 +123,11 @@ async def _fetch_skyserver(
 async def _fetch_zenodo(
   request: Request, folder: staging.Staging, client: http_client.Client
 ) -> pd.DataFrame:
-  files = await zenodo.read_record(client, request.server)
+  record = await zenodo.read_record(client, request.server)
   downloads = folder.root / "downloads"
   frame = _known_catalog(request, folder)
   if frame is None:
-    path = await zenodo.download(client, files[zenodo.CATALOG], downloads)
+    path = await zenodo.download(client, record[zenodo.CATALOG], downloads)
     rows = zenodo.read_catalog(path)
     frame = _store_catalog(
       request,
@@ -135,10 +136,10 @@ async def _fetch_zenodo(
       {
         "counted": len(rows),
         "image_size": zenodo.SIZE,
-        "md5": files[zenodo.CATALOG].md5,
+        "md5": record[zenodo.CATALOG].md5,
       },
     )
-  origin = files[zenodo.ARCHIVE]
+  origin = record[zenodo.ARCHIVE]
   known = folder.read_manifest()
   if not all(
     zenodo.is_finished(known.get(objid), origin, folder)

@@ -10,6 +10,7 @@ from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tfds_sdss import __main__ as cli
 from tfds_sdss import columns
+from tfds_sdss import files
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import fetch
@@ -177,8 +178,8 @@ def test_another_source_is_rejected(tmp_path, server):
 
 def test_concurrent_runs_are_refused(tmp_path, server):
   with (
-    staging.Staging(tmp_path).lock(),
-    pytest.raises(staging.StagingError, match=f"process {os.getpid()} on"),
+    files.lock(tmp_path),
+    pytest.raises(files.FolderInUseError, match=f"process {os.getpid()} of"),
   ):
     fetching.run(tmp_path, server)
   fetching.run(tmp_path, server)

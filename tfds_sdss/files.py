@@ -1,0 +1,198 @@
+"""Paths from flags, files written whole, and locks of folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import fcntl
+import getpass
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import re
+import socket
+import time
+from typing import Any
+
+from tfds_sdss.errors import DataError
+
+# Errors of file systems without flock, such as some Lustre and FUSE mounts.
+_NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+_log = logging.getLogger(__name__)
+
+
+class PathError(DataError):
+  """A flag or a config field does not name a local path."""
+
+
+class FolderInUseError(DataError):
+  """Another process holds the lock of a folder."""
+
+
+class DamagedFileError(DataError):
+  """A file of this project is not as it was written."""
+
+
+def local_path(text: str | os.PathLike, flag: str) -> pathlib.Path:
+  """Returns the path that a flag or a config field names, with ~ expanded.
+
+  Args:
+    text: value of the flag.
+    flag: name of the flag, for the error message.
+
+  Raises:
+    PathError: for a URL such as gs://bucket/run, which pathlib would turn into
+      a folder of the working directory; for an unknown home directory.
+  """
+  text = os.fspath(text)
+  if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+    raise PathError(
+      f"{flag}={text}: expected a local path, found a URL. Mount the storage "
+      "and give its folder."
+    )
+  if "\0" in text:
+    raise PathError(f"{flag}: expected a path, found a null character in it.")
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError as error:
+    raise PathError(
+      f"{flag}={text}: {error} Give the path without ~."
+    ) from error
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+  """Writes `path`.part and renames it: an interruption leaves the old file."""
+  part = path.with_name(f"{path.name}.part")
+  try:
+    part.write_bytes(data)
+    part.replace(path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      part.unlink()
+    raise
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+  """Writes a dictionary as JSON, with the SHA-256 of its content as `sha256`.
+
+  Raises:
+    ValueError: for a number that JSON does not have, such as NaN.
+  """
+  whole = {**content, "sha256": _digest(content)}
+  text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+  write_atomically(path, text.encode())
+
+
+def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+  """Reads a file of `write_json`; a file without `sha256` is not compared.
+
+  Args:
+    path: the file.
+    remedy: what the user can do about a damaged file; a sentence.
+
+  Raises:
+    FileNotFoundError: if the file is absent.
+    DamagedFileError: if it is not JSON, or not as it was written.
+  """
+  try:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+      raise ValueError("expected a JSON object")
+    digest = content.pop("sha256", None)
+    if digest not in (None, _digest(content)):
+      raise ValueError("its content does not have the SHA-256 in it")
+  # RecursionError: thousands of nested brackets.
+  except (ValueError, RecursionError) as error:
+    raise DamagedFileError(f"{path} is damaged: {error}. {remedy}") from error
+  return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def lock(folder: pathlib.Path) -> Iterator[None]:
+  """Locks a folder, which is created if absent, against other processes.
+
+  The kernel releases the lock when the process ends, even if it is killed.
+  Without flock, a file stands for the lock. If its owner was killed on this
+  host, it is replaced.
+
+  Raises:
+    FolderInUseError: if another process holds the lock; names the owner.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno in _NO_FLOCK:
+        with _lock_without_flock(folder):
+          yield
+        return
+      if not isinstance(error, BlockingIOError):
+        raise
+      file.seek(0)
+      raise FolderInUseError(
+        f"{folder} is in use by {file.read().strip() or 'another process'}. "
+        "Wait for it, stop it, or give another folder."
+      ) from None
+    file.truncate(0)
+    file.write(f"{_owner()}\n")
+    file.flush()
+    yield
+
+
+@contextlib.contextmanager
+def _lock_without_flock(folder: pathlib.Path) -> Iterator[None]:
+  path = folder / ".lock-owner"
+  _log.warning("%s does not support locks; %s is used.", folder, path.name)
+  with contextlib.suppress(FileNotFoundError):
+    owner = path.read_text(encoding="utf-8", errors="replace").strip()
+    if _is_running(owner):
+      raise FolderInUseError(
+        f"{folder} is in use by {owner}. Wait for it or stop it. If it has "
+        f"ended: rm {path}"
+      )
+    path.unlink()
+  try:
+    file = path.open("x", encoding="utf-8")
+  except FileExistsError:
+    raise FolderInUseError(
+      f"{folder} is in use by a process that has just started. Wait for it, "
+      "stop it, or give another folder."
+    ) from None
+  with file:
+    file.write(f"{_owner()}\n")
+  try:
+    yield
+  finally:
+    path.unlink(missing_ok=True)
+
+
+def _owner() -> str:
+  try:
+    user = getpass.getuser()
+  except (KeyError, OSError):  # no entry in the password file
+    user = str(os.getuid())
+  since = time.strftime("%Y-%m-%d %H:%M:%S")
+  return f"process {os.getpid()} of {user} on {socket.gethostname()}, {since}"
+
+
+def _is_running(owner: str) -> bool:
+  """Whether the process of an `_owner` may be running; True if unknown."""
+  match = re.match(r"process (\d+) of \S* on (\S+),", owner)
+  if not match or match[2] != socket.gethostname():
+    return True
+  try:
+    os.kill(int(match[1]), 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:  # a process of another user
+    pass
+  return True

@@ -54,7 +54,9 @@ def make(root: pathlib.Path, number: int) -> staging.Staging:
 def _rows(number: int) -> pd.DataFrame:
   rng = np.random.default_rng(0)
   text = {
-    column.name: np.char.mod("%.6g", rng.normal(10, 1, number))
+    column.name: np.char.mod(
+      "%.6g", np.clip(rng.normal(10, 1, number), *column.valid)
+    )
     for column in columns.COLUMNS
   }
   text["objid"] = np.char.mod("%d", _FIRST + np.arange(number) * 4099)

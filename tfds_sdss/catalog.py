@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import pathlib
 import re
 import zipfile
 
 import pandas as pd
 
+from tfds_sdss import columns
 from tfds_sdss.errors import DataError
 from tfds_sdss.errors import LabelError
 
 # 12 + log(O/H) in dex. SDSS's oh_p50 spans 7.85 to 9.47; a value outside this
 # range has a wrong unit or marks a missing value.
-LABEL_RANGE = (7.0, 10.0)
+LABEL_RANGE = columns.BY_NAME["oh_p50"].valid
 # SDSS writes -9999 for a missing MPA-JHU value.
 MISSING = -9990.0
 
@@ -36,6 +38,21 @@ def parse_objid(text: str) -> int:
     f"objID {text!r} is not an integer of at most 19 digits. Export the "
     "catalogue again with ids as text or 64-bit integers, never as floats."
   )
+
+
+def parse_number(text: str) -> float:
+  """Returns a decimal number; NaN for an empty text or `null`.
+
+  Python's float() also accepts `1_0` and digits of other scripts. They are NaN
+  as well: nobody knows which number was meant.
+
+  Raises:
+    ValueError: if the text is not a number.
+  """
+  text = text.strip()
+  if not text or text.lower() == "null" or "_" in text or not text.isascii():
+    return math.nan
+  return float(text)
 
 
 def check_label(objid: int, oh_p50: float) -> None:
@@ -108,7 +125,7 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
 
 def _parse_label(objid: int, text: str) -> float:
   try:
-    label = float(text or "nan")
+    label = parse_number(text)
   except ValueError:
     raise LabelError(
       f"objID {objid}: expected a number as oh_p50, found {text!r}. Correct or "

@@ -15,10 +15,12 @@ class Column(NamedTuple):
   """One column.
 
   Attributes:
-    name: name in the catalogue, in the data set and, except for the two ids,
-      in SDSS.
+    name: name in the catalogue, in the data set and, except for the ids, in
+      SDSS.
     table: alias of the SDSS table in the query of `fetch/skyserver.py`.
     unit: unit in astropy's notation; empty if dimensionless.
+    valid: smallest and largest value of a measurement. SDSS and others mark a
+      missing value by one outside, such as -9999, -99 or -1.
     dtype: NumPy type that keeps all digits of SDSS.
   """
 
@@ -26,26 +28,57 @@ class Column(NamedTuple):
   table: str
   unit: str
   description: str
+  valid: tuple[float, float]
   dtype: type[np.number] = np.float32
+
+  @property
+  def missing(self) -> float:
+    """Value that marks a missing one: NaN, 0 for ids, -1 for classes."""
+    if self.dtype == np.int64:
+      return 0
+    return -1 if np.issubdtype(self.dtype, np.integer) else np.nan
+
+
+_ID = (1, 2**63 - 1)
+# SDSS's magnitudes are limited to some 25; failed ones are -9999, 99 or 0.
+_MAGNITUDE = (1.0, 40.0)
+_RADIUS = (0.0, 300.0)
+# The grid of models behind oh_p50 spans 7.7 to 9.5 dex.
+_OH = (7.0, 10.0)
+# The noise of a weak line may be negative.
+_FLUX = (-1e6, 1e6)
+# Markers of missing values, also in columns whose valid range contains them.
+MARKERS = (-99.0, -999.0, -9999.0, -99999.0)
 
 
 def _with_error(
-  name: str, error_name: str, table: str, unit: str, description: str
+  name: str,
+  error_name: str,
+  table: str,
+  unit: str,
+  description: str,
+  valid: tuple[float, float],
 ) -> tuple[Column, Column]:
+  # A negative error stands for a failed measurement.
+  largest = max(valid)
   return (
-    Column(name, table, unit, description),
-    Column(error_name, table, unit, f"Error of {name}"),
+    Column(name, table, unit, description, valid),
+    Column(error_name, table, unit, f"Error of {name}", (0.0, largest)),
   )
 
 
 COLUMNS = (
-  Column("objid", "G", "", "SDSS objID of the photometric object", np.int64),
-  Column("specobjid", "I", "", "SDSS specObjID of the spectrum", np.int64),
-  Column("ra", "G", "deg", "Right ascension, J2000", np.float64),
-  Column("dec", "G", "deg", "Declination, J2000", np.float64),
-  Column("z", "S", "", "Redshift"),
-  Column("zErr", "S", "", "Error of the redshift"),
-  *_with_error("velDisp", "velDispErr", "S", "km / s", "Velocity dispersion"),
+  Column(
+    "objid", "G", "", "SDSS objID of the photometric object", _ID, np.int64
+  ),
+  Column("specobjid", "I", "", "SDSS specObjID of the spectrum", _ID, np.int64),
+  Column("ra", "G", "deg", "Right ascension, J2000", (0.0, 360.0), np.float64),
+  Column("dec", "G", "deg", "Declination, J2000", (-90.0, 90.0), np.float64),
+  # The limits of SDSS's fits to spectra of galaxies.
+  *_with_error("z", "zErr", "S", "", "Redshift", (-0.01, 2.0)),
+  *_with_error(
+    "velDisp", "velDispErr", "S", "km / s", "Velocity dispersion", (0.0, 2000.0)
+  ),
   *(
     column
     for band in "ugriz"
@@ -55,14 +88,23 @@ COLUMNS = (
       "G",
       "mag",
       f"Model magnitude in {band}, not corrected for Galactic extinction",
+      _MAGNITUDE,
     )
   ),
-  Column("petroMag_r", "G", "mag", "Petrosian magnitude in r"),
+  Column("petroMag_r", "G", "mag", "Petrosian magnitude in r", _MAGNITUDE),
   Column(
-    "petroR50_r", "G", "arcsec", "Radius of 50 % of the Petrosian flux in r"
+    "petroR50_r",
+    "G",
+    "arcsec",
+    "Radius of 50 % of the Petrosian flux in r",
+    _RADIUS,
   ),
   Column(
-    "petroR90_r", "G", "arcsec", "Radius of 90 % of the Petrosian flux in r"
+    "petroR90_r",
+    "G",
+    "arcsec",
+    "Radius of 90 % of the Petrosian flux in r",
+    _RADIUS,
   ),
   *(
     column
@@ -79,10 +121,16 @@ COLUMNS = (
       "L",
       "1e-17 erg / (s cm2)",
       f"Flux of {line}, from a Gaussian fit above the continuum",
+      _FLUX,
     )
   ),
   *_with_error(
-    "d4000", "d4000_err", "X", "", "Strength of the 4000 Angstrom break"
+    "d4000",
+    "d4000_err",
+    "X",
+    "",
+    "Strength of the 4000 Angstrom break",
+    (0.0, 100.0),
   ),
   Column(
     "bptclass",
@@ -90,6 +138,7 @@ COLUMNS = (
     "",
     "Class in the BPT diagram: -1 none, 1 star-forming, 2 the same at low "
     "signal-to-noise, 3 composite, 4 AGN, 5 LINER at low signal-to-noise",
+    (-1, 5),
     np.int32,
   ),
   *(
@@ -99,6 +148,7 @@ COLUMNS = (
       "dex",
       f"12 + log(O/H), percentile {percentile} of the posterior "
       "(Tremonti et al. 2004)",
+      _OH,
     )
     for percentile in ("2.5", "16", "50", "84", "97.5")
   ),
@@ -107,12 +157,14 @@ COLUMNS = (
     "E",
     "dex(solMass)",
     "Stellar mass, log10 of solar masses, median of the posterior",
+    (4.0, 14.0),
   ),
   Column(
     "sfr_tot_p50",
     "E",
     "dex(solMass / yr)",
     "Star-formation rate, log10 of solar masses per year, median",
+    (-10.0, 5.0),
   ),
 )
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -136,6 +188,22 @@ ZENODO = (
   "lgm_tot_p50",
   "sfr_tot_p50",
 )
+
+
+def in_range(name: str, values: np.ndarray) -> np.ndarray:
+  """Whether values are valid in their column, bool `[N]`; False for NaN.
+
+  Args:
+    name: a column in `BY_NAME`.
+    values: numbers `[N]`; for a column of integers they must be whole.
+  """
+  column = BY_NAME[name]
+  low, high = column.valid
+  valid = (values >= low) & (values <= high) & ~np.isin(values, MARKERS)
+  if np.issubdtype(column.dtype, np.integer):
+    valid &= values == np.trunc(values)
+  return valid
+
 
 # Columns that this project adds.
 DERIVED = {

@@ -30,6 +30,14 @@ def table(number: int, names=tuple(columns.BY_NAME)) -> pd.DataFrame:
       drawn = generator.normal(8.9, 0.1, number)
     elif name == "ra":
       drawn = generator.uniform(0, 360, number)
+    elif name == "z":
+      drawn = generator.uniform(0.02, 0.3, number)
+    elif name == "lgm_tot_p50":
+      drawn = generator.normal(10, 0.5, number)
+    elif name == "sfr_tot_p50":
+      drawn = generator.normal(0, 0.5, number)
+    elif name == "zErr":
+      drawn = generator.uniform(5e-6, 1e-4, number)
     else:
       drawn = generator.lognormal(size=number)
     values[name] = drawn.astype(column.dtype)

@@ -19,56 +19,76 @@ from tfds_sdss.errors import DataError
 # Closer galaxies form a group: one galaxy observed twice, or a pair with almost
 # the same image.
 _GROUP_RADIUS = 2.0 * units.arcsec
-_ID_COLUMNS = ("objid", "specobjid")
+_POSITION = {"ra", "dec"}
 
 
 def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
   """Checks a catalogue and keeps one row per galaxy.
 
-  A row is dropped if it has no position, if its oh_p50 is missing or
+  A row is dropped if it has no objid or position, if its oh_p50 is missing or
   impossible, or if it repeats a spectrum. If an objID has several spectra, the
   one with the smallest zErr is kept, and in a tie the one with the smallest
-  specObjID; without these columns, the first row is kept.
+  specObjID; without these columns, the first row is kept. Any other value
+  outside the valid range of its column is missing.
 
   Args:
-    rows: columns of text, named as in `columns.COLUMNS`; `objid` and `oh_p50`
+    rows: columns of text, named as in `columns.BY_NAME`; `objid` and `oh_p50`
       are required. Unknown columns are ignored.
 
   Returns:
-    The catalogue, sorted by objid, with the types of `columns.COLUMNS` and the
+    The catalogue, sorted by objid, with the types of `columns.BY_NAME` and the
     column `sky_group`; and a report: `rows` read, `dropped` rows by rule,
     `missing` values by column, `sky_pairs`: number of groups with several
     galaxies.
 
   Raises:
-    DataError: if a column is absent, an id is not an integer or another value
-      is not a number: then the whole catalogue is suspect.
+    DataError: if a column is absent, an objID is not an integer or another
+      value is not a number: then the whole catalogue is suspect.
   """
   absent = {"objid", "oh_p50"} - set(rows.columns)
   if absent:
     raise DataError(
       f"expected the columns objID and oh_p50, found {', '.join(rows.columns)}"
     )
-  names = [c.name for c in columns.COLUMNS if c.name in rows.columns]
-  frame = pd.DataFrame({name: _parse(name, rows[name]) for name in names})
+  numbers = {
+    name: _parse(name, rows[name])
+    for name in columns.BY_NAME
+    if name in rows.columns
+  }
+  valid = pd.DataFrame(
+    {name: columns.in_range(name, values) for name, values in numbers.items()}
+  )
+  frame = pd.DataFrame(
+    {
+      name: values.where(valid[name], columns.BY_NAME[name].missing).astype(
+        columns.BY_NAME[name].dtype
+      )
+      for name, values in numbers.items()
+    }
+  )
   dropped = {}
 
   def drop(rule: str, bad: pd.Series) -> None:
     nonlocal frame
+    bad = bad[frame.index]
     dropped[rule] = int(bad.sum())
     frame = frame[~bad]
 
-  if "ra" in frame:
-    drop(
-      "no_position", ~(frame.ra.between(0, 360) & frame.dec.between(-90, 90))
-    )
-  drop("no_oh_p50", frame.oh_p50.isna())
-  drop("impossible_oh_p50", ~frame.oh_p50.between(*catalog.LABEL_RANGE))
+  drop("no_objid", ~valid.objid)
+  if set(frame) >= _POSITION:
+    drop("no_position", ~(valid.ra & valid.dec))
+  label = numbers["oh_p50"]
+  drop("no_oh_p50", label.isna() | label.isin(columns.MARKERS))
+  drop("impossible_oh_p50", ~valid.oh_p50)
   if "specobjid" in frame:
-    drop("same_spectrum", frame.duplicated("specobjid"))
+    drop(
+      "same_spectrum",
+      frame.duplicated("specobjid") & valid.specobjid[frame.index],
+    )
   order = [name for name in ("objid", "zErr", "specobjid") if name in frame]
   frame = frame.sort_values(order, kind="stable")
   drop("same_galaxy", frame.duplicated("objid"))
+  missing = (~valid.loc[frame.index]).sum()
   frame = frame.reset_index(drop=True)
   frame["sky_group"] = _sky_groups(frame)
   sizes = frame.sky_group.value_counts()
@@ -76,7 +96,7 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
     "rows": len(rows),
     "dropped": dropped,
     "missing": {
-      name: int(number) for name, number in frame.isna().sum().items() if number
+      name: int(number) for name, number in missing.items() if number
     },
     "sky_pairs": int((sizes > 1).sum()),
   }
@@ -84,24 +104,27 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 
 
 def _parse(name: str, values: pd.Series) -> pd.Series:
-  """Turns a column of text into numbers; missing values become NaN."""
-  if name in _ID_COLUMNS:
+  """Turns a column of text into float64, or int64 for ids."""
+  if columns.BY_NAME[name].dtype == np.int64:
     # pandas' parser may convert ids to floats, which round them.
-    ids = [catalog.parse_objid(text) for text in values]
-    return pd.Series(ids, values.index, "int64")
+    parse = catalog.parse_objid if name == "objid" else _parse_other_id
+    return pd.Series([parse(text) for text in values], values.index, "int64")
   try:
-    numbers = pd.Series([float(text or "nan") for text in values], values.index)
+    numbers = [catalog.parse_number(text) for text in values]
   except ValueError as error:
     raise DataError(
       f"column {name}: expected numbers, found {error}. Fetch the catalogue "
       "again."
     ) from error
-  numbers = numbers.where(np.isfinite(numbers) & (numbers > catalog.MISSING))
-  dtype = columns.BY_NAME[name].dtype
-  if issubclass(dtype, np.integer):
-    # Only bptclass can be missing; -1 is SDSS's "unclassifiable".
-    numbers = numbers.fillna(-1)
-  return numbers.astype(dtype)
+  return pd.Series(numbers, values.index, "float64")
+
+
+def _parse_other_id(text: str) -> int:
+  """Returns an id; 0 if it is absent or was rounded as a float."""
+  try:
+    return catalog.parse_objid(text)
+  except DataError:
+    return 0
 
 
 def _sky_groups(frame: pd.DataFrame) -> np.ndarray:
@@ -111,7 +134,7 @@ def _sky_groups(frame: pd.DataFrame) -> np.ndarray:
   the next.
   """
   size = len(frame)
-  if "ra" not in frame or not size:
+  if not size or not set(frame) >= _POSITION:
     return frame.objid.to_numpy().copy()
   position = coordinates.SkyCoord(
     frame.ra.to_numpy(), frame.dec.to_numpy(), unit="deg"

@@ -171,6 +171,9 @@ def _store_catalog(
   for rule, number in report["dropped"].items():
     if number:
       _log.info("%d rows dropped: %s", number, rule)
+  if report["missing"]:
+    counts = [f"{name} {number}" for name, number in report["missing"].items()]
+    _log.info("Missing or out of range: %s", ", ".join(counts))
   if not len(frame):
     raise DataError(
       f"all {report['rows']} rows of the catalogue were dropped: "

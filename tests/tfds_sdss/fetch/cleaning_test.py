@@ -8,6 +8,7 @@ from tfds_sdss.fetch import cleaning
 
 FIRST = 1237648704043942146  # beyond 2**53
 ARCSEC = 1 / 3600
+PERCENTILES = [c.name for c in columns.COLUMNS if c.name.startswith("oh_")]
 
 
 def rows(*changes: dict) -> pd.DataFrame:
@@ -16,7 +17,8 @@ def rows(*changes: dict) -> pd.DataFrame:
   for i, change in enumerate(changes):
     row = {column.name: "1.5" for column in columns.COLUMNS}
     row |= {"objid": str(FIRST + i), "specobjid": str(300000 + i)}
-    row |= {"ra": f"{10 + i}", "dec": "1", "oh_p50": "8.9", "bptclass": "1"}
+    row |= {"ra": f"{10 + i}", "dec": "1", "bptclass": "1"}
+    row |= {"lgm_tot_p50": "10", **dict.fromkeys(PERCENTILES, "8.9")}
     table.append(row | change)
   return pd.DataFrame(table, dtype=str)
 
@@ -49,7 +51,69 @@ def test_missing_values_are_masked_and_counted():
     "velDisp": 1,
     "sfr_tot_p50": 1,
     "d4000": 1,
+    "bptclass": 1,
   }
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    *("", " ", "null", "nan", "NaN", "inf", "-inf", "Infinity"),
+    *("1e300", "-1e300", "1e39", "1e999", "-99", "-999", "-9999.0", "-99999"),
+    *("1_0", "١"),  # float() accepts both
+  ],
+)
+def test_values_that_are_no_measurement_are_missing(text):
+  ids = ["objid", "specobjid", "ra", "dec", "oh_p50"]
+  names = [name for name in columns.BY_NAME if name not in ids]
+  frame, report = cleaning.clean(rows({}, dict.fromkeys(names, text)))
+  assert report["missing"] == dict.fromkeys(names, 1)
+  assert frame.bptclass.tolist() == [1, -1]
+  for name in names:
+    if name != "bptclass":
+      assert frame[name].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+  ("text", "names"),
+  [
+    ("-1", ["lgm_tot_p50", "z", "velDispErr", "h_beta_flux_err", "petroR90_r"]),
+    ("0", ["lgm_tot_p50", "oh_p16", "modelMag_g"]),
+    ("99", ["modelMag_u", "petroMag_r", "sfr_tot_p50", "oh_p84", "z"]),
+    ("6", ["bptclass", "oh_p2p5", "sfr_tot_p50"]),
+    ("1.5", ["bptclass"]),
+    ("-2147483648", ["bptclass", "h_alpha_flux", "velDisp"]),
+  ],
+)
+def test_values_out_of_the_range_of_their_column_are_missing(text, names):
+  frame, report = cleaning.clean(rows({}, dict.fromkeys(names, text)))
+  assert report["missing"] == dict.fromkeys(names, 1)
+  for name in names:
+    assert frame[name][1] == -1 if name == "bptclass" else frame[name].isna()[1]
+
+
+@pytest.mark.parametrize(
+  ("name", "text", "value"),
+  [
+    ("h_alpha_flux", "-98.5", -98.5),  # noise around zero
+    ("sfr_tot_p50", "-1", -1),
+    ("z", "-0.001", -0.001),
+    ("bptclass", "-1", -1),  # SDSS's "unclassifiable"
+    ("velDisp", "0", 0),
+    ("h_beta_flux_err", " 1.5E+03 ", 1500),
+  ],
+)
+def test_unusual_measurements_are_kept(name, text, value):
+  frame, report = cleaning.clean(rows({name: text}))
+  assert frame[name][0] == pytest.approx(value)
+  assert report["missing"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "0", "null", "5.3481595773494272E+17"])
+def test_rows_without_a_spectrums_id_are_kept(text):
+  frame, report = cleaning.clean(rows({"specobjid": text}, {"specobjid": text}))
+  assert frame.specobjid.tolist() == [0, 0]
+  assert report["missing"] == {"specobjid": 2}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +121,13 @@ def test_missing_values_are_masked_and_counted():
   [
     ({"oh_p50": "-9999"}, "no_oh_p50"),
     ({"oh_p50": ""}, "no_oh_p50"),
+    ({"oh_p50": "nan"}, "no_oh_p50"),
+    ({"oh_p50": "-99"}, "no_oh_p50"),
+    ({"oh_p50": "1_0"}, "no_oh_p50"),
     ({"oh_p50": "6.9"}, "impossible_oh_p50"),
+    ({"oh_p50": "1e300"}, "impossible_oh_p50"),
+    ({"oh_p50": "inf"}, "impossible_oh_p50"),
+    ({"objid": "0"}, "no_objid"),
     ({"ra": ""}, "no_position"),
     ({"dec": "91"}, "no_position"),
     ({"specobjid": "300000"}, "same_spectrum"),
@@ -101,9 +171,10 @@ def test_sky_groups_are_chains_within_two_arcsec():
   assert report["sky_pairs"] == 2
 
 
-def test_text_in_a_number_is_rejected():
+@pytest.mark.parametrize("text", ["n/a?", "0x1A", "1,5", "1.5 2.5", "\0"])
+def test_text_in_a_number_is_rejected(text):
   with pytest.raises(DataError, match="column z: expected numbers"):
-    cleaning.clean(rows({}, {"z": "n/a?"}))
+    cleaning.clean(rows({}, {"z": text}))
 
 
 def test_few_columns_are_enough():

@@ -20,6 +20,8 @@ from tfds_sdss.errors import DataError
 # the same image.
 _GROUP_RADIUS = 2.0 * units.arcsec
 _POSITION = {"ra", "dec"}
+# Rules whose rows are no loss: another row of the galaxy is kept.
+_REPEATED = ("same_spectrum", "same_galaxy")
 
 
 def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
@@ -101,6 +103,24 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
     "sky_pairs": int((sizes > 1).sum()),
   }
   return frame, report
+
+
+def divide(
+  dropped: dict[str, int], source: str
+) -> tuple[dict[str, int], dict[str, int]]:
+  """Divides dropped rows by rule into losses and rows that are no loss.
+
+  Args:
+    dropped: from the report of `clean`.
+    source: SkyServer's query promises a label for each row; the catalogue on
+      Zenodo does not.
+  """
+  expected = {*_REPEATED, *(("no_oh_p50",) if source == "zenodo" else ())}
+  found = {rule: number for rule, number in dropped.items() if number}
+  return (
+    {rule: number for rule, number in found.items() if rule not in expected},
+    {rule: number for rule, number in found.items() if rule in expected},
+  )
 
 
 def _parse(name: str, values: pd.Series) -> pd.Series:

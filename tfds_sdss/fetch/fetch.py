@@ -63,16 +63,25 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
     if request.source == "demo500":
       number = await demo_archive.fetch(client, request.server, folder)
       folder.write_source({"source": "demo500", "base_url": request.server})
-      return Outcome(number, number, {}, request.max_loss)
+      return Outcome(number, number, number, {}, {}, request.max_loss)
     if request.source == "zenodo":
       frame = await _fetch_zenodo(request, folder, client)
     else:
       frame = await _fetch_skyserver(request, folder, client)
   entries = _entries_of(frame, folder)
   folder.write_failed(entries)
+  source = folder.read_source()
+  losses, dropped = cleaning.divide(source["report"]["dropped"], request.source)
   lost = collections.Counter(e.reason for e in entries if not e.is_image)
   images = len(entries) - lost.total()
-  return Outcome(len(frame), images, dict(lost), request.max_loss)
+  return Outcome(
+    source["report"]["rows"],
+    len(frame),
+    images,
+    dict(lost + collections.Counter(losses)),
+    dropped,
+    request.max_loss,
+  )
 
 
 async def _fetch_skyserver(

@@ -94,21 +94,26 @@ class Outcome:
   """Content of the staging folder after a fetch.
 
   Attributes:
+    promised: number of rows that the source should give: its own count, or
+      --limit.
     galaxies: number of galaxies in the catalogue.
     images: number of galaxies with an image.
-    lost: number of galaxies without an image, by reason.
+    lost: number of galaxies without an image or a valid row, by reason.
+    dropped: number of rows that are no loss, such as second spectra, by rule.
     max_loss: largest accepted loss.
   """
 
+  promised: int
   galaxies: int
   images: int
   lost: dict[str, int]
+  dropped: dict[str, int]
   max_loss: float
 
   @property
   def loss(self) -> float:
-    """Fraction of galaxies without an image."""
-    return 1 - self.images / self.galaxies
+    """Lost galaxies as a fraction of the promised rows."""
+    return sum(self.lost.values()) / self.promised
 
   @property
   def is_success(self) -> bool:
@@ -116,8 +121,16 @@ class Outcome:
     return self.loss <= self.max_loss
 
   def __str__(self) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in self.lost.items())
-    return (
+    text = (
       f"{self.images} of {self.galaxies} galaxies have an image, "
-      f"{self.loss:.2%} lost" + (f": {reasons}" if reasons else "")
+      f"{self.loss:.2%} lost"
     )
+    if self.lost:
+      text += f": {_counts(self.lost)}"
+    if self.dropped:
+      text += f"; rows dropped from {self.promised}: {_counts(self.dropped)}"
+    return text
+
+
+def _counts(numbers: dict[str, int]) -> str:
+  return ", ".join(f"{number} {name}" for name, number in numbers.items())

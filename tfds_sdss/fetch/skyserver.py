@@ -2,8 +2,8 @@
 
 SqlSearch can fail silently: it truncates the result of a statement without TOP,
 and it returns errors as tables or HTML pages with status 200. Therefore the
-catalogue is read in pages, each with TOP and in order of specObjID, and the
-number of rows is compared with COUNT.
+catalogue is read in pages, each with TOP and in order of specObjID, which is
+checked row by row, and the number of rows is compared with COUNT.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import csv
 import json
+import re
 from typing import NamedTuple
 
 import pandas as pd
@@ -119,46 +120,79 @@ async def read_sample(
   After each page, calls `on_page` with the numbers of rows read and wanted.
 
   Returns:
-    The rows as text, named as in `columns.COLUMNS`; and the size of the sample
-    according to COUNT.
+    The rows as text, named as in `columns.COLUMNS`, each specObjID once; and
+    the size of the sample according to COUNT.
 
   Raises:
-    FetchError: if a query fails or the number of rows is wrong.
+    FetchError: if a query fails, the number of rows is wrong, or a page has
+      rows that it should not have, or not in order.
   """
-  (counted,) = await _query(client, service, count_sql(), ["n"])
-  total = int(counted["n"])
-  wanted = total if limit is None else min(limit, total)
+  server = f"{service.base_url}, {service.release}"
+  total = await _count(client, service)
   if not total:
     raise http_responses.FetchError(
-      f"{service.base_url}, {service.release}: expected some 142,000 galaxies, "
-      "found none (COUNT is 0). Check --source and --base_url."
+      f"{server}: expected some 142,000 galaxies, found none (COUNT is 0). "
+      "Check --source and --base_url."
     )
+  wanted = total if limit is None else min(limit, total)
   expected = [_SQL_NAMES.get(c.name, c.name) for c in columns.COLUMNS]
   # Frames take a fraction of the memory of dictionaries.
   frames: list[pd.DataFrame] = []
   found = after = 0
-  while found < wanted:
-    number = min(PAGE_ROWS, wanted - found)
+  # One row more than counted is requested, to notice if there are too many.
+  while number := min(PAGE_ROWS, wanted + (wanted == total) - found):
     page = await _query(client, service, page_sql(after, number), expected)
-    if not page:
-      break
-    frames.append(pd.DataFrame(page, dtype=str))
-    found += len(page)
-    last = catalog.parse_objid(page[-1]["specObjID"])
-    if last <= after:
+    if len(page) > number:
       raise http_responses.FetchError(
-        f"{service.base_url}: expected rows after specObjID {after}, found "
-        f"{last}. The server does not sort them: please report this."
+        f"{server}: expected a page of at most {number} rows (TOP), found "
+        f"{len(page)}. No row was stored. The server does not obey the query: "
+        "pass the address of another one as --base_url."
       )
-    after = last
-    on_page(found, wanted)
+    after = _check_order(server, page, after)
+    found += len(page)
+    if page:
+      frames.append(pd.DataFrame(page, dtype=str))
+      on_page(found, wanted)
+    if not page or (found == wanted and len(page) < number):
+      break
   if found != wanted:
     raise http_responses.FetchError(
-      f"{service.base_url}, {service.release}: expected {wanted} rows (COUNT), "
-      f"found {found}. No row was stored. Run the same command again."
+      f"{server}: expected {wanted} rows (COUNT), found "
+      f"{found if found < wanted else 'more'}. No row was stored. Run the same "
+      "command again."
     )
   frame = pd.concat(frames, ignore_index=True)
   return frame.rename(columns={v: k for k, v in _SQL_NAMES.items()}), total
+
+
+def _check_order(server: str, page: list[dict[str, str]], after: int) -> int:
+  """Returns the last specObjID of a page, whose ids must ascend strictly."""
+  # Rows that repeat or are out of order would replace others of the sample:
+  # the next page starts after the last row.
+  for number, row in enumerate(page, start=1):
+    found = catalog.parse_objid(row["specObjID"])
+    if found <= after:
+      raise http_responses.FetchError(
+        f"{server}: expected rows in ascending order of specObjID, found "
+        f"{found} after {after} in row {number} of a page. No row was stored. "
+        "Run the same command again. If the server ignores ORDER BY, pass the "
+        "address of another one as --base_url."
+      )
+    after = found
+  return after
+
+
+async def _count(client: http_client.Client, service: Service) -> int:
+  """Returns the size of the sample according to COUNT."""
+  rows = await _query(client, service, count_sql(), ["n"])
+  counts = [row["n"] for row in rows]
+  if len(counts) != 1 or not re.fullmatch("[0-9]{1,9}", counts[0]):
+    raise http_responses.FetchError(
+      f"{service.base_url}, {service.release}: expected one number of rows "
+      f"(COUNT), found {_excerpt(', '.join(counts))}. Run the same command "
+      "again."
+    )
+  return int(counts[0])
 
 
 async def _query(
@@ -168,7 +202,7 @@ async def _query(
   try:
     return await client.get(
       service.query_url(sql),
-      lambda response: _parse_rows(response, expected, client.limits.throttle),
+      lambda response: parse_rows(response, expected, client.limits.throttle),
       client.limits.query_total,
     )
   except http_responses.ResponseError as error:
@@ -179,16 +213,21 @@ async def _query(
     ) from error
 
 
-def _parse_rows(
+def parse_rows(
   response: http_responses.Response, expected: list[str], throttle: float
 ) -> list[dict[str, str]]:
   """Parses SqlSearch's response; NULL becomes an empty string.
+
+  Args:
+    response: any response of the server.
+    expected: names of the columns, in order.
+    throttle: wait after exceeding the query rate, seconds.
 
   Raises:
     TransientError: if the server is busy or the response is truncated.
     PermanentError: if the server rejects the statement.
   """
-  text = response.body.decode("utf-8", errors="replace")
+  text = response.body.decode("utf-8-sig", errors="replace")
   if response.status != 200:
     raise _query_error(response, text)
   if text.lstrip()[:1] == "<":
@@ -202,7 +241,12 @@ def _parse_rows(
     raise http_responses.TransientError(
       "cut_short", f"expected complete lines of CSV, found {lines[-1]!r}"
     )
-  table = list(csv.reader(lines[:-1]))
+  try:
+    table = [row for row in csv.reader(lines[:-1]) if row]
+  except csv.Error as error:
+    raise http_responses.TransientError(
+      "not_csv", f"expected CSV, found {_excerpt(text)} ({error})", 200
+    ) from error
   header = table[0] if table else []
   if header == ["error_message"]:
     message = " ".join(field for row in table[1:] for field in row)
@@ -229,8 +273,9 @@ def _parse_rows(
 def _query_error(response: http_responses.Response, text: str) -> Exception:
   """Returns the error for a status other than 200."""
   try:
-    message = json.loads(text)["ErrorMessage"]
-  except (ValueError, KeyError, TypeError):
+    message = str(json.loads(text)["ErrorMessage"])
+  # RecursionError: thousands of nested brackets.
+  except (ValueError, KeyError, TypeError, RecursionError):
     message = _excerpt(text)
   # Status 500 stands for a wrong statement as well as for a busy server.
   busy = any(

@@ -140,6 +140,16 @@ def test_dropped_rows_are_counted(change, rule):
   assert {k: v for k, v in report["dropped"].items() if v} == {rule: 1}
 
 
+def test_other_rows_of_a_galaxy_are_no_loss():
+  dropped = {"no_position": 1, "no_oh_p50": 2, "same_galaxy": 3, "no_objid": 0}
+  losses, rest = cleaning.divide(dropped, "dr17")
+  assert losses == {"no_position": 1, "no_oh_p50": 2}
+  assert rest == {"same_galaxy": 3}
+  losses, rest = cleaning.divide(dropped, "zenodo")
+  assert losses == {"no_position": 1}
+  assert rest == {"no_oh_p50": 2, "same_galaxy": 3}
+
+
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
 def test_better_of_two_spectra_is_kept(order):
   same = {"objid": str(FIRST)}

@@ -10,6 +10,7 @@ from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import http_responses
+from tfds_sdss.fetch import skyserver
 
 FRAME = stand_in.frame_of(12)
 OBJIDS = sorted(FRAME.objid.tolist())
@@ -93,6 +94,68 @@ def test_fewer_rows_than_counted_are_an_error(tmp_path, server):
     fetching.run(tmp_path, server)
 
 
+def check_refused(tmp_path, server, message):
+  with pytest.raises(http_responses.FetchError, match=message):
+    fetching.run(tmp_path, server)
+  assert not (tmp_path / "source.json").exists()
+  assert not (tmp_path / "catalog.parquet").exists()
+
+
+@pytest.mark.parametrize(("page", "number"), [(5, 1), (5, 2), (20_000, 1)])
+@pytest.mark.parametrize("fault", [faults.not_sorted, faults.repeated_row])
+def test_pages_out_of_order_are_an_error(
+  tmp_path, server, monkeypatch, fault, page, number
+):
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", page)
+  server.sql_faults += [None] * number + [fault]
+  check_refused(tmp_path, server, "ascending order of specObjID, found")
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_overlapping_pages_are_an_error(tmp_path, server, monkeypatch, limit):
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", 5)
+  server.page_shift = -2
+  with pytest.raises(http_responses.FetchError, match="ascending order"):
+    fetching.run(tmp_path, server, limit=limit)
+
+
+def test_skipped_rows_are_an_error(tmp_path, server, monkeypatch):
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", 5)
+  server.page_shift = 1
+  check_refused(tmp_path, server, r"expected 12 rows \(COUNT\), found 10")
+
+
+@pytest.mark.parametrize("page", [3, 4, 5, 20_000])
+@pytest.mark.parametrize(
+  ("error", "found"), [(-4, "more"), (-1, "more"), (1, "12"), (4, "12")]
+)
+def test_count_is_compared_both_ways(
+  tmp_path, server, monkeypatch, page, error, found
+):
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", page)
+  server.count_error = error
+  check_refused(
+    tmp_path, server, rf"{12 + error} rows \(COUNT\), found {found}"
+  )
+
+
+def test_page_longer_than_requested_is_an_error(tmp_path, server, monkeypatch):
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", 5)
+  server.ignores_top = True
+  check_refused(tmp_path, server, r"at most 5 rows \(TOP\), found 12")
+
+
+@pytest.mark.parametrize(
+  "body", ["n\n", "n\n1\n2\n", "n\nmany\n", "n\n-3\n", "n\n1_0\n", "n\n1e3\n"]
+)
+def test_count_that_is_no_number_is_an_error(tmp_path, server, body):
+  def fault(request, response):
+    return response._replace(body=body.encode())
+
+  server.sql_faults += [fault]
+  check_refused(tmp_path, server, "expected one number of rows")
+
+
 def test_empty_catalogue_is_an_error(tmp_path):
   with (
     stand_in.StandIn(FRAME.head(0), stand_in.jpeg_of) as server,
@@ -110,7 +173,7 @@ def test_catalogue_is_cleaned(tmp_path):
   frame.loc[7, "ra"] = frame.ra[6]
   frame.loc[7, "dec"] = frame.dec[6] + 1 / 3600
   better = frame.iloc[[8]].assign(specobjid=17, zErr=np.float32(1e-9))
-  frame = pd.concat([frame, better, frame.iloc[[9]]])
+  frame = pd.concat([frame, better])
   with stand_in.StandIn(frame, stand_in.jpeg_of) as server:
     outcome = fetching.run(tmp_path, server)
   folder = fetching.check(tmp_path, stand_in.jpeg_of)
@@ -124,11 +187,30 @@ def test_catalogue_is_cleaned(tmp_path):
   assert found.specobjid[8] == 17
   report = folder.read_source()["report"]
   assert report["dropped"]["same_galaxy"] == 1
-  assert report["dropped"]["same_spectrum"] == 1
   assert report["sky_pairs"] == 1
   # The server would silently clamp radii out of its range.
   assert outcome.lost == {"no_radius": 3}
+  assert outcome.dropped == {"same_galaxy": 1}
+  assert outcome.loss == pytest.approx(3 / 13)
   assert fetching.image_requests(server) == 9
+
+
+def test_invalid_rows_are_a_loss(tmp_path):
+  frame = FRAME.copy()
+  frame.loc[0, "oh_p50"] = -9999
+  frame.loc[1:2, "oh_p50"] = 99
+  frame.loc[3, "dec"] = 91
+  with stand_in.StandIn(frame, stand_in.jpeg_of) as server:
+    for _ in range(2):  # the second run reads the stored catalogue
+      outcome = fetching.run(tmp_path, server, max_loss=0.3)
+      assert (outcome.galaxies, outcome.images) == (8, 8)
+      assert outcome.lost == {
+        "no_position": 1,
+        "no_oh_p50": 1,
+        "impossible_oh_p50": 2,
+      }
+      assert outcome.loss == pytest.approx(4 / 12)
+      assert not outcome.is_success
 
 
 def test_float_ids_are_rejected(tmp_path, server):

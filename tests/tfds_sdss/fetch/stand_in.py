@@ -50,6 +50,10 @@ class StandIn(http.server.ThreadingHTTPServer):
     file_faults: the same for all other requests, by path.
     delay: seconds before each response.
     silent_cap: number of rows after which SqlSearch cuts a response silently.
+    count_error: number added to COUNT.
+    page_shift: rows by which each page but the first starts too late, or too
+      early if negative.
+    ignores_top: whether SqlSearch sends all rows instead of a page.
     max_active: largest number of simultaneous requests.
   """
 
@@ -81,6 +85,9 @@ class StandIn(http.server.ThreadingHTTPServer):
     self.file_faults: dict[str, list[Fault | None]] = {}
     self.delay = 0.0
     self.silent_cap: int | None = None
+    self.count_error = 0
+    self.page_shift = 0
+    self.ignores_top = False
     self.max_active = 0
     self.closing = threading.Event()
     self._active = 0
@@ -148,7 +155,7 @@ class StandIn(http.server.ThreadingHTTPServer):
   def _select(self, sql: str) -> Response:
     """Answers the two kinds of statements that the fetch sends."""
     if sql.startswith("select count_big(*) as n from "):
-      return _csv(pd.DataFrame({"n": [len(self._rows)]}))
+      return _csv(pd.DataFrame({"n": [len(self._rows) + self.count_error]}))
     page = re.fullmatch(
       r"select top (\d+) (\S+) from .* and I\.specObjID>(\d+)"
       r" order by I\.specObjID",
@@ -156,7 +163,10 @@ class StandIn(http.server.ThreadingHTTPServer):
     )
     top, items, after = page.groups()
     start = bisect.bisect_right(self._specobjids, int(after))
-    rows = self._rows.iloc[start : start + int(top)][: self.silent_cap]
+    if start:
+      start = max(0, start + self.page_shift)
+    stop = None if self.ignores_top else start + int(top)
+    rows = self._rows.iloc[start:stop][: self.silent_cap]
     return _csv(rows[[item.split(".")[1] for item in items.split(",")]])
 
   def shutdown_request(self, request) -> None:

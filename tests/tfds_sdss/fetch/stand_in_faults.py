@@ -121,6 +121,19 @@ def csv_cut_at_row(request, response):
   return response._replace(body=b"".join(lines[: 1 + len(lines) // 2]))
 
 
+def not_sorted(request, response):
+  """A server that ignores ORDER BY."""
+  head, first, *others = _lines(response)
+  rows = [*others[1:], others[0]]
+  return response._replace(body=b"".join([head, first, *rows]))
+
+
+def repeated_row(request, response):
+  """A join that gives one row twice."""
+  lines = _lines(response)
+  return response._replace(body=b"".join([*lines[:4], *lines[3:-1]]))
+
+
 def mangled_ids(request, response):
   """The ids are floats, as exported by a spreadsheet."""
   text = re.sub(

@@ -98,6 +98,20 @@ def test_smaller_samples_are_nested():
   assert len(others["test"]) == SIZES["test"]
 
 
+def test_smaller_samples_are_random_parts_that_the_seed_chooses():
+  config = resnet34.get_config().data
+  config.num_train = 30
+  found = [
+    splits.apply_splits(sample(), config, seed)["train"].objid.tolist()
+    for seed in (3, 3, 4)
+  ]
+  assert found[0] == found[1] != found[2]
+  # The last third of the galaxies has a tenth to a half of the sample.
+  last_third = set(sample()["train"].objid[-47:])
+  for objids in (found[0], found[2]):
+    assert 3 <= len(last_third & set(objids)) <= 15
+
+
 @pytest.mark.parametrize("number", [0, 141])
 def test_invalid_sample_size_is_refused(number):
   with pytest.raises(ValueError, match=f"num_train is {number}; expected 1 to"):

@@ -117,6 +117,27 @@ def test_retry_after_delays_all_requests(tmp_path, server, kind, as_date):
   assert fetching.run(tmp_path, server).images == 12
 
 
+def test_retry_after_holds_the_other_connection(tmp_path, server):
+  fetching.run(tmp_path, server, limit=1)
+  server.requests.clear()
+  server.image_faults[OBJIDS[3]] = [connections.too_many(1)]
+  fetching.run(tmp_path, server, connections=2)
+  images = [sent for sent in server.requests if "getjpeg" in sent.path]
+  refused = next(
+    i for i, sent in enumerate(images) if server.objid_of(sent) == OBJIDS[3]
+  )
+  # The other connection may have one request in flight and start the next one
+  # before the refusal arrives.
+  held = [
+    sent
+    for sent in images[refused + 1 :]
+    if sent.time < images[refused].time + 0.99
+  ]
+  assert len(held) <= 2
+  # Otherwise there was nothing to hold.
+  assert len(images) - refused > 6
+
+
 def test_excessive_retry_after_is_a_failure(tmp_path, server):
   server.image_faults[VICTIM] = [connections.unavailable(3600)]
   outcome = fetching.run(tmp_path, server)

@@ -139,7 +139,7 @@ class StandIn(http.server.ThreadingHTTPServer):
       elif endpoint == "SkyServerWS/SearchTools/SqlSearch":
         faults, response = self.sql_faults, self._select(request.query["cmd"])
       elif endpoint == "SkyServerWS/ImgCutout/getjpeg":
-        objid = self._objids[request.query["ra"], request.query["dec"]]
+        objid = self.objid_of(request)
         faults = self.image_faults.get(objid, [])
         response = Response(200, "image/jpeg", self._images(objid))
       else:
@@ -151,6 +151,10 @@ class StandIn(http.server.ThreadingHTTPServer):
       # Before the response, because the next request may follow it at once.
       self._active -= 1
     return fault(request, response) if fault else response
+
+  def objid_of(self, request: Request) -> int:
+    """Returns the galaxy of a request for a cutout."""
+    return self._objids[request.query["ra"], request.query["dec"]]
 
   def _select(self, sql: str) -> Response:
     """Answers the two kinds of statements that the fetch sends."""

@@ -1,8 +1,10 @@
 """Checkpoints that are verified when they are restored.
 
-Orbax writes a step atomically but restores a flipped bit silently, so that each
-checkpoint stores a SHA-256 of every leaf. If a step fails to restore, it is
-renamed and the step before it is restored.
+Orbax writes a step atomically but restores a flipped bit silently. Therefore
+each checkpoint has a manifest: dtype, shape and SHA-256 of every leaf. Only a
+checkpoint that differs from its manifest is damaged: training renames it and
+restores the step before it. If a file cannot be read, or the checkpoint is of
+another network, the run stops and nothing is changed.
 
 The state is the same in all processes, and only the first one writes and reads
 checkpoints. It sends the restored state to the others: they need not see its
@@ -10,138 +12,270 @@ disk, and all agree on which step is damaged.
 """
 
 from collections.abc import Callable
-import hashlib
+import os
 import pathlib
+import re
+import shutil
 import textwrap
+from typing import Any
+from typing import NamedTuple
 
 from absl import logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from galmet_jax import errors
+from galmet_jax import manifest
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 from galmet_jax.train_state import TrainState
+from tfds_sdss import files
+
+
+class Restored(NamedTuple):
+  """A restored checkpoint.
+
+  Attributes:
+    state: state of training.
+    progress: JSON object that was saved with it; empty except in the first
+      process.
+  """
+
+  state: TrainState
+  progress: dict[str, Any]
+
+
+class _DamagedError(Exception):
+  """A checkpoint differs from its manifest."""
 
 
 class Checkpoints:
   """The checkpoints in one directory, by step; the newest `keep` stay."""
 
-  def __init__(self, directory: pathlib.Path, keep: int):
-    """Opens the directory; creates it if absent."""
+  def __init__(
+    self, directory: pathlib.Path, keep: int, *, read_only: bool = False
+  ):
+    """Opens the directory.
+
+    Args:
+      directory: created by the first save.
+      keep: number of steps to keep.
+      read_only: change nothing in the directory; a damaged step is skipped.
+    """
     self._directory = directory.absolute()
+    self._keep = keep
+    self._read_only = read_only
     self._manager: ocp.CheckpointManager | None = None
-    if not processes.is_first():
-      return
-    self._directory.mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(
-      max_to_keep=keep,
-      enable_async_checkpointing=False,
-      # Otherwise Orbax waits for the other processes.
-      create=False,
-      multiprocessing_options=ocp.options.MultiprocessingOptions(
-        active_processes={0}
-      ),
-    )
-    self._manager = ocp.CheckpointManager(self._directory, options=options)
+    self._first_save = True
 
   def steps(self) -> list[int]:
     """Returns the stored steps, oldest first; none in other processes."""
-    if self._manager is None:
+    if not processes.is_first() or not self._directory.is_dir():
       return []
-    self._manager.reload()
-    return sorted(self._manager.all_steps())
+    manager = self._open()
+    manager.reload()
+    return sorted(manager.all_steps())
 
   def delete_after(self, step: int) -> None:
     """Deletes the steps after `step`.
 
     A run killed between the saves of its best epoch and of its latest step
-    leaves a best step that is newer. Orbax would silently skip every save up
-    to it, and without a latest step the next run may even have another config.
+    leaves a best step that is newer. Without a latest step the next run may
+    even have another config.
     """
     for later in self.steps():
       if later > step:
-        assert self._manager is not None
-        self._manager.delete(later)
+        self._open().delete(later)
 
-  def save(self, state: TrainState) -> None:
-    """Saves the state under its step."""
-    if self._manager is None:
+  def save(
+    self, state: TrainState, progress: dict[str, Any] | None = None
+  ) -> None:
+    """Saves the state under its step, and `progress` with it.
+
+    The first checkpoint of a process is read back.
+
+    Raises:
+      CheckpointError: if it was not saved; earlier checkpoints stay.
+    """
+    if not processes.is_first():
       return
     state = jax.device_get(state)
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        digests=ocp.args.JsonSave(digests(state)),
-      ),
-    )
+    step = int(state.step)
+    path = self._directory / str(step)
+    try:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      saved = self._open().save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          digests=ocp.args.JsonSave(manifest.make(state, progress or {})),
+        ),
+      )
+      if not saved:
+        raise ValueError(f"Orbax skipped it; stored are {self.steps()}")
+      if self._first_save:
+        self._read(step, state)
+        self._first_save = False
+    # Orbax and TensorStore raise almost anything.
+    except Exception as error:
+      for part in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
+        shutil.rmtree(part, ignore_errors=True)
+      raise errors.CheckpointError(
+        f"{path}: the checkpoint was not saved: {_shorten(error)}. Earlier "
+        "checkpoints stay. Free or change the disk, then repeat the command to "
+        "resume."
+      ) from error
 
-  def restore(self, template: Callable[[int], TrainState]) -> TrainState | None:
-    """Restores the newest undamaged step; None if there is none.
+  def restore(self, template: Callable[[int], TrainState]) -> Restored | None:
+    """Restores the newest undamaged step; None if none was ever saved.
 
     Args:
       template: the abstract state, with shardings, of a step.
+
+    Raises:
+      CheckpointError: if all steps are damaged, or one cannot be read.
+      ConfigError: if a checkpoint is of another network.
     """
     restored = processes.on_first(lambda: self._read_newest(template))
     step = processes.broadcast_int(
-      -1 if restored is None else int(restored.step)
+      -1 if restored is None else int(restored.state.step)
     )
     if step < 0:
       return None
     abstract = template(step)
     where = jax.tree.leaves(abstract)[0].sharding
-    return sharding.device_put(
-      processes.broadcast_arrays(restored, abstract), where
+    state = sharding.device_put(
+      processes.broadcast_arrays(restored and restored.state, abstract), where
     )
+    return Restored(state, restored.progress if restored else {})
+
+  def set_damaged_aside(self, template: Callable[[int], TrainState]) -> bool:
+    """Renames damaged steps; returns whether there were any.
+
+    Raises and takes the same as `restore`.
+    """
+
+    def verify() -> bool:
+      good = [self._read_or_set_aside(step, template) for step in self.steps()]
+      return None in good
+
+    return bool(processes.broadcast_int(bool(processes.on_first(verify))))
+
+  def _open(self) -> ocp.CheckpointManager:
+    if self._manager is None:
+      options = ocp.CheckpointManagerOptions(
+        max_to_keep=None if self._read_only else self._keep,
+        enable_async_checkpointing=False,
+        read_only=self._read_only,
+        # Otherwise Orbax waits for the other processes.
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+          active_processes={0}
+        ),
+      )
+      self._manager = ocp.CheckpointManager(self._directory, options=options)
+    return self._manager
 
   def _read_newest(
     self, template: Callable[[int], TrainState]
-  ) -> TrainState | None:
+  ) -> Restored | None:
     """Reads the newest undamaged step, as numpy arrays."""
     for step in reversed(self.steps()):
-      assert self._manager is not None
-      expected = jax.tree.map(
-        lambda x: np.empty(x.shape, x.dtype), template(step)
+      restored = self._read_or_set_aside(step, template)
+      if restored is not None:
+        return restored
+    if self._directory.is_dir() and any(self._directory.glob("[0-9]*")):
+      raise errors.CheckpointError(
+        f"{self._directory}: expected an undamaged checkpoint, found only "
+        f"{', '.join(sorted(p.name for p in self._directory.glob('[0-9]*')))}. "
+        "Restore the folder from a copy, or train again in a new --workdir. "
+        "--config.eval.checkpoint selects latest or best for an evaluation."
       )
-      try:
-        restored = self._manager.restore(
-          step,
-          args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(expected),
-            digests=ocp.args.JsonRestore(),
-          ),
-        )
-        _verify(restored["state"], restored["digests"])
-        return restored["state"]
-      # Damage makes Orbax and TensorStore raise almost anything.
-      except Exception as error:
-        damaged = self._directory / str(step)
-        renamed = damaged.with_name(f"{step}.corrupt")
-        logging.error(
-          "Checkpoint %s is damaged (%s); renamed to %s, trying the step "
-          "before it.",
-          damaged,
-          textwrap.shorten(str(error), 300),
-          renamed.name,
-        )
-        damaged.rename(renamed)
     return None
 
+  def _read_or_set_aside(
+    self, step: int, template: Callable[[int], TrainState]
+  ) -> Restored | None:
+    try:
+      return self._read(step, template(step))
+    except _DamagedError as error:
+      damaged = self._directory / str(step)
+      if self._read_only:
+        logging.error("Checkpoint %s is damaged (%s).", damaged, error)
+        return None
+      number, renamed = 1, damaged.with_name(f"{step}.corrupt")
+      while renamed.exists():
+        number += 1
+        renamed = damaged.with_name(f"{step}.corrupt-{number}")
+      logging.error(
+        "Checkpoint %s is damaged (%s); renamed to %s.",
+        *(damaged, error, renamed.name),
+      )
+      damaged.rename(renamed)
+      self._open().reload()
+      return None
 
-def digests(state: TrainState) -> dict[str, str]:
-  """Returns the SHA-256 of every leaf, by its path."""
-  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-  return {
-    jax.tree_util.keystr(path): hashlib.sha256(
-      np.ascontiguousarray(leaf).tobytes()
-    ).hexdigest()
-    for path, leaf in leaves
-  }
+  def _read(self, step: int, expected: TrainState) -> Restored:
+    """Reads a step as numpy arrays.
+
+    Raises:
+      _DamagedError: if it differs from its manifest.
+      CheckpointError: if a file cannot be read.
+      ConfigError: if it fits its manifest, but not `expected`.
+    """
+    folder = self._directory / str(step)
+    _check_readable(folder)
+    try:
+      leaves, progress = manifest.read(folder / "digests" / "metadata")
+    except (FileNotFoundError, files.DamagedFileError) as error:
+      raise _DamagedError(_shorten(error)) from error
+    manifest.check_fit(folder, leaves, expected)
+    arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), expected)
+    try:
+      state = self._open().restore(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardRestore(arrays)),
+      )["state"]
+    # Damage makes Orbax and TensorStore raise almost anything.
+    except Exception as error:
+      if isinstance(error, MemoryError) or re.search(
+        r"OS error (?!2\b)\d+", str(error)
+      ):
+        raise _unreadable(folder, error) from error
+      raise _DamagedError(_shorten(error)) from error
+    differing = manifest.differing(state, leaves)
+    if differing:
+      raise _DamagedError(f"the digests of {', '.join(differing)} differ")
+    if int(state.step) != step:
+      raise _DamagedError(f"it holds step {int(state.step)}")
+    return Restored(state, progress)
 
 
-def _verify(state: TrainState, expected: dict[str, str]) -> None:
-  found = digests(state)
-  differing = [path for path in expected if found.get(path) != expected[path]]
-  if differing or set(found) != set(expected):
-    raise ValueError(f"the digests of {differing or sorted(found)} differ")
+def _check_readable(folder: pathlib.Path) -> None:
+  """Raises CheckpointError if the system cannot read a file of the folder."""
+
+  def fail(error: OSError) -> None:
+    raise error
+
+  try:
+    for parent, _, names in os.walk(folder, onerror=fail):
+      for name in names:
+        with open(os.path.join(parent, name), "rb") as file:
+          while file.read(1 << 24):
+            pass
+  except FileNotFoundError as error:
+    raise _DamagedError(_shorten(error)) from error
+  except (OSError, MemoryError) as error:
+    raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: pathlib.Path, error: Exception) -> Exception:
+  return errors.CheckpointError(
+    f"{folder} cannot be read: {_shorten(error)}. Nothing was changed. Check "
+    "the disk and its permissions, then repeat the command."
+  )
+
+
+def _shorten(error: Exception) -> str:
+  return textwrap.shorten(str(error) or type(error).__name__, 300).rstrip(".")

@@ -15,7 +15,9 @@ import pandas as pd
 from galmet_jax import errors
 from galmet_jax import metrics
 from galmet_jax import report
+from galmet_jax import results
 from galmet_jax import train
+from galmet_jax import workdir as workdir_lib
 from galmet_jax.devices import processes
 
 
@@ -42,6 +44,7 @@ def train_and_evaluate(
   Raises:
     ConfigError: if the config sets a fold or does not evaluate both splits, or
       if the members were evaluated on different galaxies.
+    FolderInUseError: if another process uses the workdir.
   """
   if config.data.fold is not None:
     raise errors.ConfigError(
@@ -53,15 +56,24 @@ def train_and_evaluate(
       f"eval.splits is {config.eval.splits}; an ensemble needs validation and "
       "test. Leave out --config.eval.splits."
     )
+  with workdir_lib.lock(workdir):
+    folders = _train_members(config, workdir)
+    return processes.on_first(lambda: _write(config, workdir, folders)) or {}
+
+
+def _train_members(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> list[pathlib.Path]:
+  """Trains the unfinished members; returns the folders of all."""
   folders = []
   for fold in range(config.data.num_folds):
     member = copy.deepcopy(config)
     member.data.fold = fold
     folders.append(workdir / f"fold_{fold}")
     print(f"Fold {fold} of {config.data.num_folds}: {folders[-1]}", flush=True)
-    if not report.is_finished(member, folders[-1]):
+    if not results.is_finished(member, folders[-1]):
       train.train_and_evaluate(member, folders[-1])
-  return processes.on_first(lambda: _write(config, workdir, folders)) or {}
+  return folders
 
 
 def _write(
@@ -86,7 +98,7 @@ def _write(
     {name: float(values[i]) for name, values in members.items()}
     for i in range(len(folders))
   ]
-  report.write_summary(workdir, summary)
+  results.write_summary(workdir, summary)
   print(report.format_metrics(summary, tuple(tables), targets))
   rmse = members["rmse"]
   print(
@@ -108,7 +120,7 @@ def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:
     ConfigError: if two members held out the same galaxy.
   """
   parts = [
-    _read(folder / "predictions_validation.csv").assign(fold=fold)
+    results.read_predictions(folder, "validation").assign(fold=fold)
     for fold, folder in enumerate(folders)
   ]
   table = pd.concat(parts).sort_values("objid", ignore_index=True)
@@ -134,7 +146,7 @@ def mean_of_members(
   Raises:
     ConfigError: if the members predict different galaxies.
   """
-  tables = [_read(folder / "predictions_test.csv") for folder in folders]
+  tables = [results.read_predictions(folder, "test") for folder in folders]
   objid = tables[0].objid
   for folder, table in zip(folders, tables, strict=True):
     if not table.objid.equals(objid):
@@ -151,7 +163,3 @@ def mean_of_members(
     for fold, values in enumerate(predicted):
       columns[f"{target}_pred_{fold}"] = values
   return pd.DataFrame(columns)
-
-
-def _read(path: pathlib.Path) -> pd.DataFrame:
-  return pd.read_csv(path, dtype={"objid": np.int64})

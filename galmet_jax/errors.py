@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class NoCheckpointError(FileNotFoundError):
   """The workdir holds no checkpoint."""
+
+
+class CheckpointError(OSError):
+  """A checkpoint cannot be read or written, or no undamaged one is left."""

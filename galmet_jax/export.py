@@ -5,6 +5,7 @@ import pathlib
 import ml_collections
 
 from galmet_jax import errors
+from galmet_jax import workdir as workdir_lib
 from galmet_jax.devices import processes
 from galmet_jax.models import pretrained
 from galmet_jax.run import Run
@@ -27,8 +28,10 @@ def export(
       f"model.network is {config.model.network!r}, which torchvision does not "
       "have; expected resnet. Export a run of such a network."
     )
-  state = Run.prepare(config, workdir).trained_state()
-  path = workdir / "weights.safetensors"
+  workdir_lib.check_has_checkpoint(workdir)
+  run = Run.prepare(config, workdir, read_only=True)
+  state = run.trained_state()
+  path = run.results / "weights.safetensors"
   processes.on_first(lambda: pretrained.save(state.variables, path))
   print(f"Wrote the weights of step {int(state.step)} to {path}.")
   return path

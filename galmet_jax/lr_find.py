@@ -14,6 +14,7 @@ from galmet_jax import plots
 from galmet_jax import train
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
+from tfds_sdss import files
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
 _NUM_STEPS = 100
@@ -34,10 +35,9 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
   Returns:
     The suggested peak rate of the fastest group, see `suggest`.
   """
-  run = Run.prepare(config, workdir)
-  state = run.latest.restore(run.abstract_state)
-  if state is None:
-    state = run.initial_state()
+  run = Run.prepare(config, workdir, read_only=True)
+  restored = run.latest.restore(run.abstract_state)
+  state = restored.state if restored else run.initial_state()
   rates = np.geomspace(_LOWEST, _HIGHEST, _NUM_STEPS)
   phase = _range_test(run.phases[-1], config.optim)
   state = train.start_phase(run, state, phase)
@@ -69,15 +69,16 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     {"rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed}
   )
   suggested = suggest(rates, smoothed)
-  processes.on_first(lambda: _write(workdir, table, suggested))
+  processes.on_first(lambda: _write(run.results, table, suggested))
   return suggested
 
 
-def _write(
-  workdir: pathlib.Path, table: pd.DataFrame, suggested: float
-) -> None:
-  table.to_csv(workdir / "lr_find.csv", index=False)
-  path = workdir / "figures" / "lr_find.png"
+def _write(folder: pathlib.Path, table: pd.DataFrame, suggested: float) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  files.write_atomically(
+    folder / "lr_find.csv", table.to_csv(index=False).encode()
+  )
+  path = folder / "figures" / "lr_find.png"
   plots.lr_find(path, table, suggested)
   print(f"Suggested peak rate: {suggested:.2g}. See {path}.")
 

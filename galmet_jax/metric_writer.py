@@ -1,7 +1,7 @@
 """The metrics of a run: JSON lines, TensorBoard and the progress bar.
 
-metrics.jsonl is the record. Figures and the best epoch are derived from it, and
-a resumed run continues it at the restored step.
+metrics.jsonl is a record for figures and readers: training does not depend on
+it. A resumed run continues it at the restored step.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 
+from absl import logging
 import numpy as np
 import tensorboardX
 import tqdm
@@ -29,7 +30,7 @@ class MetricWriter:
     """Opens the record at `step`, and drops what was written after it."""
     first = processes.is_first()
     path = _cut_after(workdir, step) if first else os.devnull
-    self._file = open(path, "a")  # noqa: SIM115 (closed in close)
+    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=first
     )
@@ -55,23 +56,43 @@ class MetricWriter:
 def _cut_after(workdir: pathlib.Path, step: int) -> pathlib.Path:
   """Removes the rows after `step` from metrics.jsonl; returns its path."""
   path = workdir / FILE
-  lines = [json.dumps(row) for row in read(workdir) if row["step"] <= step]
-  files.write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
+  kept = []
+  for line in _lines(path):
+    row = _parse(line)
+    # A damaged line stays: it is part of the record.
+    if row is None or row["step"] <= step:
+      kept.append(line + b"\n")
+  files.write_atomically(path, b"".join(kept))
   return path
 
 
 def read(workdir: pathlib.Path) -> list[dict]:
-  """Reads metrics.jsonl, without a last line that a kill cut short."""
+  """Reads the rows of metrics.jsonl; damaged lines are logged and left out."""
   path = workdir / FILE
-  if not path.exists():
+  rows = [_parse(line) for line in _lines(path)]
+  damaged = [number for number, row in enumerate(rows, 1) if row is None]
+  if damaged:
+    logging.warning("%s: lines %s are damaged.", path, damaged)
+  return [row for row in rows if row is not None]
+
+
+def _lines(path: pathlib.Path) -> list[bytes]:
+  """Returns the lines of a file, without a last one that a kill cut short."""
+  try:
+    return path.read_bytes().split(b"\n")[:-1]
+  except FileNotFoundError:
     return []
-  rows = []
-  for line in path.read_text().splitlines():
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
-  return rows
+
+
+def _parse(line: bytes) -> dict | None:
+  """Returns a row, or None for a damaged line."""
+  try:
+    row = json.loads(line)
+  # RecursionError: thousands of nested brackets.
+  except (ValueError, RecursionError):
+    return None
+  is_row = isinstance(row, dict) and isinstance(row.get("step"), int)
+  return row if is_row else None
 
 
 class ProgressBar:

@@ -15,10 +15,11 @@ from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
+from galmet_jax import results
+from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
-from tfds_sdss import files
 
 # Titles of the baselines in tables and figures, in the order of tables.
 BASELINES = {
@@ -35,10 +36,12 @@ def evaluate_only(
 ) -> dict[str, Any]:
   """Evaluates the checkpoint of a run again (`--mode=evaluate`).
 
-  The `eval` block of the config may differ from the one used in training.
+  The `eval` block of the config may differ from the one used in training. The
+  run's config, checkpoints and record are not changed.
   Returns and raises the same as `evaluate_run`.
   """
-  run = Run.prepare(config, workdir)
+  workdir_lib.check_has_checkpoint(workdir)
+  run = Run.prepare(config, workdir, read_only=True)
   return evaluate_run(run, {"data_s": run.data_seconds})
 
 
@@ -102,7 +105,7 @@ def _write(
       )
     title = f"{config.data.name}, {name} split"
     summary |= write_split(
-      run.workdir, name, table, config, title, by_baselines
+      run.results, name, table, config, title, by_baselines
     )
     _draw_examples(run, name, table, title)
   summary["checkpoint"] = {
@@ -116,11 +119,11 @@ def _write(
   rows = metric_writer.read(run.workdir)
   if rows:
     plots.training_curves(
-      run.workdir / "figures" / "training_curves.png", rows, run.groups
+      run.results / "figures" / "training_curves.png", rows, run.groups
     )
-  write_summary(run.workdir, summary)
+  results.write_summary(run.results, summary)
   print(format_metrics(summary, config.eval.splits, config.data.targets))
-  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.workdir}.")
+  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
   return summary
 
 
@@ -161,7 +164,7 @@ def write_split(
   Returns:
     The metrics of the first target under NAME and of others under NAME/TARGET.
   """
-  table.to_csv(workdir / f"predictions_{name}.csv", index=False)
+  results.write_predictions(workdir, name, table)
   targets = config.data.targets
   blocks = {}
   for i, target in enumerate(targets):
@@ -206,48 +209,12 @@ def _draw_examples(
   for kind, order in orders.items():
     index = order[:_NUM_EXAMPLES]
     plots.examples(
-      run.workdir / "figures" / f"{kind}_{name}.png",
+      run.results / "figures" / f"{kind}_{name}.png",
       images[index],
       table.iloc[index],
       target,
       title=f"{title}: {kind.replace('_', ' ')}",
     )
-
-
-def write_summary(workdir: pathlib.Path, summary: dict[str, Any]) -> None:
-  """Writes summary.json atomically."""
-  text = json.dumps(summary, indent=2) + "\n"
-  files.write_atomically(workdir / "summary.json", text.encode())
-
-
-def is_finished(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> bool:
-  """Whether the workdir holds a complete run of exactly this config.
-
-  Complete means trained to the last step and evaluated. All processes return
-  the answer of the first.
-  """
-  finished = processes.on_first(lambda: _is_finished(config, workdir))
-  return bool(processes.broadcast_int(bool(finished)))
-
-
-def _is_finished(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> bool:
-  try:
-    stored = json.loads((workdir / "config.json").read_text())
-    summary = json.loads((workdir / "summary.json").read_text())
-  except FileNotFoundError:
-    return False
-  expected, checkpoint = json.loads(config.to_json()), summary["checkpoint"]
-  return (
-    stored == expected
-    # A run killed before its second evaluation has the new config.json and
-    # the summary.json of the first.
-    and summary["eval"] == expected["eval"]
-    and checkpoint["trained_steps"] == checkpoint["of_steps"]
-  )
 
 
 def label(target: str) -> str:

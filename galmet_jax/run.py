@@ -15,6 +15,7 @@ import numpy as np
 from galmet_jax import checkpoints
 from galmet_jax import errors
 from galmet_jax import evaluate
+from galmet_jax import manifest
 from galmet_jax import optimizers
 from galmet_jax import train_state
 from galmet_jax import workdir as workdir_lib
@@ -45,6 +46,8 @@ class Run:
     groups: layer groups from stem to head.
     model: the network.
     frame: crop, resolution and bands that the network is trained on.
+    results: directory of predictions, summary and figures: the workdir if it
+      is writable.
     latest: the latest checkpoints.
     best: the checkpoint of the epoch with the lowest validation error.
     validation_step: evaluation step during training; compiles on first call.
@@ -61,6 +64,7 @@ class Run:
   groups: tuple[str, ...]
   model: resnet.ResNet
   frame: augment.Frame
+  results: pathlib.Path
   latest: checkpoints.Checkpoints
   best: checkpoints.Checkpoints
   validation_step: Callable
@@ -68,22 +72,29 @@ class Run:
 
   @classmethod
   def prepare(
-    cls, config: ml_collections.ConfigDict, workdir: pathlib.Path
+    cls,
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    read_only: bool = False,
   ) -> "Run":
     """Checks the config, reads the data and opens the workdir.
 
     Args:
       config: the whole config; see configs/resnet34.py.
       workdir: created if absent; config.json is written there.
+      read_only: leave config and checkpoints of the run as they are.
 
     Raises:
       ConfigError: if the workdir belongs to another config, if the devices
         cannot share a batch evenly, for an unknown block, schedule or layer
-        group, or if the config or the data differ between processes.
+        group, or if the config or the data differ between processes, or JAX
+        computes in 64 bits.
       tfds_sdss.errors.DataError: if the data cannot be used.
       FileNotFoundError: if the data set is absent; names the commands that
         make it.
     """
+    workdir_lib.check_jax()
     mesh = sharding.make_mesh()
     for name in ("train.batch_size", "eval.batch_size"):
       block, field = name.split(".")
@@ -109,6 +120,8 @@ class Run:
     data = placement.make(splits, config, mesh)
     workdir_lib.check_in_all_processes(config, splits)
     processes.on_first(lambda: workdir_lib.check(config, workdir))
+    if not read_only:
+      processes.on_first(lambda: workdir_lib.write_config(config, workdir))
     folder = workdir / "checkpoints"
     return cls(
       config=config,
@@ -121,9 +134,14 @@ class Run:
       groups=tuple(dict.fromkeys(group_of.values())),
       model=model,
       frame=frame,
+      results=workdir_lib.results_folder(workdir) if read_only else workdir,
       # Two: if the last one is damaged, the one before it serves.
-      latest=checkpoints.Checkpoints(folder / "latest", keep=2),
-      best=checkpoints.Checkpoints(folder / "best", keep=1),
+      latest=checkpoints.Checkpoints(
+        folder / "latest", keep=2, read_only=read_only
+      ),
+      best=checkpoints.Checkpoints(
+        folder / "best", keep=1, read_only=read_only
+      ),
       validation_step=validation_step,
       eval_step=eval_step,
     )
@@ -156,7 +174,7 @@ class Run:
         lambda: pretrained.load(self.config.model.pretrained, state.variables)
       )
       state = dataclasses.replace(state, **filled)
-    digests = json.dumps(checkpoints.digests(state))
+    digests = json.dumps(manifest.digests(state))
     processes.assert_equal_across_processes(
       "the initial weights", digests.encode()
     )
@@ -166,6 +184,7 @@ class Run:
     """Restores the checkpoint that `eval.checkpoint` names.
 
     Raises:
+      CheckpointError: if it cannot be read.
       ConfigError: unless it names 'latest' or 'best'.
       NoCheckpointError: if there is none.
     """
@@ -175,13 +194,13 @@ class Run:
       raise errors.ConfigError(
         f"eval.checkpoint is {which!r}; expected latest or best."
       )
-    state = stores[which].restore(self.abstract_state)
-    if state is None:
+    restored = stores[which].restore(self.abstract_state)
+    if restored is None:
       raise errors.NoCheckpointError(
         f"expected a checkpoint in {self.workdir}/checkpoints/{which}, found "
         "none. Train first: leave out --mode."
       )
-    return state
+    return restored.state
 
   def abstract_state(self, step: int) -> train_state.TrainState:
     """Returns shapes, dtypes and shardings of the state after `step` steps."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from galmet_jax import optimizers
 from galmet_jax import report
 from galmet_jax import train_state
 from galmet_jax import train_step
+from galmet_jax import workdir as workdir_lib
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 from galmet_jax.run import Run
@@ -26,6 +28,17 @@ from galmet_jax.train_state import TrainState
 
 class NonFiniteLossError(FloatingPointError):
   """The loss or its gradient is not finite."""
+
+
+@dataclasses.dataclass
+class Progress:
+  """What training depends on beside its state; stored in each checkpoint.
+
+  Attributes:
+    best_rmse: lowest validation RMSE of an epoch so far; None before the first.
+  """
+
+  best_rmse: float | None = None
 
 
 def train_and_evaluate(
@@ -45,24 +58,33 @@ def train_and_evaluate(
     The content of summary.json.
 
   Raises:
+    FolderInUseError: if another process uses the workdir.
     NonFiniteLossError: names the step; earlier checkpoints stay.
   """
-  run = Run.prepare(config, workdir)
-  state = run.latest.restore(run.abstract_state)
-  if state is None:
-    state = run.initial_state()
+  with workdir_lib.lock(workdir):
+    return _train_and_evaluate(Run.prepare(config, workdir))
+
+
+def _train_and_evaluate(run: Run) -> dict[str, Any]:
+  restored = run.latest.restore(run.abstract_state)
+  state = restored.state if restored else run.initial_state()
   first_step = int(state.step)
   run.best.delete_after(first_step)
+  progress = Progress(**restored.progress) if restored else Progress()
+  if run.best.set_damaged_aside(run.abstract_state):
+    # Otherwise no later epoch might be saved.
+    progress.best_rmse = None
+    print("The best of the remaining epochs will be stored.", flush=True)
   _print_overview(run, state)
   if first_step:
     print(f"Resuming at step {first_step} of {run.num_steps}.", flush=True)
   timing = {"data_s": run.data_seconds, "compile_s": 0.0, "train_s": 0.0}
   with contextlib.closing(
-    metric_writer.MetricWriter(workdir, first_step)
+    metric_writer.MetricWriter(run.workdir, first_step)
   ) as writer:
     for phase in run.phases:
       if int(state.step) < phase.end:
-        state = _train_phase(run, state, phase, writer, timing)
+        state = _train_phase(run, state, phase, writer, progress, timing)
   views = (int(state.step) - first_step) * run.views_per_step
   if views:
     timing["train_images_per_s"] = views / timing["train_s"]
@@ -98,9 +120,10 @@ def _train_phase(
   state: TrainState,
   phase: optimizers.Phase,
   writer: metric_writer.MetricWriter,
+  progress: Progress,
   timing: dict[str, float],
 ) -> TrainState:
-  """Trains to the end of the phase, and updates `timing`."""
+  """Trains to the end of the phase; updates `progress` and `timing`."""
   config = run.config
   step = int(state.step)
   if step == phase.start:
@@ -135,10 +158,10 @@ def _train_phase(
         bar.update(epoch if epoch_ends else epoch + 1, losses)
         pending = []
       if epoch_ends:
-        rmse = _validate(run, state, epoch, writer)
+        rmse = _validate(run, state, epoch, writer, progress)
         bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
       if save:
-        run.latest.save(state)
+        run.latest.save(state, dataclasses.asdict(progress))
   timing["train_s"] += time.perf_counter() - compiled
   return state
 
@@ -173,6 +196,7 @@ def _validate(
   state: TrainState,
   epoch: int,
   writer: metric_writer.MetricWriter,
+  progress: Progress,
 ) -> float:
   """Evaluates the validation split on plain views; saves the best epoch.
 
@@ -186,11 +210,6 @@ def _validate(
   rmse = float(
     np.sqrt(np.nanmean((predictions.astype(np.float64) - true) ** 2))
   )
-  earlier = [
-    row["validation/rmse"]
-    for row in metric_writer.read(run.workdir)
-    if "validation/rmse" in row
-  ]
   record = {}
   for i, target in enumerate(run.config.data.targets):
     known = np.isfinite(true[:, i])
@@ -201,7 +220,9 @@ def _validate(
     int(state.step), {"epoch": epoch, "validation/rmse": rmse, **record}
   )
   writer.flush()
-  if processes.broadcast_int(rmse < min(earlier, default=np.inf)):
+  best = progress.best_rmse
+  if processes.broadcast_int(best is None or rmse < best):
+    progress.best_rmse = rmse
     run.best.save(state)
   return rmse
 

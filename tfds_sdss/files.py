@@ -82,7 +82,7 @@ def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
   Raises:
     ValueError: for a number that JSON does not have, such as NaN.
   """
-  whole = {**content, "sha256": _digest(content)}
+  whole = {**content, "sha256": digest(content)}
   text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
   write_atomically(path, text.encode())
 
@@ -102,8 +102,8 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict):
       raise ValueError("expected a JSON object")
-    digest = content.pop("sha256", None)
-    if digest not in (None, _digest(content)):
+    expected = content.pop("sha256", None)
+    if expected not in (None, digest(content)):
       raise ValueError("its content does not have the SHA-256 in it")
   # RecursionError: thousands of nested brackets.
   except (ValueError, RecursionError) as error:
@@ -111,7 +111,8 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
   return content
 
 
-def _digest(content: dict[str, Any]) -> str:
+def digest(content: dict[str, Any]) -> str:
+  """Returns the SHA-256 of a dictionary's JSON."""
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -119,15 +120,18 @@ def _digest(content: dict[str, Any]) -> str:
 def lock(folder: pathlib.Path) -> Iterator[None]:
   """Locks a folder, which is created if absent, against other processes.
 
-  The kernel releases the lock when the process ends, even if it is killed.
-  Without flock, a file stands for the lock. If its owner was killed on this
-  host, it is replaced.
+  A folder that is created and stays empty is removed at the end. The kernel
+  releases the lock when the process ends, even if it is killed. Without flock,
+  a file stands for the lock. If its owner was killed on this host, it is
+  replaced.
 
   Raises:
     FolderInUseError: if another process holds the lock; names the owner.
   """
+  is_new = not folder.exists()
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / ".lock").open("a+", encoding="utf-8") as file:
+  path = folder / ".lock"
+  with path.open("a+", encoding="utf-8") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -145,7 +149,12 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
     file.truncate(0)
     file.write(f"{_owner()}\n")
     file.flush()
-    yield
+    try:
+      yield
+    finally:
+      if is_new and list(folder.iterdir()) == [path]:
+        path.unlink()
+        folder.rmdir()
 
 
 @contextlib.contextmanager

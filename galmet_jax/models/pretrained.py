@@ -35,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from galmet_jax import errors
+from tfds_sdss import files
 
 # Models of timm on Hugging Face, pinned because their weights may be replaced.
 _TIMM_REVISIONS = {
@@ -134,7 +135,8 @@ def save(variables: Mapping[str, Any], path: pathlib.Path) -> None:
 
   # safetensors.numpy.save_file makes a file that only its owner can read.
   state = to_torchvision(variables)
-  path.write_bytes(safetensors.numpy.save(state, metadata={"format": "pt"}))
+  data = safetensors.numpy.save(state, metadata={"format": "pt"})
+  files.write_atomically(path, data)
 
 
 def _torch_name(path: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from galmet_jax import baselines
 from galmet_jax import report
+from galmet_jax import results
 from galmet_jax.data import galaxies
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import galaxy_figures
@@ -18,6 +19,7 @@ from galmet_jax.paper import published
 from galmet_jax.paper import relations
 from galmet_jax.paper import sweeps
 from galmet_jax.paper import table
+from tfds_sdss import files
 
 _MASS = "lgm_tot_p50"
 
@@ -62,14 +64,16 @@ def write(
   if title.endswith("/mock"):
     title += ": synthetic galaxies"
   page = table.to_markdown(title, rows, pairs, remarks)
-  rows.to_csv(workdir / "paper_table.csv", index=False)
-  (workdir / "paper_table.md").write_text(page)
-  (workdir / "diagnostics.json").write_text(
-    json.dumps(information, indent=2) + "\n"
+  all_predictions = pd.DataFrame(
+    {"objid": test.objid, "true": true, **predicted}
   )
-  pd.DataFrame({"objid": test.objid, "true": true, **predicted}).to_csv(
-    workdir / "predictions_test.csv", index=False
-  )
+  for name, text in (
+    ("paper_table.csv", rows.to_csv(index=False)),
+    ("paper_table.md", page),
+    ("diagnostics.json", json.dumps(information, indent=2) + "\n"),
+    ("predictions_test.csv", all_predictions.to_csv(index=False)),
+  ):
+    files.write_atomically(workdir / name, text.encode())
   figures = workdir / "figures"
   figures.mkdir(exist_ok=True)
   sample = galaxy_figures.Sample(
@@ -149,7 +153,7 @@ def _members_and_masses(
   """Describes the members of ensembles, and predictions of stellar mass."""
   remarks = []
   for name in configs:
-    summary = json.loads((runs / name / "summary.json").read_text())
+    summary = results.read_summary(runs / name)
     label = published.reference(name).label
     if "members" in summary:
       single = [member["rmse"] for member in summary["members"]]

@@ -14,8 +14,9 @@ import pandas as pd
 from galmet_jax import baselines
 from galmet_jax import ensemble
 from galmet_jax import errors
-from galmet_jax import report
+from galmet_jax import results
 from galmet_jax import train
+from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
@@ -44,6 +45,7 @@ def reproduce(
   Raises:
     ConfigError: if the config has no block `reproduce` or an unknown system,
       or a run in the workdir belongs to another config.
+    FolderInUseError: if another process uses the workdir.
   """
   if "reproduce" not in config:
     raise errors.ConfigError(
@@ -52,6 +54,16 @@ def reproduce(
     )
   common = _common_config(config)
   configs = system_configs(config)
+  with workdir_lib.lock(workdir):
+    return _reproduce(config, common, configs, workdir)
+
+
+def _reproduce(
+  config: ml_collections.ConfigDict,
+  common: ml_collections.ConfigDict,
+  configs: dict[str, ml_collections.ConfigDict],
+  workdir: pathlib.Path,
+) -> pd.DataFrame | None:
   runs = workdir / "runs"
   for name in config.reproduce.runs:
     print(f"== {name}", flush=True)
@@ -106,7 +118,7 @@ def _train_run(
   runs: pathlib.Path,
 ) -> None:
   """Trains or resumes a system unless it is finished."""
-  if report.is_finished(configs[name], runs / name):
+  if results.is_finished(configs[name], runs / name):
     print("Already finished.", flush=True)
     return
   processes.on_first(lambda: _copy_training(name, configs, runs))
@@ -132,8 +144,17 @@ def _copy_training(
     None,
   )
   if donor is not None:
-    shutil.copytree(runs / donor / "checkpoints", folder / "checkpoints")
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(runs / donor / "metrics.jsonl", folder / "metrics.jsonl")
+    # Renamed at the end: an interrupted copy would be a damaged checkpoint.
+    part = folder / "checkpoints.part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(
+      runs / donor / "checkpoints",
+      part,
+      ignore=shutil.ignore_patterns("*.corrupt*"),
+    )
+    part.rename(folder / "checkpoints")
 
 
 def _training_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -158,12 +179,11 @@ def _predictions(
     ).items()
   }
   for name in names:
-    path = runs / name / "predictions_test.csv"
-    rows = pd.read_csv(path, dtype={"objid": np.int64})
+    rows = results.read_predictions(runs / name, "test")
     if not np.array_equal(rows.objid, test.objid):
       raise errors.ConfigError(
-        f"{path} has {len(rows)} galaxies; expected the {len(test)} of the "
-        "test split, in its order. Give a new --workdir."
+        f"{runs / name} predicts {len(rows)} galaxies; expected the "
+        f"{len(test)} of the test split, in its order. Give a new --workdir."
       )
     predicted[name] = rows[f"{target}_pred"].to_numpy(np.float64)
     if f"{_MASS}_pred" in rows and _MASS in train_split.columns:

@@ -9,7 +9,7 @@ import pytest
 
 from galmet_jax import ensemble
 from galmet_jax import errors
-from galmet_jax import report
+from galmet_jax import results
 from galmet_jax import train
 from tests import shrunk
 
@@ -90,9 +90,12 @@ def test_finished_members_are_skipped(finished, tmp_path, monkeypatch):
   copy = tmp_path / "copy"
   shutil.copytree(workdir, copy)
   trained = []
-  monkeypatch.setattr(
-    train, "train_and_evaluate", lambda config, folder: trained.append(folder)
-  )
+
+  def record(config, folder):
+    trained.append(folder)
+    shutil.copy(workdir / folder.name / "summary.json", folder)
+
+  monkeypatch.setattr(train, "train_and_evaluate", record)
   assert ensemble.train_and_evaluate(config, copy) == summary
   assert not trained
   (copy / "fold_1" / "summary.json").unlink()
@@ -105,29 +108,30 @@ def test_is_finished_requires_full_training_and_evaluation(finished, tmp_path):
   member = config.copy_and_resolve_references()
   member.data.fold = 0
   folder = tmp_path / "fold_0"
-  assert not report.is_finished(member, folder)
+  assert not results.is_finished(member, folder)
   shutil.copytree(workdir / "fold_0", folder)
-  assert report.is_finished(member, folder)
+  assert results.is_finished(member, folder)
   member.eval.tta = "dihedral"
-  assert not report.is_finished(member, folder)
+  assert not results.is_finished(member, folder)
   # A run that was killed between writing config.json and summary.json.
   (folder / "config.json").write_text(member.to_json())
-  assert not report.is_finished(member, folder)
+  assert not results.is_finished(member, folder)
   member.eval.tta = "none"
   (folder / "config.json").write_text(member.to_json())
-  assert report.is_finished(member, folder)
+  assert results.is_finished(member, folder)
   # An interrupted run, evaluated with --mode=evaluate.
   summary = json.loads((folder / "summary.json").read_text())
   summary["checkpoint"]["trained_steps"] -= 1
-  report.write_summary(folder, summary)
-  assert not report.is_finished(member, folder)
+  results.write_summary(folder, summary)
+  assert not results.is_finished(member, folder)
 
 
 def write_member(folder, split, objid):
   folder.mkdir(exist_ok=True)
   values = np.full(len(objid), 8.9)
   columns = {"objid": objid, "oh_p50_true": values, "oh_p50_pred": values}
-  pd.DataFrame(columns).to_csv(folder / f"predictions_{split}.csv", index=False)
+  results.write_predictions(folder, split, pd.DataFrame(columns))
+  results.write_summary(folder, {})
 
 
 def test_members_with_inconsistent_galaxies_are_refused(tmp_path):

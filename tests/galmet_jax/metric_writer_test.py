@@ -62,6 +62,21 @@ def test_truncated_line_is_dropped(tmp_path, length):
   assert len(path.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+  "damaged", ["", "{", "[1]", "17", '{"step": "two"}', "\x00\xff", "[" * 9999]
+)
+def test_damaged_line_costs_only_itself(tmp_path, damaged, caplog):
+  write(tmp_path, 0, [(step, {"train/loss": 0.5}) for step in (1, 2, 3)])
+  path = tmp_path / metric_writer.FILE
+  lines = path.read_text().splitlines()
+  path.write_text("\n".join([lines[0], damaged, *lines[2:], ""]))
+  assert [row["step"] for row in metric_writer.read(tmp_path)] == [1, 3]
+  assert "lines [2] are damaged" in caplog.text
+  write(tmp_path, 3, [(4, {"train/loss": 0.5})])
+  assert [row["step"] for row in metric_writer.read(tmp_path)] == [1, 3, 4]
+  assert path.read_text().splitlines()[1] == damaged
+
+
 def test_flushed_rows_are_readable(tmp_path):
   writer = metric_writer.MetricWriter(tmp_path, 0)
   writer.write(1, {"train/loss": 0.5})

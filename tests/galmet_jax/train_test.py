@@ -13,6 +13,7 @@ from galmet_jax import lr_find
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import report
+from galmet_jax import results
 from galmet_jax import train
 from galmet_jax.data import galaxies
 from galmet_jax.run import Run
@@ -36,7 +37,12 @@ def latest_digests(workdir):
 def test_run_writes_all_files(finished):
   _, workdir, summary = finished
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
-  assert json.loads((workdir / "summary.json").read_text()) == summary
+  stored = results.read_summary(workdir)
+  assert set(stored.pop("files")) == {
+    "predictions_validation.csv",
+    "predictions_test.csv",
+  }
+  assert stored == summary
   assert list((workdir / "tensorboard").glob("events*"))
   for split in ("validation", "test"):
     table = pd.read_csv(workdir / f"predictions_{split}.csv")
@@ -220,7 +226,7 @@ def test_non_finite_loss_keeps_the_last_good_state(mock_data_dir, tmp_path):
     train.train_and_evaluate(config, tmp_path)
   named = int(str(error.value).split("at step ")[1].split()[0])
   run = Run.prepare(config, tmp_path)
-  state = run.latest.restore(run.abstract_state)
+  state = run.latest.restore(run.abstract_state).state
   assert run.phases[0].end <= int(state.step) == named - 1
   for leaf in jax.tree.leaves(state.params):
     assert np.isfinite(leaf).all()

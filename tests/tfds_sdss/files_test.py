@@ -170,6 +170,12 @@ def test_owner_on_another_host_keeps_a_lock_without_flock(
     pass
 
 
+def test_new_folder_that_stays_empty_is_removed(tmp_path):
+  with files.lock(tmp_path / "a" / "b"):
+    assert (tmp_path / "a" / "b").is_dir()
+  assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+
+
 def test_other_errors_of_a_lock_are_raised(tmp_path, monkeypatch):
   def flock(*args):
     raise OSError(errno.EIO, "broken disk")

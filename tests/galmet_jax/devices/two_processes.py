@@ -139,7 +139,8 @@ def check_checkpoints(folder, mesh):
     )
 
   def restored():
-    return checkpoints.Checkpoints(folder, keep=3).restore(abstract)
+    found = checkpoints.Checkpoints(folder, keep=3).restore(abstract)
+    return found and found.state
 
   assert restored() is None
   store = checkpoints.Checkpoints(folder, keep=3)
@@ -149,7 +150,7 @@ def check_checkpoints(folder, mesh):
   for path in (folder / "2" / "state").glob("**/d/*"):
     path.write_bytes(path.read_bytes()[:50])
   found = restored()
-  assert checkpoints.digests(found) == checkpoints.digests(state(1))
+  assert manifest.digests(found) == manifest.digests(state(1))
   assert found.params.sharding == sharding.replicated(mesh)
   names = {path.name for path in folder.glob("*")}
   assert names == ({"1", "2.corrupt"} if processes.is_first() else set())
@@ -163,6 +164,7 @@ if __name__ == "__main__":
 
   from galmet_jax import checkpoints
   from galmet_jax import errors
+  from galmet_jax import manifest
   from galmet_jax import train_state
   from galmet_jax.data import augment
   from galmet_jax.data import batches

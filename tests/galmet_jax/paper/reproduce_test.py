@@ -9,7 +9,7 @@ from configs import reproduce as reproduce_config
 from configs import reproduce_demo500
 from configs import reproduce_mock
 from galmet_jax import ensemble
-from galmet_jax import report
+from galmet_jax import results
 from galmet_jax import train
 from galmet_jax.data import dataset
 from galmet_jax.paper import comparison
@@ -47,11 +47,11 @@ def write_random_run(config, folder):
     "oh_p50_pred": true + rng.normal(0, 0.15, len(test)),
   }
   folder.mkdir(parents=True)
-  pd.DataFrame(columns).to_csv(folder / "predictions_test.csv", index=False)
+  results.write_predictions(folder, "test", pd.DataFrame(columns))
   (folder / "config.json").write_text(config.to_json())
   evaluated = json.loads(config.eval.to_json())
   steps = {"trained_steps": 1, "of_steps": 1}
-  report.write_summary(folder, {"checkpoint": steps, "eval": evaluated})
+  results.write_summary(folder, {"checkpoint": steps, "eval": evaluated})
 
 
 @pytest.fixture(scope="module")

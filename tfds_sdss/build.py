@@ -7,11 +7,14 @@ import importlib.util
 import logging
 import pathlib
 import shlex
+import shutil
 import sys
 
 import tensorflow_datasets as tfds
 
 from tfds_sdss import beam_shards
+from tfds_sdss import files
+from tfds_sdss import origin
 from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
@@ -46,6 +49,9 @@ def build(
 ) -> tfds.core.DatasetBuilder:
   """Builds a sample unless it already exists.
 
+  If another process builds the same sample and finishes first, its sample is
+  used.
+
   Args:
     config_name: one of `CONFIGS`, with or without `sdss_metallicity/`.
     data_dir: data directory of TFDS; by default $TFDS_DATA_DIR, or
@@ -67,6 +73,8 @@ def build(
   Raises:
     UnknownConfigError: if the name is unknown, the sample accepts no
       manual_dir, or it exists in another file format.
+    AnotherSourceError: if the sample exists and manual_dir holds other
+      galaxies.
     DataError: if an image, a label, a catalogue or the staging folder is
       invalid, or too many galaxies lack an image.
     OSError: if the archive of demo500 cannot be downloaded, or manual_dir does
@@ -76,7 +84,7 @@ def build(
   """
   name = _check_name(config_name)
   if manual_dir is not None:
-    _check_manual_dir(name, pathlib.Path(manual_dir).expanduser())
+    manual_dir = str(_check_manual_dir(name, manual_dir))
   root = _data_dir(data_dir)
   if file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
     raise UnknownConfigError(
@@ -101,16 +109,17 @@ def build(
       # TFDS's nested progress bars would flood a log file.
       tfds.disable_progress_bar()
     _log.info("building %s/%s in %s", DATASET, name, builder.data_path)
-    for path in builder.data_path.parent.glob("incomplete.*"):
-      _log.warning(
-        "%s is left over from an interrupted build; delete it, unless that "
-        "build is still running",
-        path,
+    _delete_leftovers(pathlib.Path(builder.data_path.parent))
+    try:
+      builder.download_and_prepare(
+        download_config=config, file_format=file_format
       )
-    builder.download_and_prepare(
-      download_config=config, file_format=file_format
-    )
-  built = load(name, str(root))
+      manual_dir = None  # no need to compare it
+    except OSError:
+      if not builder.data_path.exists():
+        raise
+      _log.info("another process has built %s meanwhile", builder.data_path)
+  built = load(name, str(root), manual_dir)
   if file_format not in (None, built.info.file_format.value):
     raise UnknownConfigError(
       f"{built.data_path}: expected the file format {file_format}, found "
@@ -120,17 +129,30 @@ def build(
     f"{split.num_examples} {split.name}" for split in built.info.splits.values()
   )
   _log.info("%s/%s is in %s: %s", DATASET, name, built.data_path, counts)
+  if record := origin.read(pathlib.Path(built.data_path)):
+    _log.info("built from %s", record["source"])
   return built
 
 
 def load(
-  config_name: str, data_dir: str | None = None
+  config_name: str,
+  data_dir: str | None = None,
+  manual_dir: str | None = None,
 ) -> tfds.core.DatasetBuilder:
   """Returns the builder of the newest version of a built sample.
 
+  Args:
+    config_name: one of `CONFIGS`, with or without `sdss_metallicity/`.
+    data_dir: data directory of TFDS, see `build`.
+    manual_dir: folder whose galaxies the sample must have, see `build`; None
+      for a sample from any source.
+
   Raises:
-    UnknownConfigError: if no sample has this name.
+    UnknownConfigError: if no sample has this name, or it has no manual_dir.
     DatasetNotBuiltError: if the sample is absent or incomplete.
+    AnotherSourceError: if the sample was built from other galaxies than those
+      of manual_dir.
+    DataError: if manual_dir is not a folder for this sample.
   """
   name = _check_name(config_name)
   folder = _data_dir(data_dir) / DATASET / name
@@ -164,7 +186,31 @@ def load(
       f"{newest} is incomplete: expected {len(shards)} shards, absent "
       f"{', '.join(absent) or 'all'}. {remedy}"
     )
+  if manual_dir is not None:
+    source = _check_manual_dir(name, manual_dir)
+    digest = sdss_metallicity_dataset_builder.digest_of_source(name, source)
+    origin.check(newest, source, digest)
   return builder
+
+
+def _delete_leftovers(folder: pathlib.Path) -> None:
+  """Deletes what killed builds left; a running build holds a lock."""
+  for path in folder.glob("incomplete.*"):
+    try:
+      # Empty for an instant: the owner is about to lock it.
+      if not (path / files.LOCK).stat().st_size:
+        continue
+      with files.lock(path):
+        shutil.rmtree(path)
+      _log.info("deleted %s, left over from an interrupted build", path)
+    except files.FolderInUseError:
+      _log.info("another process is building in %s", path)
+    except OSError:
+      _log.warning(
+        "%s is left over from an interrupted build; delete it, unless that "
+        "build is still running",
+        path,
+      )
 
 
 def _check_name(name: str) -> str:
@@ -183,10 +229,12 @@ def _check_name(name: str) -> str:
 def _data_dir(data_dir: str | None) -> pathlib.Path:
   # TFDS's own constant ignores later changes of TFDS_DATA_DIR.
   root = data_dir or tfds.core.constants.get_default_data_dir()
-  return pathlib.Path(root).expanduser()
+  flag = "--data_dir" if data_dir else "$TFDS_DATA_DIR"
+  return files.local_path(root, flag)
 
 
-def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
+def _check_manual_dir(name: str, manual_dir: str) -> pathlib.Path:
+  folder = files.local_path(manual_dir, "--staging")
   if name in STAGED:
     # TFDS ignores a manual_dir that does not exist.
     staging.Staging(folder).read_source()
@@ -200,6 +248,7 @@ def _check_manual_dir(name: str, folder: pathlib.Path) -> None:
       f"manual_dir {folder}: expected catalogs/, train/ and test/ of the "
       f"unpacked archive, found {found}. Pass the folder that contains them."
     )
+  return folder
 
 
 def _how_to_build(name: str, data_dir: str | None) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 
 from tfds_sdss.errors import DataError
 
+# File in a locked folder.
+LOCK = ".lock"
 # Errors of file systems without flock, such as some Lustre and FUSE mounts.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -130,7 +132,7 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
   """
   is_new = not folder.exists()
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / ".lock"
+  path = folder / LOCK
   with path.open("a+", encoding="utf-8") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

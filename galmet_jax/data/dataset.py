@@ -21,6 +21,8 @@ def load(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
   Raises:
     ConfigError: if the `data` block does not fit the data set.
     DataError: if the data set is damaged or has bad labels or images.
+    AnotherSourceError: if `data.manual_dir` is given, and the data set was
+      built from other galaxies.
     DatasetNotBuiltError: if the data set is missing and cannot be built
       without a staging folder.
   """
@@ -35,7 +37,7 @@ def _find_or_build(
 ) -> tfds.core.DatasetBuilder:
   sample = config.name.removeprefix("sdss_metallicity/")
   try:
-    return build.load(sample, config.data_dir)
+    return build.load(sample, config.data_dir, config.manual_dir)
   except build.DatasetNotBuiltError:
     if sample not in _BUILT_WHEN_MISSING:
       raise

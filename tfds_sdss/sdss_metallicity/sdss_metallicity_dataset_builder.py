@@ -13,7 +13,9 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import columns
+from tfds_sdss import files
 from tfds_sdss import images
+from tfds_sdss import origin
 from tfds_sdss import quality
 from tfds_sdss import sample as sample_lib
 from tfds_sdss import shards
@@ -149,29 +151,30 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
 
   def _download_and_prepare(self, dl_manager, download_config) -> None:
     """Writes all files of the set."""
-    if self.builder_config.columns:
-      self._write_staged(dl_manager, download_config)
-    else:
-      limit = download_config.max_examples_per_split
-      sources = {
-        split: examples[:limit]
-        for split, examples in self._examples(dl_manager).items()
-      }
-      shards.write(self, sources, download_config)
+    folder = pathlib.Path(self.data_dir)
+    # Another build deletes this folder only if nothing holds its lock.
+    with files.lock(folder):
+      if self.builder_config.columns:
+        self._write_staged(folder, dl_manager, download_config)
+      else:
+        self._write_small(folder, dl_manager, download_config)
+      (folder / files.LOCK).unlink()
 
-  def _examples(self, dl_manager) -> dict[str, list[dict]]:
-    """Returns the examples of a small sample in the order of the shards."""
+  def _write_small(self, folder, dl_manager, download_config) -> None:
+    """Writes a set whose galaxies are made or read before the first shard."""
     if self.builder_config.name == "mock":
-      examples_of = self._simulate()
+      source, examples_of = self.info.full_name, self._simulate()
     else:
-      examples_of = _read_demo500(dl_manager)
-    for examples in examples_of.values():
-      for example in examples:
-        example["fold"] = splits.fold_of(example["objid"])
-      examples.sort(key=lambda example: shards.sort_key(example["objid"]))
-    return examples_of
+      source, examples_of = _read_demo500(dl_manager)
+    limit = download_config.max_examples_per_split
+    sources = {
+      split: examples[:limit]
+      for split, examples in _in_order(examples_of).items()
+    }
+    shards.write(self, sources, download_config)
+    origin.write(folder, source, origin.digest_of_examples(sources))
 
-  def _write_staged(self, dl_manager, download_config) -> None:
+  def _write_staged(self, folder, dl_manager, download_config) -> None:
     """Writes a set from the staging folder, which is TFDS's manual_dir."""
     config = self.builder_config
     root = _manual_dir(dl_manager)
@@ -187,11 +190,12 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     ).first(download_config.max_examples_per_split)
     # The tasks read this catalogue. It also belongs to the built set, because
     # the features round float64 to float32.
-    path = pathlib.Path(self.data_dir) / sample_lib.CATALOG
+    path = folder / sample_lib.CATALOG
     staging.write_parquet(path, sample.frame)
     sources = sample_lib.examples_by_split(sample, path, root)
     shards.write(self, sources, download_config)
-    quality.write(path.parent, sample)
+    origin.write(folder, str(root.absolute()), origin.digest(sample.frame))
+    quality.write(folder, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:
     """Renders the mock galaxies and assigns them to splits."""
@@ -211,6 +215,36 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     return examples
 
 
+def digest_of_source(name: str, root: pathlib.Path) -> str:
+  """Returns the digest of the galaxies that a folder holds for a sample.
+
+  Args:
+    name: a sample that is built from a folder.
+    root: staging folder, or unpacked archive of demo500.
+
+  Raises:
+    DataError: if the sample cannot be built from the folder.
+  """
+  config = Builder.builder_configs[name]
+  if not config.columns:
+    examples_of = _in_order(demo500.read(root, complete=False))
+    return origin.digest_of_examples(examples_of)
+  # A sample that exists has passed max_loss.
+  sample = sample_lib.read(
+    root, name, config.columns, config.image_size, max_loss=1
+  )
+  return origin.digest(sample.frame)
+
+
+def _in_order(examples_of: dict[str, list[dict]]) -> dict[str, list[dict]]:
+  """Returns the examples with their folds, in the order of the shards."""
+  for examples in examples_of.values():
+    for example in examples:
+      example["fold"] = splits.fold_of(example["objid"])
+    examples.sort(key=lambda example: shards.sort_key(example["objid"]))
+  return examples_of
+
+
 def _manual_dir(dl_manager) -> pathlib.Path | None:
   try:
     return pathlib.Path(dl_manager.manual_dir)
@@ -218,12 +252,12 @@ def _manual_dir(dl_manager) -> pathlib.Path | None:
     return None
 
 
-def _read_demo500(dl_manager) -> dict[str, list[dict]]:
-  """Reads the real galaxies from manual_dir or from upstream's archive."""
+def _read_demo500(dl_manager) -> tuple[str, dict[str, list[dict]]]:
+  """Reads the real galaxies, and returns their folder or address as well."""
   manual_dir = _manual_dir(dl_manager)
   # All data sets share TFDS's default manual_dir: it may contain another one.
   if manual_dir and (manual_dir / "catalogs").is_dir():
-    return demo500.read(manual_dir, complete=False)
+    return str(manual_dir.absolute()), demo500.read(manual_dir, complete=False)
 
   _log.info(
     "downloading %s; if the network fails, TFDS retries for some minutes",
@@ -243,12 +277,13 @@ def _read_demo500(dl_manager) -> dict[str, list[dict]]:
       f"could not download {demo500.ARCHIVE_URL}: {error}. {advice}"
     ) from error
   try:
-    return demo500.read(demo500.open_archive(archive), complete=True)
+    examples_of = demo500.read(demo500.open_archive(archive), complete=True)
   except (zipfile.BadZipFile, zlib.error, DataError) as error:
     # TFDS would reuse the bad file from its cache, and reject a better one,
     # whose digest differs from the recorded one.
     for path in (archive, archive.with_name(f"{archive.name}.INFO")):
-      path.unlink()
+      path.unlink(missing_ok=True)
     raise DownloadFailedError(
       f"{demo500.ARCHIVE_URL} is not the expected archive: {error} {advice}"
     ) from error
+  return demo500.ARCHIVE_URL, examples_of

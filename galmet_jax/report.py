@@ -108,10 +108,13 @@ def _write(
       run.results, name, table, config, title, by_baselines
     )
     _draw_examples(run, name, table, title)
+  which = config.eval.checkpoint
+  latest = max(run.latest.steps(), default=0)
   summary["checkpoint"] = {
-    "which": config.eval.checkpoint,
+    "which": which,
     "step": step,
-    "trained_steps": max(run.latest.steps(), default=0),
+    # A damaged latest step is stored, but does not count.
+    "trained_steps": step if which == "latest" else latest,
     "of_steps": run.num_steps,
   }
   summary["eval"] = json.loads(config.eval.to_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 import simplejpeg
@@ -12,10 +13,15 @@ from tfds_sdss.errors import DataError
 SIZE = 128
 # A 128 x 128 JPEG from SDSS has 2 to 8 kB, far below this limit.
 MAX_BYTES = 1 << 20
+# More galaxies at different positions with the same file have a placeholder of
+# the service instead of an image.
+MAX_COPIES = 5
 
 _END_OF_IMAGE = b"\xff\xd9"
 # Colour modes in which a JPEG stores an RGB image.
 _RGB_MODES = ("YCbCr", "RGB")
+# Largest difference between the pixels of an image of one colour.
+_ONE_COLOUR = 8
 
 
 class ImageError(DataError):
@@ -61,16 +67,44 @@ def check(objid: int, data: bytes, size: int = SIZE) -> None:
   read, at the start of a training run.
 
   Raises:
-    ImageError: if and only if `decode` raises it.
+    ImageError: if and only if `decode` raises it, or all pixels have the same
+      colour.
   """
   small = size // 8
-  _checked(
+  thumbnail = _checked(
     objid,
     data,
     size,
     lambda: simplejpeg.decode_jpeg(
       data, "GRAY", min_height=small, min_width=small
     ),
+  )
+  if is_one_colour(thumbnail) and is_one_colour(decode(objid, data, size)):
+    raise ImageError(
+      f"objID {objid}: expected an image of a galaxy, found one colour only. "
+      "Fetch this image again, or remove its row from the catalogue."
+    )
+
+
+def is_one_colour(pixels: np.ndarray) -> bool:
+  """Whether all pixels of an image, uint8 `[H, W, C]`, are almost equal."""
+  low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
+  return bool((high - low <= _ONE_COLOUR).all())
+
+
+def plain_fraction(pixels: np.ndarray) -> float:
+  """Returns the fraction of pixels with exactly the colour of a corner.
+
+  The colour is that of the corner with the largest fraction. Tiles with the
+  text of an error have a plain background; the sky of a real cutout is noisy.
+
+  Args:
+    pixels: uint8 `[H, W, 3]`.
+  """
+  corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
+  return max(
+    float((pixels == colour).all(axis=-1).mean())
+    for colour in np.unique(corners, axis=0)
   )
 
 
@@ -119,6 +153,40 @@ def black_fraction(pixels: np.ndarray) -> float:
   # Much faster than pixels.any(axis=-1).
   lit = pixels[..., 0] | pixels[..., 1] | pixels[..., 2]
   return (lit.size - int(np.count_nonzero(lit))) / lit.size
+
+
+class Copies:
+  """Counts the galaxies that have the same file as their image."""
+
+  def __init__(self, groups: Mapping[int, int]):
+    """Starts without images.
+
+    Args:
+      groups: sky_group of each objid. Galaxies of one group may have the same
+        image.
+    """
+    self._groups = groups
+    self._first: dict[str, int] = {}
+    # Only of files with several groups: one set per galaxy would take 30 MB.
+    self._shared: dict[str, set[int]] = {}
+
+  def add(self, objid: int, sha256: str) -> int:
+    """Adds an image and returns the number of sky groups that have it."""
+    group = self._groups[objid]
+    first = self._first.setdefault(sha256, group)
+    if group == first and sha256 not in self._shared:
+      return 1
+    shared = self._shared.setdefault(sha256, {first})
+    shared.add(group)
+    return len(shared)
+
+  def refused(self) -> set[str]:
+    """Returns the digests of files that more than MAX_COPIES groups have."""
+    return {
+      sha256
+      for sha256, shared in self._shared.items()
+      if len(shared) > MAX_COPIES
+    }
 
 
 def _kind(data: bytes) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tfds_sdss import columns
+from tfds_sdss import images
 from tfds_sdss import shards
 from tfds_sdss import splits
 from tfds_sdss import staging
@@ -109,6 +110,7 @@ def read(
     [entry.zeros if entry else None for entry in found], np.float32
   )
   complete = frame[frame["image_sha256"] != ""]
+  _check_copies(complete, folder.root, name)
   _log.info(
     "%s: %d of %d galaxies have an image",
     *(folder.root, len(complete), len(frame)),
@@ -162,6 +164,22 @@ def _check_loss(
     f"more than the {max_loss:.1%} allowed. Fetch them: {command} . Or build "
     "without them, with a larger --max_loss."
   )
+
+
+def _check_copies(frame: pd.DataFrame, root: pathlib.Path, name: str) -> None:
+  """Raises DataError if many galaxies have the same image."""
+  objids = frame["objid"].tolist()
+  groups = frame["sky_group"].tolist()
+  copies = images.Copies(dict(zip(objids, groups, strict=True)))
+  for objid, digest in zip(objids, frame["image_sha256"], strict=True):
+    copies.add(objid, digest)
+  same = frame["objid"][frame["image_sha256"].isin(copies.refused())].tolist()
+  if same:
+    raise DataError(
+      f"{root}: expected an image of each galaxy, found the same one for "
+      f"{len(same)} galaxies: objID {shorten_list(same)}. Fetch them again: "
+      f"python -m tfds_sdss fetch --source={name} --out={root}"
+    )
 
 
 def _assign_splits(frame: pd.DataFrame) -> pd.DataFrame:

@@ -139,3 +139,39 @@ def test_black_fraction_counts_zero_pixels():
   pixels[0, :10, 2] = 255
   assert images.black_fraction(pixels) == 0.45
   assert images.black_fraction(np.zeros((4, 4, 3), np.uint8)) == 1
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (128, 128, 128), (200, 10, 10)])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_images_of_one_colour_are_refused(colour, noise):
+  pixels = np.random.default_rng(0).integers(0, noise + 1, (128, 128, 1))
+  image = Image.fromarray((pixels + colour).astype(np.uint8))
+  file = io.BytesIO()
+  image.save(file, "JPEG", quality=95)
+  with pytest.raises(images.ImageError, match="one colour only"):
+    images.check(1, file.getvalue())
+  # It can be read, so that verify reports it and nothing fails in between.
+  images.decode(1, file.getvalue())
+
+
+def test_plain_fraction_is_that_of_a_corner():
+  pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+  assert images.plain_fraction(pixels) == pytest.approx(1 / 64)
+  pixels[4:, :, :] = (9, 9, 9)
+  assert images.plain_fraction(pixels) == pytest.approx(0.5)
+  pixels[-1, :, :] = 7
+  pixels[0, :, 0] = 5
+  assert images.plain_fraction(pixels) == pytest.approx(1 / 8)
+
+
+def test_copies_are_counted_by_group():
+  groups = {objid: objid // 2 for objid in range(20)}
+  copies = images.Copies(groups)
+  assert [copies.add(objid, "a") for objid in range(10)] == [
+    *(1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
+  ]
+  copies.add(12, "b")
+  assert not copies.refused()
+  assert copies.add(0, "a") == 5
+  assert copies.add(11, "a") == 6
+  assert copies.refused() == {"a"}

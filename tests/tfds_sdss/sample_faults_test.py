@@ -1,8 +1,11 @@
 """Staging folders with faults or without some images."""
 
+import hashlib
 import importlib.util
+import io
 
 import numpy as np
+from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
@@ -76,6 +79,34 @@ def test_changed_or_absent_images_are_named(tmp_path, number):
     folder.image_path(train[0]).unlink()
   shown = str(train[0]) if number == 1 else "and 2 more"
   refused(folder, tmp_path, f"{shown} are absent or differ .*fetch again")
+
+
+@pytest.mark.parametrize("number", [5, 6])
+def test_same_image_of_many_galaxies_is_refused(tmp_path, number):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(40))
+  data = fake_layout.jpeg(0)
+  with folder.open_manifest() as append:
+    for objid in range(OBJID, OBJID + number):
+      digest = hashlib.sha256(data).hexdigest()
+      append(staging.Entry(objid, "http://example.org", sha256=digest))
+      folder.write_image(objid, data)
+  if number == 5:
+    build_from(folder, tmp_path)
+  else:
+    refused(
+      folder, tmp_path, f"the same one for 6 galaxies: objID {OBJID}, .*fetch"
+    )
+
+
+def test_image_of_one_colour_is_refused(tmp_path):
+  folder = fake_staging.write(tmp_path / "staging", fake_staging.table(40))
+  file = io.BytesIO()
+  Image.new("RGB", (128, 128), "gray").save(file, "JPEG")
+  digest = hashlib.sha256(file.getvalue()).hexdigest()
+  with folder.open_manifest() as append:
+    append(staging.Entry(OBJID, "http://example.org", sha256=digest))
+  folder.write_image(OBJID, file.getvalue())
+  refused(folder, tmp_path, f"objID {OBJID}: .* found one colour only")
 
 
 def test_image_of_another_size_is_refused(tmp_path):

@@ -32,8 +32,14 @@ _RADIUS_RANGE = (0.5, 300.0)
 # Images with a larger fraction of exactly black pixels are rejected: they show
 # the edge of the survey.
 MAX_BLACK = 0.5
+# The same for the colour of a corner: they are tiles with text.
+_MAX_PLAIN = 0.5
 # After this many failures in a row the fetch stops: the fault is the server's.
 _MAX_IN_A_ROW = 20
+# It also stops if one picture replaces as many images and this part of all.
+_MAX_COPIED = 0.1
+# Reason of an image that many galaxies have.
+COPY = "same_image"
 
 
 class ImageRequest(NamedTuple):
@@ -91,24 +97,42 @@ async def fetch(
   client: http_client.Client,
   folder: staging.Staging,
   galaxies: Iterable[ImageRequest],
+  copies: images.Copies,
   connections: int,
   on_entry: Callable[[staging.Entry], None],
 ) -> None:
   """Downloads the images, and calls `on_entry` with each entry it writes.
 
+  Args:
+    client: client of the service.
+    folder: staging folder.
+    galaxies: the images to download.
+    copies: images that the folder has; the downloaded ones are added.
+    connections: number of simultaneous requests.
+    on_entry: function that shows the progress.
+
   Raises:
-    FetchError: after too many failures in a row; finished images are kept.
+    FetchError: after too many failures in a row, or if the service sends one
+      picture again and again; finished images are kept.
     OSError: if the disk is full or not writable.
   """
   queue = iter(galaxies)
-  failures_in_a_row = 0
+  failures_in_a_row = finished = copied = 0
 
   async def work(append: Callable[[staging.Entry], None]) -> None:
-    nonlocal failures_in_a_row
+    nonlocal failures_in_a_row, finished, copied
     for galaxy in queue:
-      entry = await _fetch_one(client, folder, galaxy)
+      entry = await _fetch_one(client, folder, galaxy, copies)
       append(entry)
       on_entry(entry)
+      finished += 1
+      copied += entry.reason == COPY
+      if copied >= max(_MAX_IN_A_ROW, _MAX_COPIED * finished):
+        raise http_responses.FetchError(
+          f"{copied} of {finished} galaxies have the same picture as others: "
+          f"{entry.url} . The service sends a placeholder. Run the same "
+          "command later to resume, or pass another address as --base_url."
+        )
       if entry.is_image or entry.permanent:
         failures_in_a_row = 0
         continue
@@ -131,7 +155,10 @@ async def fetch(
 
 
 async def _fetch_one(
-  client: http_client.Client, folder: staging.Staging, galaxy: ImageRequest
+  client: http_client.Client,
+  folder: staging.Staging,
+  galaxy: ImageRequest,
+  copies: images.Copies,
 ) -> staging.Entry:
   if galaxy.url is None:
     return staging.Entry(
@@ -144,8 +171,8 @@ async def _fetch_one(
 
   url = str(galaxy.url)
   try:
-    data, zeros = await client.get(
-      galaxy.url, lambda response: _parse(galaxy.objid, response)
+    data, digest, zeros = await client.get(
+      galaxy.url, lambda response: _parse(galaxy.objid, response, copies)
     )
   except http_responses.ResponseError as error:
     return staging.Entry(
@@ -157,16 +184,15 @@ async def _fetch_one(
       detail=str(error),
     )
   folder.write_image(galaxy.objid, data)
-  digest = hashlib.sha256(data).hexdigest()
   return staging.Entry(
     galaxy.objid, url, status=200, sha256=digest, zeros=zeros
   )
 
 
 def _parse(
-  objid: int, response: http_responses.Response
-) -> tuple[bytes, float]:
-  """Returns the JPEG and its fraction of black pixels, or raises."""
+  objid: int, response: http_responses.Response, copies: images.Copies
+) -> tuple[bytes, str, float]:
+  """Returns the JPEG, its digest and its fraction of black pixels."""
   # getjpeg sends 404 with a picture for a position outside the footprint. Any
   # other status may come from a service that is down or has moved, and must not
   # mark galaxies as permanently failed.
@@ -181,14 +207,21 @@ def _parse(
       response.status,
       response.retry_after,
     )
-  return response.body, check_image(objid, response.body, skyserver.SIZE)
+  zeros = check_image(objid, response.body, skyserver.SIZE)
+  digest = hashlib.sha256(response.body).hexdigest()
+  if (groups := copies.add(objid, digest)) > images.MAX_COPIES:
+    raise http_responses.TransientError(
+      COPY, f"objid {objid}: {groups - 1} other galaxies have this image", 200
+    )
+  return response.body, digest, zeros
 
 
 def check_image(objid: int, data: bytes, size: int) -> float:
   """Checks an image; returns its fraction of exactly black pixels.
 
   Raises:
-    TransientError: if the file is not an RGB JPEG of that size.
+    TransientError: if the file is not an RGB JPEG of that size, or shows one
+      colour, with or without a text.
     PermanentError: if the fraction exceeds MAX_BLACK.
   """
   try:
@@ -199,5 +232,12 @@ def check_image(objid: int, data: bytes, size: int) -> float:
   if zeros > MAX_BLACK:
     raise http_responses.PermanentError(
       "black", f"objid {objid}: {zeros:.0%} of the pixels are black", 200
+    )
+  plain = images.plain_fraction(pixels)
+  if plain > _MAX_PLAIN or images.is_one_colour(pixels):
+    raise http_responses.TransientError(
+      "one_colour",
+      f"objid {objid}: {plain:.0%} of the pixels have the same colour",
+      200,
     )
   return zeros

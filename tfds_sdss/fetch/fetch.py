@@ -12,6 +12,7 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import logging
 import time
 
@@ -19,6 +20,7 @@ import pandas as pd
 import tqdm
 
 from tfds_sdss import files
+from tfds_sdss import images
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cleaning
@@ -66,18 +68,17 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
       return Outcome(number, number, number, {}, {}, request.max_loss)
     if request.source == "zenodo":
       frame = await _fetch_zenodo(request, folder, client)
+      copies = _copies(frame, folder.read_manifest())
     else:
-      frame = await _fetch_skyserver(request, folder, client)
-  entries = _entries_of(frame, folder)
-  folder.write_failed(entries)
+      frame, copies = await _fetch_skyserver(request, folder, client)
+  entries = _finish(request, frame, folder, copies)
   source = folder.read_source()
   losses, dropped = cleaning.divide(source["report"]["dropped"], request.source)
   lost = collections.Counter(e.reason for e in entries if not e.is_image)
-  images = len(entries) - lost.total()
   return Outcome(
     source["report"]["rows"],
     len(frame),
-    images,
+    len(entries) - lost.total(),
     dict(lost + collections.Counter(losses)),
     dropped,
     request.max_loss,
@@ -86,7 +87,7 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
 
 async def _fetch_skyserver(
   request: Request, folder: staging.Staging, client: http_client.Client
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, images.Copies]:
   service = skyserver.Service(request.server, request.source)
   frame = _known_catalog(request, folder)
   if frame is None:
@@ -110,6 +111,7 @@ async def _fetch_skyserver(
   known = folder.read_manifest()
   if known:
     _log.info("Comparing %d images with the manifest", len(known))
+  copies = _copies(frame, known)
   remaining = [
     galaxy
     for galaxy in cutouts.image_requests(frame, service, request.field)
@@ -120,13 +122,13 @@ async def _fetch_skyserver(
     try:
       with _progress(len(frame), len(frame) - len(remaining)) as on_entry:
         await cutouts.fetch(
-          client, folder, remaining, request.connections, on_entry
+          client, folder, remaining, copies, request.connections, on_entry
         )
     except BaseException:
       # Including Ctrl-C: failed.csv lists the losses so far.
-      folder.write_failed(_entries_of(frame, folder))
+      _finish(request, frame, folder, copies)
       raise
-  return frame
+  return frame, copies
 
 
 async def _fetch_zenodo(
@@ -230,9 +232,41 @@ def _progress(
     yield on_entry
 
 
-def _entries_of(
-  frame: pd.DataFrame, folder: staging.Staging
+def _copies(
+  frame: pd.DataFrame, manifest: dict[int, staging.Entry]
+) -> images.Copies:
+  """Returns the counts of the images in the manifest."""
+  objids = frame.objid.tolist()
+  copies = images.Copies(dict(zip(objids, frame.sky_group, strict=True)))
+  for objid in objids:
+    if (entry := manifest.get(objid)) and entry.is_image:
+      copies.add(objid, entry.sha256)
+  return copies
+
+
+def _finish(
+  request: Request,
+  frame: pd.DataFrame,
+  folder: staging.Staging,
+  copies: images.Copies,
 ) -> list[staging.Entry]:
-  """Returns the manifest's entries of the catalogue's galaxies."""
-  entries = folder.read_manifest()
-  return [entries[objid] for objid in frame.objid if objid in entries]
+  """Discards copies, writes failed.csv and returns the catalogue's entries."""
+  manifest = folder.read_manifest()
+  entries = [manifest[objid] for objid in frame.objid if objid in manifest]
+  if refused := copies.refused():
+    with folder.open_manifest() as append:
+      for number, entry in enumerate(entries):
+        if entry.sha256 in refused:
+          entries[number] = dataclasses.replace(
+            entry,
+            reason=cutouts.COPY,
+            # Unlike a server, the archive does not change.
+            permanent=request.source == "zenodo",
+            sha256="",
+            zeros=None,
+            detail=f"more than {images.MAX_COPIES} galaxies have this image",
+          )
+          append(entries[number])
+          folder.image_path(entry.objid).unlink(missing_ok=True)
+  folder.write_failed(entries)
+  return entries

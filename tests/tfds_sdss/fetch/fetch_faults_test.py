@@ -1,5 +1,7 @@
 """Fetches of images from a service with faults."""
 
+import dataclasses
+import hashlib
 import types
 
 import numpy as np
@@ -64,6 +66,9 @@ def test_unusual_images_are_accepted(tmp_path, server, fault):
     (faults.grayscale, "bad_image"),
     (faults.cmyk, "bad_image"),
     (faults.png, "bad_image"),
+    (faults.plain((128, 128, 128)), "one_colour"),
+    (faults.plain((255, 255, 255), "Out of range"), "one_colour"),
+    (faults.plain((3, 3, 3)), "one_colour"),
     (connections.too_many(), "http_429"),
     (connections.unavailable(), "http_503"),
     (connections.reset, "broken_answer"),
@@ -198,4 +203,58 @@ def test_second_run_repeats_only_transient_failures(tmp_path, server):
   assert not first.is_success
   second = fetching.run(tmp_path, server)
   assert second.images == 9
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def send_placeholders(server, objids):
+  server.image_faults.update(
+    {objid: [faults.placeholder] * 9 for objid in objids}
+  )
+
+
+def test_same_image_of_many_galaxies_is_refused(tmp_path, server):
+  send_placeholders(server, OBJIDS[1:9])
+  outcome = fetching.run(tmp_path, server)
+  assert outcome.lost == {"same_image": 8}
+  folder = fetching.check(tmp_path, stand_in.jpeg_of)
+  entries = folder.read_manifest()
+  assert not any(entries[objid].permanent for objid in OBJIDS[1:9])
+  server.image_faults.clear()
+  assert fetching.run(tmp_path, server).lost == {}
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def test_first_copies_are_refused_later(tmp_path, server):
+  server.image_faults.update({o: [faults.placeholder] for o in OBJIDS})
+  # Five placeholders seem to be images until a sixth galaxy has the same one.
+  # The others are requested again at once.
+  outcome = fetching.run(tmp_path, server, connections=1)
+  assert outcome.lost == {"same_image": 5}
+  fetching.check(tmp_path, stand_in.jpeg_of)
+  assert fetching.run(tmp_path, server).images == 12
+  fetching.check(tmp_path, stand_in.jpeg_of)
+
+
+def test_images_of_one_position_may_be_the_same(tmp_path):
+  # One object that the survey catalogued seven times.
+  frame = FRAME.sort_values("objid", ignore_index=True)
+  frame.loc[:6, "ra"] = frame.ra[0] + np.arange(7) * 1e-6
+  frame.loc[:6, "dec"] = frame.dec[0]
+  with stand_in.StandIn(frame, stand_in.jpeg_of) as server:
+    send_placeholders(server, OBJIDS[:7])
+    assert fetching.run(tmp_path, server).images == 12
+
+
+def test_killed_run_leaves_no_placeholders(tmp_path, server):
+  fetching.run(tmp_path, server)
+  folder = staging.Staging(tmp_path)
+  data = stand_in.jpeg_of(0)
+  with folder.open_manifest() as append:
+    for objid in OBJIDS[:7]:
+      entry = folder.read_manifest()[objid]
+      digest = hashlib.sha256(data).hexdigest()
+      append(dataclasses.replace(entry, sha256=digest))
+      folder.write_image(objid, data)
+  assert fetching.run(tmp_path, server).lost == {"same_image": 7}
+  assert fetching.run(tmp_path, server).images == 12
   fetching.check(tmp_path, stand_in.jpeg_of)

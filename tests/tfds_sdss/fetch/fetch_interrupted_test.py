@@ -13,6 +13,7 @@ import pytest
 from tests.tfds_sdss.fetch import fetching
 from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tests.tfds_sdss.fetch.stand_in_http import Response
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
@@ -127,6 +128,25 @@ def test_refusal_of_all_requests_is_not_permanent(tmp_path, server, status):
     fetching.run(tmp_path, server)
   server.image_faults.clear()
   assert fetching.run(tmp_path, server).images == 40
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_same_picture_again_and_again_stops_the_run(
+  tmp_path, server, is_interrupted
+):
+  victims = sorted(OBJIDS)
+  if is_interrupted:  # by images, so that fewer failures are in a row
+    del victims[::3]
+  server.image_faults.update({o: [faults.placeholder] * 9 for o in victims})
+  message = "same picture.*--base_url" if is_interrupted else "--base_url"
+  with pytest.raises(http_responses.FetchError, match=message):
+    fetching.run(tmp_path / "staging", server, connections=1)
+  assert fetching.image_requests(server) < 40 + 25 * 3
+  lost = pd.read_csv(tmp_path / "staging" / "failed.csv")
+  assert set(lost.reason) == {"same_image"}
+  server.image_faults.clear()
+  assert fetching.run(tmp_path / "staging", server).images == 40
+  fetching.check(tmp_path / "staging", stand_in.jpeg_of)
 
 
 def test_interrupt_keeps_finished_images(tmp_path, server):

@@ -188,6 +188,21 @@ def part_black(share: float) -> Fault:
   return fault
 
 
+def placeholder(request, response):
+  """The same picture for every galaxy, as while the images are not mounted."""
+  return response._replace(body=stand_in_sample.jpeg_of(0))
+
+
+def plain(colour: tuple[int, int, int], text: str = "") -> Fault:
+  """A tile of one colour, with or without a text."""
+
+  def fault(request, response):
+    tile = stand_in_sample.tile(text, colour)
+    return response._replace(body=tile)
+
+  return fault
+
+
 def server_error_jpeg(request, response):
   """getjpeg draws the message of an exception, with status 500."""
   message = "Timeout expired."

@@ -36,10 +36,11 @@ def jpeg_of(objid: int, size: int = 128) -> bytes:
   return encoded(Image.fromarray(colours).resize((size, size)))
 
 
-def tile(text: str = "") -> bytes:
-  """Returns a black JPEG with small text, SkyServer's form of an error."""
-  image = Image.new("RGB", (128, 128))
-  ImageDraw.Draw(image).multiline_text((4, 4), text.replace(" ", "\n"))
+def tile(text: str = "", colour: tuple[int, int, int] = (0, 0, 0)) -> bytes:
+  """Returns a JPEG with small text, SkyServer's form of an error."""
+  image = Image.new("RGB", (128, 128), colour)
+  lines = text.replace(" ", "\n")
+  ImageDraw.Draw(image).multiline_text((4, 4), lines, "orange")
   return encoded(image)
 
 

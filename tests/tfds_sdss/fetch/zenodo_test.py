@@ -85,6 +85,16 @@ def test_bad_images_are_recorded(tmp_path):
   fetching.check(tmp_path, jpeg)
 
 
+def test_same_image_of_many_galaxies_is_refused(tmp_path):
+  members = zenodo_files.images(OBJIDS)
+  same = {f"images-sdss/{objid}.jpg": jpeg(1) for objid in OBJIDS[:6]}
+  with serve(zenodo_files.tar(members | same)) as server:
+    for _ in range(2):
+      assert run(tmp_path, server).lost == {"same_image": 6}
+      fetching.check(tmp_path, jpeg)
+    assert downloads(server) == 1
+
+
 def test_damaged_image_is_unpacked_again(tmp_path):
   with serve() as server:
     run(tmp_path, server)

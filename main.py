@@ -11,6 +11,8 @@ from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from tfds_sdss import signals
+
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
@@ -116,13 +118,12 @@ def main(argv: list[str]) -> None:
   # processes must join before anything uses JAX.
   from galmet_jax.devices import processes
 
-  with user_errors_on_one_line():
-    processes.join(
-      _DISTRIBUTED.value,
-      _COORDINATOR.value,
-      _NUM_PROCESSES.value,
-      _PROCESS_ID.value,
-    )
+  processes.join(
+    _DISTRIBUTED.value,
+    _COORDINATOR.value,
+    _NUM_PROCESSES.value,
+    _PROCESS_ID.value,
+  )
   with processes.exit_together(), user_errors_on_one_line():
     _run()
 
@@ -149,9 +150,12 @@ def _run() -> None:
 
 @contextlib.contextmanager
 def user_errors_on_one_line() -> Iterator[None]:
-  """Exits without a traceback on the errors that this project raises."""
+  """Exits without a traceback on signals and the errors of this project."""
   try:
     yield
+  except signals.Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(stopped.exit_status)
   except (ValueError, OSError, FloatingPointError) as error:
     if not type(error).__module__.startswith(("galmet_jax", "tfds_sdss")):
       raise
@@ -159,4 +163,5 @@ def user_errors_on_one_line() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  with signals.handled(), user_errors_on_one_line():
+    app.run(main, flags_parser=parse_flags)

@@ -24,6 +24,7 @@ from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
+from tfds_sdss import signals
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -139,9 +140,9 @@ def _train_phase(
     flush=True,
   )
   pending = []
-  with metric_writer.ProgressBar(
-    step, run.num_steps, run.views_per_step
-  ) as bar:
+  bar = metric_writer.ProgressBar(step, run.num_steps, run.views_per_step)
+  # A signal stops training after the step, not within it.
+  with bar, signals.postponed():
     while step < phase.end:
       state, values = step_fn(state, data.batch(step))
       step += 1
@@ -153,15 +154,30 @@ def _train_phase(
       )
       # Record, validate, save: in this order a kill at any point is harmless,
       # because the next start cuts the record back to the restored step.
-      if save or epoch_ends or len(pending) == config.train.log_every_steps:
+      record = (
+        save
+        or epoch_ends
+        or len(pending) == config.train.log_every_steps
+        # Several processes must stop at the same step: at the next record.
+        or (jax.process_count() == 1 and signals.received())
+      )
+      if record:
         losses = _record(run, jax.device_get(pending), phase, writer)
         bar.update(epoch if epoch_ends else epoch + 1, losses)
         pending = []
       if epoch_ends:
         rmse = _validate(run, state, epoch, writer, progress)
         bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
-      if save:
+      stop = processes.max_int(signals.received()) if record else 0
+      if save or stop:
         run.latest.save(state, dataclasses.asdict(progress))
+      if stop:
+        processes.leave()
+        raise signals.Stopped(
+          stop,
+          f" after step {step} of {run.num_steps}. A checkpoint is saved; the "
+          "same command resumes.",
+        )
   timing["train_s"] += time.perf_counter() - compiled
   return state
 

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
@@ -21,6 +22,7 @@ import jax
 import pytest
 
 from tfds_sdss import build
+from tfds_sdss import signals
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -42,6 +44,18 @@ def mock_data_dir(tmp_path_factory):
     patch.setattr(config, "num_examples", 120)
     build.build("mock", str(data_dir))
   return data_dir
+
+
+@pytest.fixture
+def signals_arrive():
+  """The signals' defaults; nohup and a shell's & have some of them ignored."""
+  before = {
+    number: signal.signal(number, signal.SIG_DFL) for number in signals.SIGNALS
+  }
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
 
 
 @pytest.fixture

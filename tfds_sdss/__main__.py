@@ -11,6 +11,7 @@ import sys
 
 from tfds_sdss import beam_shards
 from tfds_sdss import build
+from tfds_sdss import signals
 from tfds_sdss import staging
 from tfds_sdss import verify
 from tfds_sdss.errors import DataError
@@ -28,7 +29,7 @@ again, and a sample that is already built is not changed.
 
 exit status: 0 success; 1 verify found problems, or fetch lost more images than
 --max_loss; 2 the command failed (its message starts with "error:");
-130 interrupted.
+128 + n stopped by signal n (INT, TERM, HUP or USR1).
 """
 
 
@@ -132,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   log.setLevel(logging.INFO)
   log.propagate = False
   try:
-    return _run(args)
+    with signals.handled():
+      return _run(args)
   except (
     DataError,
     build.UnknownConfigError,
@@ -141,9 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   ) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
-    print("error: interrupted", file=sys.stderr)
-    return 130
+  except signals.Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    return stopped.exit_status
   finally:
     log.removeHandler(handler)
     log.propagate = True

@@ -66,6 +66,8 @@ def join(
     "--num_processes": num_processes,
     "--process_id": process_id,
   }
+  # JAX's own handler of SIGTERM would replace ours.
+  jax.config.update("jax_enable_preemption_service", False)
   given = ", ".join(k for k, value in by_hand.items() if value is not None)
   if distributed:
     if given:
@@ -123,18 +125,20 @@ def exit_together() -> Iterator[None]:
   try:
     with contextlib.ExitStack() as stack:
       if not is_first():
-        devnull = stack.enter_context(open(os.devnull, "w"))
+        devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context(contextlib.redirect_stdout(devnull))
       yield
   except BaseException as error:
     _exit_now(error)
-  # Waits for all: a process that exits earlier looks like a failure to others.
-  jax.distributed.shutdown()
+  leave()
 
 
 def _exit_now(error: BaseException) -> None:
   """Prints the error and exits without waiting for the others."""
-  if isinstance(error, SystemExit):
+  status = 1
+  if isinstance(error, SystemExit) and isinstance(error.code, int):
+    status = error.code
+  elif isinstance(error, SystemExit):
     print(error.code, file=sys.stderr, flush=True)
   else:
     traceback.print_exception(error)
@@ -144,7 +148,7 @@ def _exit_now(error: BaseException) -> None:
     # The exit of process 0 kills the others; let them print their own errors.
     time.sleep(1)
   # sys.exit would run JAX's exit handler, which waits for the others.
-  os._exit(1)
+  os._exit(status)
 
 
 def is_first() -> bool:
@@ -198,6 +202,19 @@ def broadcast_int(value: int) -> int:
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def max_int(value: int) -> int:
+  """Returns the largest of the processes' values, in all of them."""
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def leave() -> None:
+  """Waits for all processes. One that exits earlier looks like a failure."""
+  if jax.distributed.is_initialized():
+    jax.distributed.shutdown()
 
 
 def broadcast_arrays(tree: Any, like: Any) -> Any:

@@ -1,8 +1,9 @@
-"""A killed and resumed run gives the same bits."""
+"""A run that was killed or stopped resumes and gives the same bits."""
 
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import time
 import pytest
 
 from galmet_jax import metric_writer
+from galmet_jax import train
 from tests import shrunk
+from tfds_sdss import signals
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def start(data_dir, workdir):
+def start(data_dir, workdir, *more):
   return subprocess.Popen(
-    [sys.executable, "main.py", *shrunk.flags(data_dir, workdir)],
+    [sys.executable, "main.py", *shrunk.flags(data_dir, workdir), *more],
     cwd=ROOT,
     env={**os.environ, "PYTHONUNBUFFERED": "1"},
     stdout=subprocess.PIPE,
@@ -33,23 +36,22 @@ def finish(process):
   return output
 
 
-def kill_at_step(process, workdir, step):
-  """Kills the process once metrics.jsonl has the step."""
+def stop_at_step(process, workdir, step, number):
+  """Sends a signal once metrics.jsonl has the step; returns the output."""
   deadline = time.monotonic() + 300
   while not any(row["step"] >= step for row in metric_writer.read(workdir)):
     assert process.poll() is None, process.communicate()[0]
     assert time.monotonic() < deadline
     time.sleep(0.005)
-  process.send_signal(signal.SIGKILL)
-  process.communicate()
-  assert process.returncode == -signal.SIGKILL
+  process.send_signal(number)
+  return process.communicate(timeout=300)[0]
 
 
 def digests(workdir, which):
-  """Returns the digests of the stored steps."""
-  paths = list((workdir / "checkpoints" / which).glob("*/digests/metadata"))
-  assert paths
-  return {path.parts[-3]: json.loads(path.read_text()) for path in paths}
+  """Returns the last stored step and its digests."""
+  paths = (workdir / "checkpoints" / which).glob("*/digests/metadata")
+  step, path = max((int(path.parts[-3]), path) for path in paths)
+  return step, json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +61,57 @@ def uninterrupted(mock_data_dir, tmp_path_factory):
   return workdir
 
 
-def test_run_killed_twice_ends_with_the_same_bits(
+@pytest.mark.usefixtures("signals_arrive")
+def test_run_killed_and_stopped_ends_with_the_same_bits(
   mock_data_dir, uninterrupted, tmp_path
 ):
-  # In the middle of the first epoch and of the third.
-  for step in (4, 12):
-    kill_at_step(start(mock_data_dir, tmp_path), tmp_path, step)
+  killed = start(mock_data_dir, tmp_path)
+  stop_at_step(killed, tmp_path, 4, signal.SIGKILL)
+  assert killed.returncode == -signal.SIGKILL
+  # Slow steps, so that the signal arrives before the last one.
+  each = [f"--config.train.{x}_every_steps=1" for x in ("log", "checkpoint")]
+  stopped = start(mock_data_dir, tmp_path, *each)
+  output = stop_at_step(stopped, tmp_path, 5, signal.SIGUSR1)
+  assert stopped.returncode == 128 + signal.SIGUSR1, output
+  last = output.splitlines()[-1]
+  step = re.fullmatch(
+    r"stopped by SIGUSR1 after step (\d+) of 12\. A checkpoint is saved; the "
+    r"same command resumes\.",
+    last,
+  )[1]
   output = finish(start(mock_data_dir, tmp_path))
-  assert "Resuming at step" in output
+  assert f"Resuming at step {step} of 12." in output
+  check_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize(
+  ("number", "step"),
+  # Before the first checkpoint, at the end of an epoch and of training.
+  [(signal.SIGTERM, 2), (signal.SIGHUP, 4), (signal.SIGINT, 12)],
+)
+def test_stopped_run_ends_with_the_same_bits(
+  mock_data_dir, uninterrupted, tmp_path, monkeypatch, number, step
+):
+  config = shrunk.config(mock_data_dir)
+  record = train._record
+
+  def record_and_signal(run, rows, *more):
+    if rows[-1][0] == step:
+      signal.raise_signal(number)
+    return record(run, rows, *more)
+
+  with monkeypatch.context() as patch, signals.handled():
+    patch.setattr(train, "_record", record_and_signal)
+    with pytest.raises(signals.Stopped, match=f"after step {step} of 12"):
+      train.train_and_evaluate(config, tmp_path)
+  stored = {path.name for path in (tmp_path / "checkpoints/latest").iterdir()}
+  assert str(step) in stored
+  train.train_and_evaluate(config, tmp_path)
+  check_same(tmp_path, uninterrupted)
+
+
+def check_same(tmp_path, uninterrupted):
   for which in ("latest", "best"):
     assert digests(tmp_path, which) == digests(uninterrupted, which)
   assert metric_writer.read(tmp_path) == metric_writer.read(uninterrupted)

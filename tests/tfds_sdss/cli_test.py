@@ -1,10 +1,12 @@
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tfds_sdss import __main__ as cli
+from tfds_sdss import signals
 from tfds_sdss.sdss_metallicity import demo500
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -71,13 +73,17 @@ def test_user_error_prints_no_traceback(tmp_path):
   assert "Traceback" not in run.stderr
 
 
-def test_interrupt_prints_no_traceback(tmp_path, monkeypatch, capsys):
-  def interrupt(*args, **kwargs):
-    raise KeyboardInterrupt
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_signal_prints_one_line(tmp_path, monkeypatch, capsys, number):
+  def stop(*args, **kwargs):
+    signal.raise_signal(number)
 
-  monkeypatch.setattr(demo500, "read", interrupt)
+  monkeypatch.setattr(demo500, "read", stop)
   (tmp_path / "catalogs").mkdir()
   argv = ["build", "demo500", f"--manual_dir={tmp_path}"]
-  assert cli.main([*argv, f"--data_dir={tmp_path / 'data'}"]) == 130
-  assert capsys.readouterr().err.endswith("error: interrupted\n")
+  status = cli.main([*argv, f"--data_dir={tmp_path / 'data'}"])
+  assert status == 128 + number
+  last = capsys.readouterr().err.splitlines()[-1]
+  assert last.startswith(f"stopped by {number.name}. Run the same command")
   assert not list(tmp_path.glob("data/sdss_metallicity/demo500/*"))

@@ -7,7 +7,6 @@ demo500     the 500 images of the authors' demonstration on GitHub
 
 from __future__ import annotations
 
-import asyncio
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import tqdm
 
 from tfds_sdss import files
 from tfds_sdss import images
+from tfds_sdss import signals
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cleaning
@@ -55,7 +55,7 @@ def fetch(request: Request) -> Outcome:
           f"{folder.root}: expected an empty folder or {request.source}, found "
           f"{found}. Choose another --out."
         )
-    return asyncio.run(_fetch(request, folder))
+    return signals.run(_fetch(request, folder))
 
 
 async def _fetch(request: Request, folder: staging.Staging) -> Outcome:

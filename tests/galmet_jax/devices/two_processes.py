@@ -97,6 +97,7 @@ def check_placements(mesh):
 def check_processes():
   index = jax.process_index()
   assert processes.broadcast_int(index + 7) == 7
+  assert processes.max_int(index + 7) == 8
   order = []
   processes.on_first(lambda: order.append("first"))
   assert order == ["first"][index:]

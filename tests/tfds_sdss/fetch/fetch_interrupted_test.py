@@ -15,6 +15,7 @@ from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tests.tfds_sdss.fetch.stand_in_http import Response
+from tfds_sdss import signals
 from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import http_responses
@@ -149,18 +150,33 @@ def test_same_picture_again_and_again_stops_the_run(
   fetching.check(tmp_path / "staging", stand_in.jpeg_of)
 
 
-def test_interrupt_keeps_finished_images(tmp_path, server):
-  calls = []
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_signal_keeps_finished_images(tmp_path, server, number):
+  outside = sorted(OBJIDS)[3]
 
+  def stop(request, response):
+    os.kill(os.getpid(), number)
+    return connections.unavailable()(request, response)
+
+  server.image_faults[outside] = [faults.outside_footprint]
+  server.image_faults[sorted(OBJIDS)[20]] = [stop]
+  with pytest.raises(signals.Stopped), signals.handled():
+    fetching.run(tmp_path, server, connections=1)
+  assert len(fetching.lines(tmp_path)) == 20
+  failed = pd.read_csv(tmp_path / "failed.csv")
+  assert failed.objid.tolist() == [outside]
+  fetching.run(tmp_path, server, connections=1)
+  assert set(fetching.lines(tmp_path).values()) == {1}
+
+
+@pytest.mark.usefixtures("signals_arrive")
+def test_interrupt_of_a_program_with_its_own_handlers(tmp_path, server):
   def interrupt(request, response):
-    calls.append(request)
     os.kill(os.getpid(), signal.SIGINT)
     return connections.unavailable()(request, response)
 
   server.image_faults[sorted(OBJIDS)[20]] = [interrupt]
   with pytest.raises(KeyboardInterrupt):
     fetch.fetch(fetching.request(tmp_path, server, connections=1))
-  assert calls
   assert len(fetching.lines(tmp_path)) == 20
-  fetching.run(tmp_path, server, connections=1)
-  assert set(fetching.lines(tmp_path).values()) == {1}

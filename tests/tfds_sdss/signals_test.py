@@ -1,0 +1,125 @@
+"""Signals stop a program after what is in progress; a second one at once."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfds_sdss import signals
+
+pytestmark = pytest.mark.usefixtures("signals_arrive")
+
+# Waits forever in a call of C, which signals do not interrupt.
+BUSY = """
+import ctypes
+from tfds_sdss import signals
+with signals.handled():
+  libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+  print("ready", flush=True)
+  libc.pthread_mutex_lock(mutex)
+  libc.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_signal_is_raised_with_its_exit_status(number):
+  with (
+    pytest.raises(signals.Stopped, match=f"stopped by {number.name}. Run") as e,
+    signals.handled(),
+  ):
+    signal.raise_signal(number)
+  assert e.value.exit_status == 128 + number
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_ignored_signal_stays_ignored(number):
+  signal.signal(number, signal.SIG_IGN)
+  with signals.handled():
+    signal.raise_signal(number)
+    assert signals.received() == 0
+  assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_postponed_signal_is_raised_at_the_end():
+  done = []
+
+  def work():
+    with signals.handled():
+      with signals.postponed():
+        signal.raise_signal(signal.SIGTERM)
+        done.append(signals.received())
+      done.append("too far")
+
+  with pytest.raises(signals.Stopped):
+    work()
+  assert done == [signal.SIGTERM]
+  assert signals.received() == 0
+
+
+def test_error_is_raised_rather_than_a_postponed_signal():
+  def work():
+    with signals.handled(), signals.postponed():
+      signal.raise_signal(signal.SIGTERM)
+      return 1 // 0
+
+  with pytest.raises(ZeroDivisionError):
+    work()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_signal_in_code_that_ignores_exceptions_is_not_lost():
+  class Deleted:
+    def __del__(self):
+      signal.raise_signal(signal.SIGTERM)
+
+  def work():
+    with signals.handled():
+      Deleted()
+      with signals.postponed():
+        pass
+
+  with pytest.raises(signals.Stopped):
+    work()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_coroutine_is_cancelled_and_the_signal_never_lost(stubborn):
+  cleaned = []
+
+  async def work():
+    asyncio.get_running_loop().call_later(
+      0.01, signal.raise_signal, signal.SIGTERM
+    )
+    try:
+      await asyncio.sleep(60)
+    except asyncio.CancelledError:
+      cleaned.append(True)
+      if not stubborn:
+        raise
+
+  with pytest.raises(signals.Stopped), signals.handled():
+    signals.run(work())
+  assert cleaned == [True]
+
+
+def test_coroutine_returns_its_result():
+  async def work():
+    return 5
+
+  assert signals.run(work()) == 5
+
+
+def test_second_signal_ends_a_process_that_is_busy_in_c():
+  with subprocess.Popen(
+    [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True
+  ) as process:
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    # Longer than what counts as a repetition of the first.
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 128 + signal.SIGHUP

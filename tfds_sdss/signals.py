@@ -1,0 +1,132 @@
+"""Signals that ask a command to stop: finish what is in progress, then exit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Coroutine
+from collections.abc import Iterator
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import Any
+from typing import TypeVar
+
+# SIGUSR1 is the usual early warning of SLURM: sbatch --signal=USR1@120.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# Some launchers, such as timeout(1), send every signal twice. A repetition
+# within this time does not count as a second signal, seconds.
+_REPETITION = 0.1
+
+_T = TypeVar("_T")
+_received = 0
+_postponed: Callable[[], object] | None = None
+
+
+class Stopped(KeyboardInterrupt):
+  """A signal asked the process to stop."""
+
+  def __init__(
+    self,
+    number: int,
+    where: str = ". Run the same command to resume or to start again.",
+  ):
+    """Stores the signal; `where` completes the message."""
+    super().__init__(f"stopped by {signal.Signals(number).name}{where}")
+    self.exit_status = 128 + number
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+  """Raises Stopped in the main thread at a signal; exits at a second one.
+
+  A signal that is ignored at the start, as by nohup, stays ignored. The context
+  must be entered in the main thread.
+  """
+  global _received
+  _received = 0
+  before = {
+    number: signal.signal(number, _handle)
+    for number in SIGNALS
+    if signal.getsignal(number) != signal.SIG_IGN
+  }
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+  threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+  try:
+    yield
+  finally:
+    signal.set_wakeup_fd(former)
+    os.close(writer)
+    for number, handler in before.items():
+      signal.signal(number, handler)
+    _received = 0
+
+
+def received() -> int:
+  """Returns the number of the signal that was received; 0 if none was."""
+  return _received
+
+
+@contextlib.contextmanager
+def postponed(action: Callable[[], object] = lambda: None) -> Iterator[None]:
+  """Calls `action` at a signal, and raises Stopped at the end of the context.
+
+  The code in the context looks at `received` and returns early. If it raises an
+  exception, this exception is raised instead.
+  """
+  global _postponed
+  _postponed = action
+  try:
+    yield
+  finally:
+    _postponed = None
+  if _received:
+    raise Stopped(_received)
+
+
+def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+  """Calls `asyncio.run`; a signal cancels the coroutine and raises Stopped."""
+
+  async def cancellable() -> _T:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    with postponed(lambda: loop.call_soon_threadsafe(task.cancel)):
+      return await coroutine
+
+  try:
+    return asyncio.run(cancellable())
+  except asyncio.CancelledError:
+    if _received:
+      raise Stopped(_received) from None
+    raise
+
+
+def _handle(number: int, _: object) -> None:
+  global _received
+  if _received:
+    return  # _watch ends the process.
+  _received = number
+  if _postponed is None:
+    raise Stopped(number)
+  _postponed()
+
+
+def _watch(reader: int) -> None:
+  """Ends the process at the second signal.
+
+  A thread, because the main one runs no handler while it compiles a program or
+  waits for a device.
+  """
+  first = None
+  with open(reader, "rb", buffering=0) as numbers:
+    while number := numbers.read(1):
+      if number[0] not in SIGNALS:
+        continue
+      if first is None:
+        first = time.monotonic()
+      elif time.monotonic() - first > _REPETITION:
+        os._exit(128 + number[0])

@@ -203,7 +203,10 @@ def _is_mass(mass: np.ndarray) -> np.ndarray:
 
 def has_photometry(split: galaxies.Split) -> bool:
   """Whether the tree ensembles use magnitudes instead of ring colours."""
-  return all(name in split.columns for name in _MAGNITUDES)
+  return all(
+    name in split.columns and np.isfinite(split.columns[name]).any()
+    for name in _MAGNITUDES
+  )
 
 
 def _photometry(split: galaxies.Split) -> np.ndarray:

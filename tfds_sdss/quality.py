@@ -83,6 +83,14 @@ def report(sample: Sample) -> str:
   lost = pd.Series(dict(sample.lost.most_common()), dtype=int)
   cleaning = pd.json_normalize(sample.cleaning, sep=": ").T
   cleaning.columns = ["number"] * cleaning.shape[1]
+  outliers = ""
+  if sample.out_of_range:
+    counts = pd.Series(sample.out_of_range).to_frame("values")
+    outliers = (
+      "\n**Warning:** the staged catalogue has values outside the valid range "
+      "of their\ncolumn, such as -99. They are missing in the set.\n\n"
+      f"{_table(counts, 'column')}\n"
+    )
   classes = ""
   if "bptclass" in frame:
     counts = frame["bptclass"].value_counts().sort_index()
@@ -121,7 +129,7 @@ group is in one split and one fold.
 Units are in the metadata of {CATALOG}.
 
 {_table(statistics(frame), "column")}
-{classes}
+{outliers}{classes}
 ## Black pixels
 
 {(black > BLACK).sum()} images have more than {BLACK:.0%} of exactly black

@@ -43,6 +43,8 @@ class Sample:
     num_requested: number of rows in the staged catalogue.
     lost: number of galaxies without an image, by reason.
     cleaning: counts of the rows that the fetch dropped from the catalogue.
+    out_of_range: number of values in the staged catalogue outside the valid
+      range of their column, by column. They are missing in `frame`.
   """
 
   name: str
@@ -50,6 +52,7 @@ class Sample:
   num_requested: int
   lost: collections.Counter[str]
   cleaning: dict[str, Any]
+  out_of_range: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def first(self, number: int | None) -> Sample:
     """Returns up to `number` galaxies per split; None for all."""
@@ -89,7 +92,7 @@ def read(
         "another folder: "
         f"python -m tfds_sdss fetch --source={name} --out=STAGING"
       )
-  frame = _read_columns(folder, name, names)
+  frame, out_of_range = _read_columns(folder, name, names)
   entries = folder.read_manifest()
   found = [entries.get(objid) for objid in frame["objid"].tolist()]
   lost = collections.Counter(
@@ -115,14 +118,22 @@ def read(
     "%s: %d of %d galaxies have an image",
     *(folder.root, len(complete), len(frame)),
   )
+  if out_of_range:
+    _log.warning(
+      "%s: values outside the range of their column are missing: %s",
+      folder.catalog_path,
+      ", ".join(f"{count} {column}" for column, count in out_of_range.items()),
+    )
   cleaning = source.get("report") or {}
-  return Sample(name, _assign_splits(complete), len(frame), lost, cleaning)
+  return Sample(
+    name, _assign_splits(complete), len(frame), lost, cleaning, out_of_range
+  )
 
 
 def _read_columns(
   folder: staging.Staging, name: str, names: Sequence[str]
-) -> pd.DataFrame:
-  """Returns the staged catalogue with the columns `names` and sky_group."""
+) -> tuple[pd.DataFrame, dict[str, int]]:
+  """Returns `names` and sky_group, and the number of values out of range."""
   frame = folder.read_catalog()
   remedy = "Delete it and repeat the fetch command, which keeps the images."
   required = _REQUIRED if name == "zenodo" else (*names, "sky_group")
@@ -133,6 +144,7 @@ def _read_columns(
       f"{', '.join(frame)}. {remedy}"
     )
   frame = frame.reindex(columns=[*names, "sky_group"])
+  out_of_range = {}
   for column in frame:
     dtype = columns.BY_NAME[column].dtype if column in names else np.int64
     found = frame[column].dtype
@@ -142,6 +154,10 @@ def _read_columns(
         f"{folder.catalog_path}: expected integers in {column}, found {found}. "
         f"{remedy}"
       )
+    if column in names and column not in _REQUIRED:
+      frame[column], number = _without_outliers(column, frame[column])
+      if number:
+        out_of_range[column] = number
     frame[column] = frame[column].astype(dtype)
   repeated = frame["objid"][frame["objid"].duplicated()].tolist()
   if repeated:
@@ -149,7 +165,16 @@ def _read_columns(
       f"{folder.catalog_path}: objID {shorten_list(repeated)} is repeated. "
       f"{remedy}"
     )
-  return frame
+  return frame, out_of_range
+
+
+def _without_outliers(name: str, values: pd.Series) -> tuple[pd.Series, int]:
+  """Replaces values out of range by the missing value, and counts them."""
+  column = columns.BY_NAME[name]
+  is_valid = columns.in_range(name, values.to_numpy())
+  is_missing = values.isna() | (values == column.missing)
+  number = int((~is_valid & ~is_missing).sum())
+  return values.where(is_valid, column.missing), number
 
 
 def _check_loss(

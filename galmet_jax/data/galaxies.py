@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from galmet_jax import errors
 from tfds_sdss import catalog
+from tfds_sdss import columns as columns_lib
 from tfds_sdss import images
 from tfds_sdss import records
 from tfds_sdss import splits
@@ -28,10 +29,10 @@ class Split:
   Attributes:
     objid: SDSS objIDs, int64 `[N]`. NumPy only: JAX would cut them to 32 bits.
     images: pixels, uint8 `[N, S, S, 3]`.
-    targets: the columns in `data.targets`, float32 `[N, T]`; NaN where SDSS has
-      no value, except in the first.
+    targets: the columns in `data.targets`, float32 `[N, T]`; NaN where a value
+      is missing or out of range, except in the first.
     columns: all columns of the catalogue, targets included, float32 `[N]`
-      each; NaN where SDSS has no value.
+      each; NaN where a value is missing or out of range.
   """
 
   objid: np.ndarray
@@ -99,8 +100,19 @@ def _load_split(
       f"objid {repeated[0]} occurs twice in split {name!r}. Check the data "
       f"set: {_verify_command(builder)}"
     )
+  _check_first_target(objid, columns[targets[0]], targets[0])
+  columns = {
+    column: np.where(_in_range(column, values), values, np.float32(np.nan))
+    for column, values in columns.items()
+  }
   stacked = np.stack([columns[target] for target in targets], axis=1)
-  _check_labels(objid, stacked, targets)
+  for target, values in zip(targets, stacked.T, strict=True):
+    if np.isnan(values).all():
+      raise DataError(
+        f"Split {name!r} of {builder.info.full_name} has no {target} in its "
+        "valid range; expected at least one. Change --config.data.targets, or "
+        "correct the catalogue and build the data set again."
+      )
   size = builder.info.features["image"].shape[0]
   return Split(objid, _decode(objid, jpegs, size), stacked, columns)
 
@@ -164,22 +176,32 @@ def _verify_command(builder: tfds.core.DatasetBuilder) -> str:
   )
 
 
-def _check_labels(
-  objid: np.ndarray, targets: np.ndarray, names: tuple[str, ...]
+def _in_range(name: str, values: np.ndarray) -> np.ndarray:
+  """Whether values can be measurements, bool `[N]`; False for NaN."""
+  if name in columns_lib.BY_NAME:
+    return columns_lib.in_range(name, values)
+  low, high = _valid_range(name)
+  return (values >= low) & (values <= high)
+
+
+def _valid_range(name: str) -> tuple[float, float]:
+  if name in columns_lib.BY_NAME:
+    return columns_lib.BY_NAME[name].valid
+  # Columns of the mock sample only.
+  return catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
+
+
+def _check_first_target(
+  objid: np.ndarray, values: np.ndarray, name: str
 ) -> None:
   """Raises DataError if a label is missing or out of range."""
-  for name, values in zip(names, targets.T, strict=True):
-    low, high = (
-      catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
+  bad = ~_in_range(name, values)
+  if bad.any():
+    first = int(np.flatnonzero(bad)[0])
+    low, high = _valid_range(name)
+    raise DataError(
+      f"{name} of objid {objid[first]} is {values[first]}; expected a "
+      f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
+      "Correct the catalogue and build the data set again, or make another "
+      "column the first of --config.data.targets."
     )
-    bad = ~((values >= low) & (values <= high))  # True for NaN too
-    # Only the first target is complete. Others may have gaps.
-    if name != names[0] and not np.isnan(values).all():
-      bad &= ~np.isnan(values)
-    if bad.any():
-      first = int(np.flatnonzero(bad)[0])
-      raise DataError(
-        f"{name} of objid {objid[first]} is {values[first]}; expected a "
-        f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
-        "Correct the catalogue and build the data set again."
-      )

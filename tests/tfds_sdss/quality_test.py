@@ -17,7 +17,7 @@ OBJID = fake_staging.OBJID
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
   frame = fake_staging.table(40)
-  frame["z"] = np.arange(40, dtype=np.float32)
+  frame["z"] = np.arange(40, dtype=np.float32) / 32
   frame.loc[[3, 4], "lgm_tot_p50"] = np.nan
   frame.loc[5, "sky_group"] = OBJID
   folder = fake_staging.write(
@@ -65,10 +65,11 @@ def test_statistics_against_numpy(sample):
   assert "ra" not in table.index
   assert "fold" not in table.index
   values = sample.frame["z"].to_numpy()
-  assert sorted(values) == list(range(37))
+  assert sorted(32 * values) == list(range(37))
   names = "count missing mean std min 25% 50% 75% max"
   assert list(table) == names.split()
-  expected = [37, 0, 18, np.std(values, ddof=1), 0, 9, 18, 27, 36]
+  quartiles = np.array([0, 9, 18, 27, 36]) / 32
+  expected = [37, 0, 18 / 32, np.std(values, ddof=1), *quartiles]
   np.testing.assert_allclose(table.loc["z"].to_numpy(float), expected)
   assert table.loc["lgm_tot_p50", ["count", "missing"]].tolist() == [35, 2]
 
@@ -109,6 +110,36 @@ def test_report_without_optional_columns_or_losses(sample, tmp_path):
   assert "Nothing is recorded." in text
   assert "BPT" not in text
   assert "nan" not in text
+  assert "Warning" not in text
   quality.plot(tmp_path / "figure.png", part)
   with Image.open(tmp_path / "figure.png") as image:
     assert image.size == (1440, 384)
+
+
+@pytest.mark.parametrize("marker", [-99, -999, -9999, 0, 99, 1e39, np.inf])
+def test_report_warns_of_values_out_of_range(tmp_path, marker, caplog):
+  frame = fake_staging.table(20)
+  masses = frame["lgm_tot_p50"].astype(np.float64)
+  frame["lgm_tot_p50"] = masses.where(frame.index % 5 > 0, marker)
+  frame.loc[:1, "specobjid"] = -1
+  frame.loc[2, "bptclass"] = 77
+  frame.loc[3, "ra"] = 400
+  folder = fake_staging.write(tmp_path / "staging", frame)
+  names = tuple(columns.BY_NAME)
+  sample = sample_lib.read(folder.root, "dr17", names, 128, 0.1)
+  assert sample.out_of_range == {
+    "specobjid": 2,
+    "ra": 1,
+    "bptclass": 1,
+    "lgm_tot_p50": 4,
+  }
+  found = sample.frame.set_index("objid").loc[frame["objid"]].reset_index()
+  assert found["lgm_tot_p50"].dtype == np.float32
+  assert np.flatnonzero(found["lgm_tot_p50"].isna()).tolist() == [0, 5, 10, 15]
+  assert found["specobjid"].tolist()[:3] == [0, 0, frame["specobjid"][2]]
+  assert found["bptclass"][2] == -1
+  assert np.isnan(found["ra"][3])
+  assert "4 lgm_tot_p50" in caplog.text
+  text = quality.report(sample)
+  assert "**Warning:**" in text
+  assert "| lgm_tot_p50 | 4 |" in text

@@ -35,9 +35,14 @@ def config_of(crop=128, targets=("oh_p50",)):
 def build_fake(patch, folder, examples):
   """Builds the mock sample from the examples, good or bad."""
   module = types.ModuleType("tfds_sdss.mock.render")
-  module.FEATURES = {"oh_true": "noiseless metallicity", "z": "redshift"}
+  module.FEATURES = {
+    "oh_true": "noiseless metallicity",
+    "z": "redshift",
+    "lgm_tot_p50": "stellar mass",
+  }
   module.generate = lambda number, seed: (
-    {**item, "oh_true": item["oh_p50"], "z": 0.1} for item in examples[:number]
+    {"lgm_tot_p50": 10.0, **item, "oh_true": item["oh_p50"], "z": 0.1}
+    for item in examples[:number]
   )
   patch.setitem(sys.modules, "tfds_sdss.mock.render", module)
   patch.setattr(tfds_sdss.mock, "render", module, raising=False)
@@ -95,7 +100,9 @@ def test_arrays_have_the_same_order(splits):
 
 def test_columns_of_the_catalogue(splits):
   for split in splits.values():
-    assert set(split.columns) == {"fold", "oh_true", "z", "oh_p50"}
+    assert set(split.columns) == {
+      *("fold", "lgm_tot_p50", "oh_true", "z", "oh_p50")
+    }
     assert all(c.dtype == np.float32 for c in split.columns.values())
     np.testing.assert_array_equal(split.columns["oh_true"], split.targets[:, 1])
 
@@ -103,7 +110,7 @@ def test_columns_of_the_catalogue(splits):
 def test_unknown_target_lists_the_available_ones(sample):
   with pytest.raises(
     errors.ConfigError,
-    match=r"no target \['oh_p5'\].*\['fold', 'oh_p50', 'oh_true', 'z'\]",
+    match=r"no target \['oh_p5'\].*\['fold', .*, 'oh_p50', 'oh_true', 'z'\]",
   ):
     galaxies.load(sample, config_of(targets=("oh_p50", "oh_p5")))
 
@@ -146,11 +153,33 @@ def test_bad_label_is_named(tmp_path, monkeypatch, label, shown):
     galaxies.load(bad, config_of())
 
 
-def test_missing_value_of_another_target(tmp_path, monkeypatch):
+@pytest.mark.parametrize("marker", [-99, -999, -9999, 5, 99, 1e30, np.inf])
+def test_other_targets_out_of_range_are_missing(tmp_path, monkeypatch, marker):
   # The fake sample copies oh_p50 to oh_true.
-  bad = build_fake(monkeypatch, tmp_path, corrupt(oh_p50=-9999.0))
-  with pytest.raises(DataError, match=rf"oh_true of objid {BAD} is -9999"):
-    galaxies.load(bad, config_of(targets=("z", "oh_true")))
+  builder = build_fake(monkeypatch, tmp_path, corrupt(oh_p50=float(marker)))
+  train = galaxies.load(builder, config_of(targets=("z", "oh_true")))["train"]
+  bad = train.objid == BAD
+  assert bad.sum() == 1
+  np.testing.assert_array_equal(np.isnan(train.targets[:, 1]), bad)
+  np.testing.assert_array_equal(np.isnan(train.columns["oh_true"]), bad)
+  assert np.isfinite(train.targets[:, 0]).all()
+
+
+@pytest.mark.parametrize("marker", [-1, -99, 3, 15, 1e30, np.nan])
+def test_labels_out_of_the_range_of_their_column(tmp_path, monkeypatch, marker):
+  builder = build_fake(monkeypatch, tmp_path, corrupt(lgm_tot_p50=marker))
+  config = config_of(targets=("oh_p50", "lgm_tot_p50"))
+  targets = galaxies.load(builder, config)["train"].targets
+  assert np.isnan(targets[:, 1]).sum() == 1
+  with pytest.raises(DataError, match=r"lgm_tot_p50.*between 4 and 14"):
+    galaxies.load(builder, config_of(targets=("lgm_tot_p50", "oh_p50")))
+
+
+def test_target_without_any_value_is_refused(tmp_path, monkeypatch):
+  examples = [{**example, "lgm_tot_p50": -99.0} for example in good_examples()]
+  builder = build_fake(monkeypatch, tmp_path, examples)
+  with pytest.raises(DataError, match=r"'train'.*has no lgm_tot_p50 in its"):
+    galaxies.load(builder, config_of(targets=("oh_p50", "lgm_tot_p50")))
 
 
 WHOLE = fake_layout.jpeg(1)

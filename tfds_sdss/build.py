@@ -75,14 +75,15 @@ def build(
       manual_dir, or it exists in another file format.
     AnotherSourceError: if the sample exists and manual_dir holds other
       galaxies.
-    DataError: if an image, a label, a catalogue or the staging folder is
-      invalid, or too many galaxies lack an image.
+    DataError: if an image, a label, a catalogue, the staging folder or max_loss
+      is invalid, a path is not local, or too many galaxies lack an image.
     OSError: if the archive of demo500 cannot be downloaded, or manual_dir does
       not contain it.
     DatasetNotBuiltError: if a part of the sample has been deleted.
     BeamError: if Apache Beam is requested but not installed.
   """
   name = _check_name(config_name)
+  staging.check_max_loss(max_loss)
   if manual_dir is not None:
     manual_dir = str(_check_manual_dir(name, manual_dir))
   root = _data_dir(data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import csv
 import io
 import math
@@ -74,16 +75,17 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
 
   Args:
     path: CSV file in UTF-8 with a header line and, among others, the columns
-      `objID` and `oh_p50`.
+      `objID` and `oh_p50`. Any line ends are accepted; blank lines are skipped.
 
   Returns:
     A frame in the file's order with the columns `objid` (int64) and `oh_p50`
     (float64, dex).
 
   Raises:
-    DataError: if a column is absent, a row has too few or too many fields, an
-      id is not an integer, a label is impossible or an objID is repeated. The
-      message gives the line in the file; the header is line 1.
+    DataError: if a column is absent or repeated, a row has too few or too many
+      fields, an id is not an integer, a label is impossible, an objID is
+      repeated or there is no row. The message gives the line in the file; the
+      header is line 1.
   """
   try:
     text = path.read_bytes().decode("utf-8-sig")
@@ -92,22 +94,29 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
       f"{path}: expected a CSV file in UTF-8, found {error.reason} at byte "
       f"{error.start}. Export the catalogue again as UTF-8 text."
     ) from error
-  reader = csv.DictReader(io.StringIO(text))
-  header = reader.fieldnames or ()
+  rows = _rows(path, text)
+  _, header = next(rows, (0, []))
+  header = [name.strip() for name in header]
   if not {"objID", "oh_p50"} <= set(header):
     raise DataError(
       f"{path}: expected the columns objID and oh_p50 in the header line, "
-      f"found {','.join(header) or 'an empty file'}. Add them."
+      f"found {','.join(header)[:200] or 'an empty file'}. Add them."
     )
-  labels: dict[int, float] = {}
-  for row in reader:
-    line = f"{path}, row {reader.line_num}"
-    # DictReader stores excess fields under None, and None for missing fields.
-    if None in row or None in row.values():
+  for name in ("objID", "oh_p50"):
+    if header.count(name) > 1:
       raise DataError(
-        f"{line}: expected {len(header)} fields as in the header. The file may "
-        "be truncated: export it again."
+        f"{path}: expected one column {name}, found {header.count(name)}. "
+        "Remove the others."
       )
+  labels: dict[int, float] = {}
+  for number, fields in rows:
+    line = f"{path}, row {number}"
+    if len(fields) != len(header):
+      raise DataError(
+        f"{line}: expected {len(header)} fields as in the header, found "
+        f"{len(fields)}. The file may be truncated: export it again."
+      )
+    row = dict(zip(header, fields, strict=True))
     try:
       objid = parse_objid(row["objID"])
       if objid in labels:
@@ -115,12 +124,34 @@ def read_catalog(path: pathlib.Path | zipfile.Path) -> pd.DataFrame:
       labels[objid] = _parse_label(objid, row["oh_p50"])
     except DataError as error:
       raise type(error)(f"{line}: {error}") from None
+  if not labels:
+    raise DataError(
+      f"{path}: expected at least one galaxy below the header, found none. "
+      "Export the catalogue again."
+    )
   return pd.DataFrame(
     {
       "objid": pd.Series(list(labels), dtype="int64"),
       "oh_p50": pd.Series(list(labels.values()), dtype="float64"),
     }
   )
+
+
+def _rows(
+  path: pathlib.Path | zipfile.Path, text: str
+) -> Iterator[tuple[int, list[str]]]:
+  """Yields the line number and the fields of each row that is not blank."""
+  # Without newline=None, a file with the line ends of old Macs is an error.
+  reader = csv.reader(io.StringIO(text, newline=None), strict=True)
+  try:
+    for fields in reader:
+      if any(field.strip() for field in fields):
+        yield reader.line_num, fields
+  except csv.Error as error:
+    raise DataError(
+      f"{path}, row {reader.line_num}: expected comma-separated values, found "
+      f"an error: {error}. A quote may not be closed. Export it again."
+    ) from error
 
 
 def _parse_label(objid: int, text: str) -> float:

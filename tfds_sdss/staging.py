@@ -67,11 +67,19 @@ class Entry:
     return not self.reason
 
 
+def check_max_loss(max_loss: float) -> None:
+  """Raises DataError unless the largest accepted loss is a fraction."""
+  if not 0 <= max_loss <= 1:  # True for NaN too
+    raise DataError(
+      f"--max_loss: expected a fraction, 0 to 1, found {max_loss}"
+    )
+
+
 class Staging:
   """Paths and files of one staging folder."""
 
   def __init__(self, root: str | pathlib.Path):
-    self.root = pathlib.Path(root).expanduser()
+    self.root = files.local_path(root, "the staging folder")
     self.source_path = self.root / "source.json"
     self.catalog_path = self.root / "catalog.parquet"
     self.manifest_path = self.root / "manifest.jsonl"

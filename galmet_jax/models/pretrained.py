@@ -85,7 +85,7 @@ def load(source: str, variables: Mapping[str, Any]) -> dict[str, Any]:
   if source.startswith("timm:"):
     path = _download(source.removeprefix("timm:"))
   else:
-    path = pathlib.Path(source).expanduser()
+    path = files.local_path(source, "--config.model.pretrained")
   state = _read(path)
   flat = traverse_util.flatten_dict(dict(variables))
   names = {leaf: _torch_name(leaf) for leaf in flat if leaf[1] != "head"}

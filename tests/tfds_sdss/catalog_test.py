@@ -23,9 +23,23 @@ def test_reads_ids_exactly_and_in_order(tmp_path):
   assert frame.oh_p50.tolist() == [8.9, 8.882136]
 
 
-def test_reads_windows_files(tmp_path):
-  path = write(tmp_path, f"\ufeffobjID,oh_p50\r\n{OBJID},8.9\r\n")
-  assert catalog.read_catalog(path).objid.tolist() == [OBJID]
+@pytest.mark.parametrize(
+  "text",
+  [
+    f"\ufeffobjID,oh_p50\r\n{OBJID},8.9\r\n",
+    f"objID,oh_p50\r{OBJID},8.9\r",
+    f"objID,oh_p50\n\n{OBJID},8.9\n\n  \n,\n",
+    f"\n\nobjID, oh_p50\n{OBJID}, 8.9",
+    f'"objID","oh_p50"\n"{OBJID}","8.9"\n',
+    f"objID,oh_p50,,\n{OBJID},8.9,,\n",
+    f'name,objID,oh_p50\n"two\nlines, a comma",{OBJID},8.9\n',
+  ],
+  ids=["BOM", "CR", "blank", "spaces", "quotes", "empty columns", "newline"],
+)
+def test_reads_tables_as_programs_write_them(tmp_path, text):
+  frame = catalog.read_catalog(write(tmp_path, text))
+  assert frame.objid.tolist() == [OBJID]
+  assert frame.oh_p50.tolist() == [8.9]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +90,17 @@ def test_possible_labels_are_accepted(label):
   ("text", "message"),
   [
     ("", "an empty file"),
+    ("\n \r", "an empty file"),
+    ("objID,oh_p50\n", "at least one galaxy"),
+    ("objID,oh_p50\n\n,\n", "at least one galaxy"),
+    (f"objID,oh_p50\n{OBJID},8.9,\n", "row 2: expected 2 fields"),
+    (f"objID;oh_p50\n{OBJID};8.9\n", "found objID;oh_p50"),
+    (f"objID,oh_p50,objID\n{OBJID},8.9,1\n", "one column objID, found 2"),
+    (f"oh_p50,oh_p50,objID\n8,8.9,{OBJID}\n", "one column oh_p50, found 2"),
+    (f'objID,oh_p50\n"{OBJID},8.9\n1,8.9\n', "A quote may not be closed"),
+    (f"objID,oh_p50\n{OBJID},{'8' * 200_000}\n", "row 2: .*field larger"),
+    (f"objID,oh_p50\n{OBJID},8.9\n\0\0\n", "row 3: expected 2 fields"),
+    ("objID,oh_p50\n12\0,8.9\n", "row 2: objID"),
     ("objID,z\n1,2\n", "columns objID and oh_p50 .* found objID,z"),
     (f"objID,oh_p50\n{OBJID}", "row 2: expected 2 fields"),
     (f"objID,oh_p50\n{OBJID},8.9,1\n", "row 2: expected 2 fields"),
@@ -87,8 +112,9 @@ def test_invalid_tables_are_refused(tmp_path, text, message):
     catalog.read_catalog(write(tmp_path, text))
 
 
-def test_other_encodings_are_refused(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_other_encodings_are_refused(tmp_path, encoding):
   path = tmp_path / "catalog.csv"
-  path.write_bytes("objID,oh_p50\n".encode("utf-16"))
+  path.write_bytes("objID,oh_p50,ö\n".encode(encoding))
   with pytest.raises(DataError, match="UTF-8"):
     catalog.read_catalog(path)

@@ -32,6 +32,11 @@ def test_build_and_verify(tmp_path, layout, capsys):
     (["build", "dr17", "--staging=nowhere"], "nowhere: expected a staging"),
     (["build", "demo500", "--manual_dir=."], "no catalogs/ in it"),
     (["build", "mock", "--manual_dir=."], "mock is built without a folder"),
+    (["build", "mock", "--max_loss=2"], "--max_loss: expected a fraction"),
+    (["build", "mock", "--max_loss=nan"], "a fraction, 0 to 1, found nan"),
+    (["build", "mock", "--max_loss=-0.1"], "a fraction, 0 to 1, found -0.1"),
+    (["build", "dr17", "--staging=gs://b/s"], "--staging=gs://b/s: expected a"),
+    (["build", "dr17", "--staging=~nobody_/s"], "--staging=~nobody_/s"),
     (["verify", "mock"], "build sdss_metallicity/mock --data_dir=data"),
     (["verify", "dr17"], "build sdss_metallicity/dr17 --data_dir=data --sta"),
   ],
@@ -45,6 +50,40 @@ def test_user_errors_exit_with_status_2(
   assert err.startswith("error: ")
   assert message in err
   assert not list(tmp_path.glob("data/*/*/*"))
+
+
+@pytest.mark.parametrize("command", ["build", "verify"])
+@pytest.mark.parametrize("place", ["flag", "variable"])
+@pytest.mark.parametrize("path", ["s3://bucket/data", "~nobody_/data"])
+def test_data_dir_must_be_local(
+  tmp_path, monkeypatch, capsys, command, place, path
+):
+  monkeypatch.chdir(tmp_path)
+  argv = [command, "mock"]
+  if place == "flag":
+    argv.append(f"--data_dir={path}")
+  else:
+    monkeypatch.setenv("TFDS_DATA_DIR", path)
+  assert cli.main(argv) == 2
+  assert f"={path}" in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+def test_home_directory_is_expanded(tmp_path, monkeypatch, layout, capsys):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.chdir(layout)
+  argv = ["demo500", "--data_dir=~/data"]
+  assert cli.main(["build", *argv, f"--staging=~/{layout.name}"]) == 0
+  assert cli.main(["verify", *argv]) == 0
+  assert (tmp_path / "data" / "sdss_metallicity").is_dir()
+  assert not (layout / "~").exists()
+
+
+def test_fetch_into_a_url_is_refused(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main(["fetch", "--source=dr17", "--out=gs://bucket/out"]) == 2
+  assert "expected a local path, found a URL" in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
 
 
 def test_bad_data_is_a_user_error(tmp_path, capsys):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-
 import yarl
 
 from tfds_sdss import files
@@ -41,7 +38,7 @@ async def fetch(
       target.parent.mkdir(exist_ok=True)
       data = (root / upstream.folder / name).read_bytes()
       files.write_atomically(target, data)
-  except (zipfile.BadZipFile, zlib.error, DataError) as error:
+  except (*demo500.ARCHIVE_ERRORS, DataError) as error:
     archive.unlink()
     raise http_responses.FetchError(
       f"{base_url}{path} is not the expected archive: {error}"

@@ -56,6 +56,7 @@ class Request:
 
   def __post_init__(self):
     """Raises DataError if a value is invalid, or invalid for this source."""
+    staging.check_max_loss(self.max_loss)
     for name, good, expected in (
       ("source", self.source in SOURCES, " or ".join(SOURCES)),
       ("rate", self.rate > 0, "a number above 0"),
@@ -65,7 +66,6 @@ class Request:
         f"1 to {MAX_CONNECTIONS}",
       ),
       ("limit", self.limit is None or self.limit > 0, "a number above 0"),
-      ("max_loss", 0 <= self.max_loss <= 1, "a fraction, 0 to 1"),
       ("field", self.field in cutouts.FIELDS, " or ".join(cutouts.FIELDS)),
       (
         "limit",

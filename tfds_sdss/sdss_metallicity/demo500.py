@@ -10,9 +10,11 @@ from __future__ import annotations
 import collections
 import hashlib
 import logging
+import lzma
 import pathlib
 from typing import NamedTuple
 import zipfile
+import zlib
 
 import pandas as pd
 import tqdm
@@ -29,6 +31,19 @@ HASHES = pathlib.Path(__file__).with_name("demo500.sha256")
 
 # Fraction of upstream's training set in the validation split.
 VALIDATION_FRACTION = 0.2
+
+# Errors of zipfile for an archive that is damaged, encrypted, or compressed by
+# an unknown method.
+ARCHIVE_ERRORS = (
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  EOFError,
+  RuntimeError,
+)
+
+# A file manager or a camera program may have renamed the images.
+_SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG")
 
 _log = logging.getLogger(__name__)
 
@@ -133,9 +148,13 @@ def _read_images(
 ) -> list[dict]:
   """Returns the examples of one folder, in the catalogue's order."""
   folder = root / name
-  absent = [
-    objid for objid in frame.objid if not (folder / f"{objid}.jpg").is_file()
-  ]
+  files = {
+    objid: next(
+      (file for file in _names(objid) if (folder / file).is_file()), None
+    )
+    for objid in frame.objid.tolist()
+  }
+  absent = [objid for objid, file in files.items() if file is None]
   if absent:
     raise DataError(
       f"{folder}: expected one OBJID.jpg for each row of catalogs/{name}.csv, "
@@ -149,10 +168,14 @@ def _read_images(
     unit=" images",
     disable=None,
   ):
-    image = _read_file(root, f"{name}/{objid}.jpg")
+    image = _read_file(root, f"{name}/{files[objid]}")
     _check_hash(f"{objid}.jpg", image, listed)
     examples.append({"objid": objid, "oh_p50": oh_p50, "image": image})
   return examples
+
+
+def _names(objid: int) -> list[str]:
+  return [f"{objid}{suffix}" for suffix in _SUFFIXES]
 
 
 def _read_file(root: Root, path: str) -> bytes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -278,7 +276,7 @@ def _read_demo500(dl_manager) -> tuple[str, dict[str, list[dict]]]:
     ) from error
   try:
     examples_of = demo500.read(demo500.open_archive(archive), complete=True)
-  except (zipfile.BadZipFile, zlib.error, DataError) as error:
+  except (*demo500.ARCHIVE_ERRORS, DataError) as error:
     # TFDS would reuse the bad file from its cache, and reject a better one,
     # whose digest differs from the recorded one.
     for path in (archive, archive.with_name(f"{archive.name}.INFO")):

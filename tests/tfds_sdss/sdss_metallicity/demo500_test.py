@@ -104,6 +104,34 @@ def test_image_with_another_hash_is_refused(tmp_path, layout):
   assert not is_built(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".JPEG"])
+def test_images_with_another_suffix(tmp_path, layout, suffix):
+  before = build_demo(tmp_path, layout)
+  for path in layout.glob("*/*.jpg"):
+    path.rename(path.with_suffix(suffix))
+  after = build_demo(tmp_path / "renamed", layout)
+  for folder in (before.data_path, after.data_path):
+    assert list(folder.glob("*array_record*"))
+  for path in before.data_path.glob("*array_record*"):
+    assert path.read_bytes() == (after.data_path / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO", "loop", "too large"])
+def test_catalogue_that_is_no_file(tmp_path, layout, kind):
+  path = layout / "catalogs" / "train.csv"
+  path.unlink()
+  if kind == "directory":
+    path.mkdir()
+  elif kind == "FIFO":
+    os.mkfifo(path)
+  elif kind == "loop":
+    path.symlink_to(path)
+  else:
+    path.write_bytes(b" " * (2 << 20))
+  with pytest.raises(DataError, match=r"catalogs/train\.csv"):
+    build_demo(tmp_path, layout)
+
+
 def test_missing_images_are_named(tmp_path, layout):
   (layout / "train" / f"{OBJID + 3}.jpg").unlink()
   (layout / "train" / f"{OBJID + 5}.jpg").unlink()

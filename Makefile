@@ -21,7 +21,7 @@ WHEEL := $(VENV)/wheel-check
 # on request: training on CPUs is a tenth faster. Older C libraries ignore it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help quickstart test lint bench real-data-check interop-check \
+.PHONY: help quickstart test lint soak bench real-data-check interop-check \
   wheel-check lock clean
 
 help:  ## list the targets
@@ -40,6 +40,12 @@ lint: $(DEV)  ## formatting, style and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# A failed test is a lost run: its row of the table shows it.
+soak: $(DEV)  ## kills, flipped bits, restarts: half an hour; updates docs/reliability.md
+	$(BIN)/python -m pytest -m faults --soak --numprocesses=2 --dist=load \
+	  --junitxml=$(VENV)/faults.xml $(ARGS); status=$$?; \
+	  $(BIN)/python -m tests.soak.table $(VENV)/faults.xml && exit $$status
 
 # Beside PyTorch: ARGS='--quick --torch-python=PATH'.
 bench: $(RUNTIME)  ## images/s of training and evaluation; ARGS=--quick, 3 minutes

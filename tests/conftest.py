@@ -32,6 +32,15 @@ def pytest_addoption(parser):
   parser.addoption(
     "--real-data", help="the unpacked convnet-demo, for tests/real_data.py"
   )
+  parser.addoption(
+    "--soak", action="store_true", help="ten times the faults; half an hour"
+  )
+
+
+def pytest_runtest_setup(item):
+  # The table of faults in docs/reliability.md is made from these properties.
+  for marker in item.iter_markers("faults"):
+    item.user_properties.append(("fault", marker.args[0]))
 
 
 @pytest.fixture(scope="session")

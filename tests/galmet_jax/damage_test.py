@@ -18,6 +18,7 @@ from tfds_sdss import files
 
 # A failed restore leaves Orbax's coroutines to the garbage collector.
 pytestmark = [
+  pytest.mark.faults("a run is damaged, read-only, or used twice at a time"),
   pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
   pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -16,6 +16,8 @@ from galmet_jax import train
 from tests import shrunk
 from tfds_sdss import signals
 
+pytestmark = pytest.mark.faults("a signal")
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -20,7 +20,10 @@ from tfds_sdss.errors import DataError
 OBJID = fake_staging.OBJID
 
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = [
+  pytest.mark.faults("a staging folder is damaged or incomplete"),
+  pytest.mark.usefixtures("no_figures"),
+]
 
 
 def build_from(folder, tmp_path, name="dr17", **options):

@@ -10,7 +10,10 @@ import pytest
 
 from tfds_sdss import signals
 
-pytestmark = pytest.mark.usefixtures("signals_arrive")
+pytestmark = [
+  pytest.mark.faults("a signal"),
+  pytest.mark.usefixtures("signals_arrive"),
+]
 
 # Waits forever in a call of C, which signals do not interrupt.
 BUSY = """

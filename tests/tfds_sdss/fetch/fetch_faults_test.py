@@ -14,6 +14,8 @@ from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tfds_sdss import staging
 from tfds_sdss.fetch import http_responses
 
+pytestmark = pytest.mark.faults("a service fails to send images")
+
 FRAME = stand_in.frame_of(12)
 OBJIDS = sorted(FRAME.objid.tolist())
 VICTIM = OBJIDS[4]

@@ -20,6 +20,8 @@ from tfds_sdss import staging
 from tfds_sdss.fetch import fetch
 from tfds_sdss.fetch import http_responses
 
+pytestmark = pytest.mark.faults("a fetch is killed, or its disk is full")
+
 REPOSITORY = pathlib.Path(__file__).parents[3]
 FRAME = stand_in.frame_of(40)
 OBJIDS = FRAME.objid.tolist()

@@ -12,6 +12,8 @@ from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import http_responses
 from tfds_sdss.fetch import skyserver
 
+pytestmark = pytest.mark.faults("a service answers queries wrongly")
+
 FRAME = stand_in.frame_of(12)
 OBJIDS = sorted(FRAME.objid.tolist())
 VICTIM = OBJIDS[4]

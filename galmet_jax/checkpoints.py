@@ -12,11 +12,8 @@ disk, and all agree on which step is damaged.
 """
 
 from collections.abc import Callable
-import os
 import pathlib
-import re
 import shutil
-import textwrap
 from typing import Any
 from typing import NamedTuple
 
@@ -25,10 +22,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from galmet_jax import disk_errors
 from galmet_jax import errors
 from galmet_jax import manifest
 from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
+from galmet_jax.disk_errors import DamagedError
+from galmet_jax.disk_errors import SystemCallError
 from galmet_jax.train_state import TrainState
 from tfds_sdss import files
 
@@ -44,10 +44,6 @@ class Restored(NamedTuple):
 
   state: TrainState
   progress: dict[str, Any]
-
-
-class _DamagedError(Exception):
-  """A checkpoint differs from its manifest."""
 
 
 class Checkpoints:
@@ -105,27 +101,27 @@ class Checkpoints:
     path = self._directory / str(step)
     try:
       self._directory.mkdir(parents=True, exist_ok=True)
-      saved = self._open().save(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state),
-          digests=ocp.args.JsonSave(manifest.make(state, progress or {})),
-        ),
+      args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        digests=ocp.args.JsonSave(manifest.make(state, progress or {})),
       )
-      if not saved:
-        raise ValueError(f"Orbax skipped it; stored are {self.steps()}")
+      if not disk_errors.call(lambda: self._open().save(step, args=args)):
+        raise SystemCallError(f"Orbax skipped it; stored are {self.steps()}")
       if self._first_save:
         self._read(step, state)
         self._first_save = False
-    # Orbax and TensorStore raise almost anything.
-    except Exception as error:
+    except (
+      DamagedError,
+      SystemCallError,
+      OSError,
+    ) as error:
       for part in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
         shutil.rmtree(part, ignore_errors=True)
       raise errors.CheckpointError(
-        f"{path}: the checkpoint was not saved: {_shorten(error)}. Earlier "
-        "checkpoints stay. Free or change the disk, then repeat the command to "
-        "resume."
-      ) from error
+        f"{path}: the checkpoint was not saved: {disk_errors.shorten(error)}. "
+        "Earlier checkpoints stay. Free or change the disk, then repeat the "
+        "command to resume."
+      ) from None
 
   def restore(self, template: Callable[[int], TrainState]) -> Restored | None:
     """Restores the newest undamaged step; None if none was ever saved.
@@ -199,7 +195,7 @@ class Checkpoints:
   ) -> Restored | None:
     try:
       return self._read(step, template(step))
-    except _DamagedError as error:
+    except DamagedError as error:
       damaged = self._directory / str(step)
       if self._read_only:
         logging.error("Checkpoint %s is damaged (%s).", damaged, error)
@@ -220,62 +216,35 @@ class Checkpoints:
     """Reads a step as numpy arrays.
 
     Raises:
-      _DamagedError: if it differs from its manifest.
+      DamagedError: if it differs from its manifest.
       CheckpointError: if a file cannot be read.
       ConfigError: if it fits its manifest, but not `expected`.
     """
     folder = self._directory / str(step)
-    _check_readable(folder)
+    try:
+      return self._read_folder(folder, step, expected)
+    except SystemCallError as error:
+      raise errors.CheckpointError(
+        f"{folder} cannot be read: {error}. Nothing was changed. Check the "
+        "disk and its permissions, then repeat the command."
+      ) from None
+
+  def _read_folder(
+    self, folder: pathlib.Path, step: int, expected: TrainState
+  ) -> Restored:
+    disk_errors.check_readable(folder)
     try:
       leaves, progress = manifest.read(folder / "digests" / "metadata")
     except (FileNotFoundError, files.DamagedFileError) as error:
-      raise _DamagedError(_shorten(error)) from error
+      raise DamagedError(disk_errors.shorten(error)) from error
     manifest.check_fit(folder, leaves, expected)
     arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), expected)
-    try:
-      state = self._open().restore(
-        step,
-        args=ocp.args.Composite(state=ocp.args.StandardRestore(arrays)),
-      )["state"]
-    # Damage makes Orbax and TensorStore raise almost anything.
-    except Exception as error:
-      if isinstance(error, MemoryError) or re.search(
-        r"OS error (?!2\b)\d+", str(error)
-      ):
-        raise _unreadable(folder, error) from error
-      raise _DamagedError(_shorten(error)) from error
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(arrays))
+    restored = disk_errors.call(lambda: self._open().restore(step, args=args))
+    state = restored["state"]
     differing = manifest.differing(state, leaves)
     if differing:
-      raise _DamagedError(f"the digests of {', '.join(differing)} differ")
+      raise DamagedError(f"the digests of {', '.join(differing)} differ")
     if int(state.step) != step:
-      raise _DamagedError(f"it holds step {int(state.step)}")
+      raise DamagedError(f"it holds step {int(state.step)}")
     return Restored(state, progress)
-
-
-def _check_readable(folder: pathlib.Path) -> None:
-  """Raises CheckpointError if the system cannot read a file of the folder."""
-
-  def fail(error: OSError) -> None:
-    raise error
-
-  try:
-    for parent, _, names in os.walk(folder, onerror=fail):
-      for name in names:
-        with open(os.path.join(parent, name), "rb") as file:
-          while file.read(1 << 24):
-            pass
-  except FileNotFoundError as error:
-    raise _DamagedError(_shorten(error)) from error
-  except (OSError, MemoryError) as error:
-    raise _unreadable(folder, error) from error
-
-
-def _unreadable(folder: pathlib.Path, error: Exception) -> Exception:
-  return errors.CheckpointError(
-    f"{folder} cannot be read: {_shorten(error)}. Nothing was changed. Check "
-    "the disk and its permissions, then repeat the command."
-  )
-
-
-def _shorten(error: Exception) -> str:
-  return textwrap.shorten(str(error) or type(error).__name__, 300).rstrip(".")

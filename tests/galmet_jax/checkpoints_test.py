@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import gc
 import json
 import os
 import shutil
@@ -39,8 +38,8 @@ def abstract(step):
   )
 
 
-# A failed restore leaves Orbax's coroutines and its event loop to the garbage
-# collector, which warns about them.
+# A thread of Orbax may end after a failed restore, and then warns about its
+# coroutine.
 pytestmark = [
   pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
   pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -134,8 +133,6 @@ def test_damaged_step_is_renamed(folder, damage, caplog):
   store.save(make_state(3))
   assert store.steps() == [2, 3]
   assert int(restore(folder).step) == 3
-  # Emit the warnings here, where they are ignored, and not in a later test.
-  gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +152,6 @@ def test_damaged_manifest_is_damage(folder, damage):
   damage(folder / "3" / "digests" / "metadata")
   assert int(restore(folder).step) == 2
   assert (folder / "3.corrupt").is_dir()
-  gc.collect()
 
 
 def test_only_differing_digests_are_damage_enough(folder, tmp_path):
@@ -167,14 +163,12 @@ def test_only_differing_digests_are_damage_enough(folder, tmp_path):
   shutil.rmtree(folder / "3" / "state")
   shutil.copytree(tmp_path / "other" / "3" / "state", folder / "3" / "state")
   assert int(restore(folder).step) == 2
-  gc.collect()
 
 
 def test_state_of_another_step_is_damage(folder):
   shutil.rmtree(folder / "3")
   shutil.copytree(folder / "2", folder / "3")
   assert int(restore(folder).step) == 2
-  gc.collect()
 
 
 def test_step_can_be_damaged_again(folder):
@@ -184,7 +178,6 @@ def test_step_can_be_damaged_again(folder):
     assert int(store.restore(abstract).state.step) == 2
     assert (folder / renamed).is_dir()
     store.save(make_state(3))
-  gc.collect()
 
 
 def test_training_stops_if_all_steps_are_damaged(folder):
@@ -194,7 +187,6 @@ def test_training_stops_if_all_steps_are_damaged(folder):
   for _ in range(2):
     with pytest.raises(errors.CheckpointError, match=r"2\.corrupt, 3\.corrupt"):
       restore(folder)
-  gc.collect()
 
 
 def test_read_only_store_changes_nothing(folder):
@@ -206,7 +198,6 @@ def test_read_only_store_changes_nothing(folder):
   with pytest.raises(errors.CheckpointError, match="found only 2, 3"):
     restore(folder, read_only=True)
   assert listing(folder).keys() == before.keys()
-  gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -295,7 +286,9 @@ def test_failed_save_is_an_error(folder, error, monkeypatch):
     raise error
 
   monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
-  with pytest.raises(errors.CheckpointError, match=r"4.*No space left"):
+  with pytest.raises(
+    errors.CheckpointError, match=r"4: .*not saved: No space left"
+  ):
     checkpoints.Checkpoints(folder, keep=2).save(make_state(4))
   assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
 
@@ -321,13 +314,11 @@ def test_damaged_steps_are_set_aside(folder):
   damage_data(folder, 2)
   assert store.set_damaged_aside(abstract)
   assert store.steps() == [3]
-  gc.collect()
 
 
 def test_empty_step_directory_is_damaged(folder):
   (folder / "4").mkdir()
   assert int(restore(folder).step) == 3
-  gc.collect()
 
 
 def test_changed_leaf_changes_only_its_digest():

@@ -15,7 +15,6 @@ from galmet_jax import train
 from tests import shrunk
 from tfds_sdss import files
 
-
 # A thread of Orbax may end after a failed restore, and then warns about its
 # coroutine.
 pytestmark = [

@@ -33,7 +33,6 @@ _JAX_SETTINGS = (
   "jax_threefry_partitionable",
   "jax_random_seed_offset",
   "jax_default_matmul_precision",
-  "jax_numpy_dtype_promotion",
 )
 _CONFIG = "config.json"
 # Fields that may differ between the processes of a run.
@@ -81,12 +80,13 @@ def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     stored = read_config(workdir)
     expected = stored.pop("jax", None)
     _compare(json.loads(config.to_json()), stored, workdir)
-    if expected not in (None, _jax_settings()):
-      raise errors.ConfigError(
-        f"{workdir}: expected JAX's settings {expected}, found "
-        f"{_jax_settings()}. They change the results. Start with the same "
-        "JAX_* environment variables, or give a new --workdir."
-      )
+    for name, found in _jax_settings().items():
+      if expected is not None and expected.get(name) != found:
+        raise errors.ConfigError(
+          f"{workdir}: expected {name} {expected.get(name)!r}, found {found!r}, "
+          "which would change the results. Start with the environment "
+          f"variable {name.upper()} of the run, or give a new --workdir."
+        )
 
 
 def write_config(

@@ -55,7 +55,7 @@ def test_other_jax_settings_are_refused(config, started, name, value):
   before = jax.config.values[name]
   jax.config.update(name, value)
   try:
-    with pytest.raises(errors.ConfigError, match=f"{name}.*JAX_"):
+    with pytest.raises(errors.ConfigError, match=f"{name}.*variable JAX_"):
       workdir_lib.check(config, started)
   finally:
     jax.config.update(name, before)

@@ -83,8 +83,8 @@ def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     for name, found in _jax_settings().items():
       if expected is not None and expected.get(name) != found:
         raise errors.ConfigError(
-          f"{workdir}: expected {name} {expected.get(name)!r}, found {found!r}, "
-          "which would change the results. Start with the environment "
+          f"{workdir}: expected {name} {expected.get(name)!r}, found "
+          f"{found!r}, which would change the results. Start with the environment "
           f"variable {name.upper()} of the run, or give a new --workdir."
         )
 

@@ -84,8 +84,8 @@ def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       if expected is not None and expected.get(name) != found:
         raise errors.ConfigError(
           f"{workdir}: expected {name} {expected.get(name)!r}, found "
-          f"{found!r}, which would change the results. Start with the environment "
-          f"variable {name.upper()} of the run, or give a new --workdir."
+          f"{found!r}, which would change the results. Set the environment "
+          f"variable {name.upper()} as before, or give a new --workdir."
         )
 
 

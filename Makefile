@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # Files that mark a finished installation.
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+# Runs a tool of requirements-tools.txt in an environment of its own.
+tool = $(BIN)/uv tool run --quiet --python $(BIN)/python \
+  --from "$$(grep '^$(1)[<>=]' requirements-tools.txt)"
 # Scratch folder of wheel-check.
 WHEEL := $(VENV)/wheel-check
 
@@ -21,8 +24,8 @@ WHEEL := $(VENV)/wheel-check
 # on request: training on CPUs is a tenth faster. Older C libraries ignore it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help quickstart test lint soak bench real-data-check interop-check \
-  wheel-check lock clean
+.PHONY: help quickstart test lint soak mutants audit sbom bench \
+  real-data-check interop-check wheel-check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -46,6 +49,30 @@ soak: $(DEV)  ## kills, flipped bits, restarts: half an hour; updates docs/relia
 	$(BIN)/python -m pytest -m faults --soak --numprocesses=2 --dist=load \
 	  --junitxml=$(VENV)/faults.xml $(ARGS); status=$$?; \
 	  $(BIN)/python -m tests.soak.table $(VENV)/faults.xml && exit $$status
+
+# The tool finds the project's packages by PYTHONPATH.
+mutants: $(DEV) $(BIN)/uv  ## count one-line changes that no test notices; hours
+	PYTHONPATH="$$($(BIN)/python -c 'import site; \
+	  print(site.getsitepackages()[0])')" \
+	  $(call tool,mutmut) mutmut run --max-children 2 $(ARGS)
+	@$(call tool,mutmut) mutmut results > mutants/survivors.txt
+	@echo "mutants/survivors.txt lists the survivors."
+
+# pip-audit reports no fault if its default database is absent, but not of OSV.
+audit: $(BIN)/uv  ## look for known vulnerabilities in requirements.lock
+	@$(call tool,pip-audit) pip-audit --vulnerability-service osv --disable-pip \
+	  --require-hashes --progress-spinner off --requirement requirements.lock \
+	  > $(VENV)/audit.txt 2>&1; status=$$?; \
+	if grep -qE 'ConnectionError|ServiceError|Timeout' $(VENV)/audit.txt; then \
+	  echo "error: nothing was audited: the database of vulnerabilities," \
+	    "osv.dev, cannot be reached. Try again with network access."; exit 1; \
+	fi; cat $(VENV)/audit.txt; exit $$status
+
+sbom: $(BIN)/uv  ## write sbom.json: all packages of requirements.lock (CycloneDX)
+	@PYTHONWARNINGS=ignore $(call tool,cyclonedx-bom) cyclonedx-py requirements requirements.lock \
+	  --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-file sbom.json
+	@echo "Wrote sbom.json."
 
 # Beside PyTorch: ARGS='--quick --torch-python=PATH'.
 bench: $(RUNTIME)  ## images/s of training and evaluation; ARGS=--quick, 3 minutes
@@ -92,7 +119,7 @@ lock: $(BIN)/uv  ## write requirements.lock; newest versions: ARGS=--upgrade
 clean:  ## remove the environments and caches; runs/ and data stay
 	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || { \
 	  echo "error: $(VENV) is not a virtual environment; not removed."; exit 1; }
-	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache *.egg-info mutants sbom.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # venv creates bin/pip last, so this file is absent after a failure.

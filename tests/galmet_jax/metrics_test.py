@@ -91,6 +91,12 @@ def test_interval_widths_of_gaussian_errors():
   assert (high - low) / 2 == pytest.approx(sigma / np.sqrt(n), rel=0.1)
 
 
+def test_interval_has_the_16th_and_84th_percentile():
+  draws = np.concatenate([np.arange(101.0), [np.nan, np.inf]])
+  assert metrics.interval(draws) == [16.0, 84.0]
+  assert np.isnan(metrics.interval(draws[-2:])).tolist() == [True, True]
+
+
 def test_intervals_contain_their_metrics(sample):
   found = metrics.with_intervals(*sample, num_draws=500, seed=0)
   assert found["n"] == 501

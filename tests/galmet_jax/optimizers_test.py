@@ -106,21 +106,21 @@ def test_sgd_matches_torch(sample, decay, momentum):
   compare(found, gradients, params, torch_sgd)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adamw_matches_its_formulas(sample, decay):
+@pytest.mark.parametrize(("decay", "momentum"), [(0.0, 0.9), (0.1, 0.7)])
+def test_adamw_matches_its_formulas(sample, decay, momentum):
   params, gradients = sample
 
   def adamw(p, steps, rate):
     mean, square = 0, 0
     for t, gradient in enumerate(steps):
-      mean = 0.9 * mean + 0.1 * gradient
+      mean = momentum * mean + (1 - momentum) * gradient
       square = 0.999 * square + 0.001 * gradient**2
-      unbiased = mean / (1 - 0.9 ** (t + 1))
+      unbiased = mean / (1 - momentum ** (t + 1))
       scale = np.sqrt(square / (1 - 0.999 ** (t + 1))) + 1e-8
       p = p - rate(t) * (unbiased / scale + decay * p)
     return p
 
-  found = update(make_config("adamw", decay), gradients, params)
+  found = update(make_config("adamw", decay), gradients, params, momentum)
   compare(found, gradients, params, adamw)
 
 
@@ -157,6 +157,25 @@ def test_ranger_is_radam_with_lookahead(momentum):
     found = update(make_config("ranger", 0.01), gradients, params, momentum)
     compare(found, gradients, params, ranger)
   assert set(rectified) == {True, False}
+
+
+@pytest.mark.parametrize("variant", ["as_published", "one_cycle"])
+def test_phases_use_the_momentum_of_the_config(variant):
+  config = resnet34.get_config(variant).optim
+  config.weight_decay = 0.0
+  config.momentum = 0.6
+  phase = optimizers.make_phases(config, 40)[-1]
+  params = {module: jnp.ones(1) for module in resnet.MODULES}
+  state = phase.tx.init(params)
+  first, state = phase.tx.update(params, state, params)
+  second, _ = phase.tx.update(params, state, params)
+  # The gradient is 1 at both steps: the second velocity is 1 + momentum.
+  rates = [float(phase.rates["head"](step)) for step in (0, 1)]
+  kept = -float(second["head"][0]) / rates[1] - 1
+  assert -float(first["head"][0]) == pytest.approx(rates[0])
+  # A cycle has its own momenta, and starts with the highest.
+  expected = 0.6 if variant == "as_published" else config.cycle.momenta[0]
+  assert kept == pytest.approx(expected, abs=0.001)
 
 
 def test_unknown_optimizer_is_refused():

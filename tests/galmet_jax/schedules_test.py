@@ -166,6 +166,21 @@ def test_impossible_cycle_is_refused(field, value):
     optimizers.make_phases(config, STEPS)
 
 
+@pytest.mark.parametrize(
+  ("rise", "anneal", "is_possible"),
+  [(0.1, 0.1, True), (0.5, 0.5, False), (0.0, 0.1, False), (0.1, 0.0, True)],
+)
+def test_each_part_of_a_cycle_has_a_step(rise, anneal, is_possible):
+  config = resnet34.get_config("one_cycle").optim.cycle
+  config.rise, config.anneal = rise, anneal
+  if is_possible:
+    rate = schedules.one_cycle(1.0, 10, config)
+    assert float(rate(1)) == pytest.approx(1.0)
+  else:
+    with pytest.raises(ValueError, match="one step for each part"):
+      schedules.one_cycle(1.0, 10, config)
+
+
 def test_unknown_frozen_group_is_refused(config):
   config.head_only.frozen = ("earli", "late")
   with pytest.raises(ValueError, match=r"head_only .*'earli'.*\['early', "):

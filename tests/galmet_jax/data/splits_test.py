@@ -89,6 +89,7 @@ def test_data_set_without_folds_is_refused():
 
 def test_smaller_samples_are_nested():
   found = [changed(num_train=n)["train"] for n in (10, 70, 140)]
+  assert len(changed(num_train=1)["train"]) == 1
   for split, size in zip(found, (10, 70, 140), strict=True):
     check(split)
     assert len(split) == size
@@ -145,8 +146,16 @@ def test_shuffled_pixels_keep_their_colours():
   assert (one != other).any()
 
 
+@pytest.mark.parametrize("control", ["shuffled_labels", "shuffled_pixels"])
+def test_controls_depend_only_on_the_seed(control):
+  one, other = (changed(control=control)["train"] for _ in range(2))
+  np.testing.assert_array_equal(one.targets, other.targets)
+  np.testing.assert_array_equal(one.images, other.images)
+
+
 def test_blank_images_keep_their_labels():
   for name, split in changed(control="blank_images").items():
+    assert split.images.shape == sample()[name].images.shape
     assert not split.images.any()
     np.testing.assert_array_equal(split.targets, sample()[name].targets)
 

@@ -187,6 +187,14 @@ def test_text_in_a_number_is_rejected(text):
     cleaning.clean(rows({}, {"z": text}))
 
 
+def test_first_of_equal_rows_is_kept():
+  # More rows than an unstable sort leaves in order.
+  text = rows(*[{"objid": str(FIRST + i % 2)} for i in range(100)])
+  text["oh_p50"] = [f"{8 + i / 100}" for i in range(100)]
+  frame, _ = cleaning.clean(text[["objid", "oh_p50"]])
+  np.testing.assert_allclose(frame.oh_p50, [8.0, 8.01], rtol=1e-6)
+
+
 def test_few_columns_are_enough():
   text = rows({}, {"objid": str(FIRST)})[["oh_p50", "objid"]]
   frame, report = cleaning.clean(text)

@@ -1,0 +1,117 @@
+"""SkyServer's URLs and responses, without a server."""
+
+import json
+
+import pytest
+
+from tfds_sdss.fetch import http_responses
+from tfds_sdss.fetch import skyserver
+
+SERVICE = skyserver.Service("https://example.org", "dr17")
+
+
+def response(body, status=200, content_type="text/plain"):
+  body = body if isinstance(body, bytes) else body.encode()
+  return http_responses.Response(status, "Reason", content_type, body, 0.0)
+
+
+def error_of(answer):
+  with pytest.raises(http_responses.ResponseError) as error:
+    skyserver.parse_rows(answer, ["a", "b"], throttle=60.0)
+  return error.value
+
+
+def test_cutout_has_position_scale_and_size():
+  url = SERVICE.cutout_url(10.5, -1.25, 0.396127)
+  assert url.path == "/dr17/SkyServerWS/ImgCutout/getjpeg"
+  assert dict(url.query) == {
+    "ra": "10.5000000",
+    "dec": "-1.2500000",
+    "scale": "0.396127",
+    "width": "128",
+    "height": "128",
+  }
+
+
+def test_long_query_is_refused():
+  with pytest.raises(ValueError, match="at most 2048"):
+    SERVICE.query_url("select " + "a" * 2048)
+  assert SERVICE.query_url("select 1").query["format"] == "csv"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("title", ["", "#Table1\n"])
+def test_rows_are_read_by_name(mark, title):
+  rows = skyserver.parse_rows(
+    response(f'{mark}{title}a,b\n1,\n"2,5",x\n'), ["a", "b"], 60.0
+  )
+  assert rows == [{"a": "1", "b": ""}, {"a": "2,5", "b": "x"}]
+
+
+def test_bytes_that_are_not_utf8_are_replaced():
+  rows = skyserver.parse_rows(response(b"a,b\n\xff,1\n"), ["a", "b"], 60.0)
+  assert rows == [{"a": "�", "b": "1"}]
+
+
+@pytest.mark.parametrize(
+  ("body", "reason", "status", "message"),
+  [
+    ("\n <html>", "html", 200, "found a page of HTML: '<html>'"),
+    ("a,b\n1,2", "cut_short", None, "found '1,2'"),
+    ("a,b\n1,2\n3\n", "cut_short", None, "2 fields in row 2, found 1"),
+    ("c,d\n1,2\n", "not_csv", 200, "columns a,b, found 'c,d 1,2'"),
+    ("", "not_csv", 200, "columns a,b, found ''"),
+  ],
+)
+def test_other_text_may_be_csv_the_next_time(body, reason, status, message):
+  error = error_of(response(body))
+  assert isinstance(error, http_responses.TransientError)
+  assert (error.reason, error.status) == (reason, status)
+  assert message in str(error)
+
+
+def test_text_in_an_error_is_short():
+  message = str(error_of(response("x" * 999 + "\n")))
+  assert message.endswith(f"found '{'x' * 160}'")
+
+
+def test_refused_statement_is_permanent():
+  error = error_of(response("error_message\nno such,column\n"))
+  assert isinstance(error, http_responses.PermanentError)
+  assert (error.reason, error.status) == ("sql_error", 200)
+  assert str(error) == "no such column"
+
+
+def test_too_many_queries_wait():
+  error = error_of(
+    response("error_message\nMaximum 60 queries allowed per minute.\n")
+  )
+  assert isinstance(error, http_responses.TransientError)
+  assert (error.reason, error.status) == ("throttled", 200)
+  assert error.retry_after == 60.0
+
+
+@pytest.mark.parametrize(
+  ("message", "is_permanent"),
+  [
+    ("Invalid column name 'x'.", True),
+    ("Execution Timeout Expired.", False),
+    ("was deadlocked on lock resources", False),
+    ("A network-related error: no Connection", False),
+  ],
+)
+def test_status_500_is_permanent_unless_the_server_is_busy(
+  message, is_permanent
+):
+  body = json.dumps({"ErrorMessage": message})
+  error = error_of(response(body, 500, "application/json"))
+  assert isinstance(error, http_responses.PermanentError) == is_permanent
+  assert error.status == 500
+  assert error.reason == ("sql_error" if is_permanent else "http_500")
+  assert message in str(error)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "<html>", "[" * 10_000])
+def test_status_500_without_a_message_has_its_text(body):
+  error = error_of(response(body, 500, "application/json"))
+  assert repr(body[:160]) in str(error)

@@ -181,10 +181,16 @@ class Checkpoints:
       restored = self._read_or_set_aside(step, template)
       if restored is not None:
         return restored
-    if self._directory.is_dir() and any(self._directory.glob("[0-9]*")):
+    # A kill during the first save leaves only Orbax's temporary folder.
+    found = sorted(
+      path.name
+      for path in self._directory.glob("[0-9]*")
+      if ".orbax-checkpoint-tmp" not in path.name
+    )
+    if found:
       raise errors.CheckpointError(
         f"{self._directory}: expected an undamaged checkpoint, found only "
-        f"{', '.join(sorted(p.name for p in self._directory.glob('[0-9]*')))}. "
+        f"{', '.join(found)}. "
         "Restore the folder from a copy, or train again in a new --workdir. "
         "--config.eval.checkpoint selects latest or best for an evaluation."
       )

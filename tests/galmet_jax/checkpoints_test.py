@@ -87,6 +87,16 @@ def test_empty_directory_restores_nothing(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_kill_during_the_first_save_leaves_nothing_to_restore(tmp_path):
+  store = checkpoints.Checkpoints(tmp_path, keep=2)
+  store.save(make_state(2))
+  (tmp_path / "2").rename(tmp_path / "2.orbax-checkpoint-tmp")
+  for read_only in (True, False):
+    assert restore(tmp_path, read_only=read_only) is None
+  checkpoints.Checkpoints(tmp_path, keep=2).save(make_state(2))
+  assert int(restore(tmp_path).step) == 2
+
+
 def data_files(folder, step):
   paths = (folder / str(step) / "state").glob("**/d/*")
   return [path for path in paths if path.stat().st_size > 100]

@@ -6,7 +6,6 @@ import yarl
 
 from tfds_sdss import files
 from tfds_sdss import staging
-from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import http_responses
 from tfds_sdss.sdss_metallicity import demo500
@@ -29,7 +28,15 @@ async def fetch(
   archive = folder.root / "downloads" / yarl.URL(path).name
   archive.parent.mkdir(parents=True, exist_ok=True)
   if not archive.exists():
-    await client.download(yarl.URL(base_url + path), archive, None)
+    try:
+      await client.download(yarl.URL(base_url + path), archive, None)
+    except http_responses.ResponseError as error:
+      raise http_responses.FetchError(
+        f"{base_url}{path}: {error}. Check the network and run the same "
+        "command again. Without network access, unpack the archive into a "
+        "folder and run: python -m tfds_sdss build sdss_metallicity/demo500 "
+        "--staging=FOLDER"
+      ) from error
   try:
     root = demo500.open_archive(archive)
     splits = demo500.read(root, complete=True)
@@ -38,7 +45,8 @@ async def fetch(
       target.parent.mkdir(exist_ok=True)
       data = (root / upstream.folder / name).read_bytes()
       files.write_atomically(target, data)
-  except (*demo500.ARCHIVE_ERRORS, DataError) as error:
+  # ValueError: a DataError, or a name that is not in UTF-8.
+  except (*demo500.ARCHIVE_ERRORS, ValueError) as error:
     archive.unlink()
     raise http_responses.FetchError(
       f"{base_url}{path} is not the expected archive: {error}"

@@ -60,7 +60,11 @@ def fetch(request: Request) -> Outcome:
 
 async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
   async with http_client.Client(
-    request.rate, request.connections, request.limits, request.contact
+    request.server,
+    request.rate,
+    request.connections,
+    request.limits,
+    request.contact,
   ) as client:
     if request.source == "demo500":
       number = await demo_archive.fetch(client, request.server, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 import contextlib
@@ -10,7 +9,6 @@ import dataclasses
 import functools
 import logging
 import pathlib
-import time
 from typing import TypeVar
 
 import aiohttp
@@ -19,9 +17,14 @@ import tqdm
 import yarl
 
 import tfds_sdss
+from tfds_sdss.fetch import addresses
 from tfds_sdss.fetch import http_responses
+from tfds_sdss.fetch import rate_limit
 
-_MAX_BYTES = 1 << 27  # largest response accepted into memory
+# Largest response accepted into memory, and largest file of unknown size.
+_MAX_BYTES = 1 << 27
+# Attempts if a name cannot be resolved: mostly there is no network.
+_NAME_ATTEMPTS = 3
 _CHUNK = 1 << 16
 _LONG_WAIT = 3.0  # seconds; longer waits are logged at INFO
 
@@ -57,39 +60,40 @@ class Limits:
   throttle: float = 60.0
 
 
-class _RateLimit:
-  """Spaces requests evenly; `pause` delays all of them."""
-
-  def __init__(self, rate: float):
-    self._interval = 1.0 / rate
-    self._next = 0.0
-    self._lock = asyncio.Lock()
-
-  async def wait(self) -> None:
-    """Returns when the next request may start."""
-    async with self._lock:
-      # A loop, because pause() may postpone the next request meanwhile.
-      while (now := time.monotonic()) < self._next:
-        await asyncio.sleep(self._next - now)
-      self._next = now + self._interval
-
-  def pause(self, seconds: float) -> None:
-    """Delays the next request by at least `seconds`."""
-    self._next = max(self._next, time.monotonic() + seconds)
-
-
 class Client:
   """Client for one server."""
 
   def __init__(
-    self, rate: float, connections: int, limits: Limits, contact: str | None
+    self,
+    origin: str,
+    rate: float,
+    connections: int,
+    limits: Limits,
+    contact: str | None,
   ):
+    """Opens a session.
+
+    Args:
+      origin: address of the server; redirections must stay on its host.
+      rate: maximum rate, requests per second.
+      connections: maximum number of simultaneous requests.
+      limits: timeouts and retries.
+      contact: e-mail address for the server's operators, printable ASCII.
+
+    Raises:
+      FetchError: if a proxy of the environment is not a URL.
+    """
+    url = yarl.URL(origin)
+    addresses.check_proxies(url)
     self.limits = limits
-    self._rate_limit = _RateLimit(rate)
+    self._rate_limit = rate_limit.RateLimit(rate)
     agent = f"galmet_jax/{tfds_sdss.__version__} (arXiv:1810.12913"
     agent += f"; {contact})" if contact else ")"
     self._session = aiohttp.ClientSession(
-      connector=aiohttp.TCPConnector(limit=connections),
+      connector=aiohttp.TCPConnector(
+        limit=connections, resolver=addresses.Resolver(url)
+      ),
+      middlewares=(addresses.Guard(url),),
       headers={"User-Agent": agent},
       trust_env=True,
     )
@@ -145,7 +149,8 @@ class Client:
     Args:
       url: address of the file.
       path: destination.
-      size: expected size in bytes; None if unknown: then nothing is resumed.
+      size: expected size in bytes; None if unknown: then nothing is resumed,
+        and at most 128 MiB are accepted.
 
     Raises:
       TransientError: if the last attempt fails as well.
@@ -189,9 +194,14 @@ class Client:
         async for chunk in response.content.iter_chunked(_CHUNK):
           file.write(chunk)
           bar.update(len(chunk))
-          if size is not None and file.tell() > size:
+          if file.tell() > (_MAX_BYTES if size is None else size):
             break
     found = part.stat().st_size
+    if size is None and found > _MAX_BYTES:
+      part.unlink()
+      raise http_responses.PermanentError(
+        "too_large", f"{url}: more than {_MAX_BYTES} bytes"
+      )
     if size is not None and found != size:
       if found > size:
         part.unlink()
@@ -222,7 +232,10 @@ class Client:
         max_redirects=http_responses.MAX_REDIRECTS,
       ) as response:
         yield response
-    except (aiohttp.ClientError, TimeoutError) as error:
+    # ValueError: a redirection to something that is no address.
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+      if isinstance(error, http_responses.FetchError):
+        raise
       raise http_responses.connection_error(error, url) from error
 
   async def _retry(self, attempt: Callable) -> _T:
@@ -239,12 +252,18 @@ class Client:
       if seconds := _error(state).retry_after:
         self._rate_limit.pause(seconds)
 
+    def is_last(state: tenacity.RetryCallState) -> bool:
+      attempts = limits.attempts
+      if _error(state).reason == http_responses.UNKNOWN_HOST:
+        attempts = min(attempts, _NAME_ATTEMPTS)
+      return state.attempt_number >= attempts
+
     jitter = tenacity.wait_random_exponential(
       multiplier=limits.backoff, max=limits.longest_wait
     )
     return await tenacity.AsyncRetrying(
       retry=tenacity.retry_if_exception(is_worth_retrying),
-      stop=tenacity.stop_after_attempt(limits.attempts),
+      stop=is_last,
       wait=lambda state: _error(state).retry_after + jitter(state),
       after=pause,
       before_sleep=_log_retry,

@@ -13,6 +13,8 @@ import yarl
 from tfds_sdss.errors import DataError
 
 MAX_REDIRECTS = 5
+# Reason of a failure to resolve the name of a host.
+UNKNOWN_HOST = "unknown_host"
 _TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -96,6 +98,11 @@ def connection_error(error: Exception, url: yarl.URL) -> FetchError:
     )
   if isinstance(error, aiohttp.InvalidURL):
     return FetchError(f"{address} is not a valid address. Correct --base_url.")
+  if isinstance(error, aiohttp.ClientConnectorDNSError):
+    return TransientError(
+      UNKNOWN_HOST,
+      f"{error.host} is unknown: there is no network, or the name is wrong",
+    )
   if isinstance(error, TimeoutError):
     return TransientError("timeout", detail)
   if isinstance(error, aiohttp.ClientConnectorError):

@@ -7,6 +7,7 @@ import pathlib
 
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
+from tfds_sdss.fetch import addresses
 from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import demo_archive
 from tfds_sdss.fetch import http_client
@@ -77,16 +78,25 @@ class Request:
         self.field == "petro" or self.source in ("dr17", "dr14"),
         f"petro with {self.source}, whose images have a fixed size",
       ),
+      (
+        "contact",
+        # It becomes part of a header.
+        not self.contact
+        or (self.contact.isascii() and self.contact.isprintable()),
+        "an e-mail address of printable ASCII",
+      ),
     ):
       if not good:
         raise DataError(
-          f"--{name}: expected {expected}, found {getattr(self, name)}"
+          f"--{name}: expected {expected}, found {getattr(self, name)!r}"
         )
+    if self.base_url is not None:
+      addresses.parse_base_url(self.base_url)
 
   @property
   def server(self) -> str:
     """Address of the service, without a slash at the end."""
-    return (self.base_url or BASE_URLS[self.source]).rstrip("/")
+    return (self.base_url or BASE_URLS[self.source]).strip().rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,10 @@ import hashlib
 import logging
 import lzma
 import pathlib
+import socket
 from typing import NamedTuple
+import urllib.parse
+import urllib.request
 import zipfile
 import zlib
 
@@ -65,6 +68,30 @@ def read_hashes() -> dict[str, Upstream]:
     folder, name = path.split("/")
     listed[name] = Upstream(folder, digest)
   return listed
+
+
+def check_network(downloads: pathlib.Path) -> None:
+  """Checks that the archive's host can be reached, unless TFDS has the archive.
+
+  TFDS would repeat its attempts for three minutes.
+
+  Args:
+    downloads: folder of TFDS, with a file *.INFO for each download.
+
+  Raises:
+    OSError: if there is no network.
+  """
+  url = urllib.parse.urlsplit(ARCHIVE_URL)
+  if urllib.request.getproxies() or any(
+    ARCHIVE_URL in path.read_text(encoding="utf-8", errors="replace")
+    for path in downloads.rglob("*.INFO")
+  ):
+    return
+  port = url.port or (443 if url.scheme == "https" else 80)
+  try:
+    socket.create_connection((url.hostname, port), timeout=10).close()
+  except OSError as error:
+    raise OSError(f"no connection to {url.hostname}: {error}") from error
 
 
 def open_archive(path: pathlib.Path) -> zipfile.Path:

@@ -257,10 +257,7 @@ def _read_demo500(dl_manager) -> tuple[str, dict[str, list[dict]]]:
   if manual_dir and (manual_dir / "catalogs").is_dir():
     return str(manual_dir.absolute()), demo500.read(manual_dir, complete=False)
 
-  _log.info(
-    "downloading %s; if the network fails, TFDS retries for some minutes",
-    demo500.ARCHIVE_URL,
-  )
+  _log.info("downloading %s", demo500.ARCHIVE_URL)
   advice = (
     "Check the network and build again, or unpack the archive into a folder "
     "and run: python -m tfds_sdss build sdss_metallicity/demo500 "
@@ -269,6 +266,7 @@ def _read_demo500(dl_manager) -> tuple[str, dict[str, list[dict]]]:
   try:
     # TFDS's download_and_extract needs TensorFlow to unpack. The archive has no
     # checksum, because GitHub may compress it again: demo500 checks its files.
+    demo500.check_network(pathlib.Path(dl_manager.download_dir))
     archive = pathlib.Path(dl_manager.download(demo500.ARCHIVE_URL))
   except (OSError, tfds.download.DownloadError) as error:
     raise DownloadFailedError(

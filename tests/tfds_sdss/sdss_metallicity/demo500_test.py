@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yarl
 
 from tests.tfds_sdss import fake_layout
 from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch.stand_in_http import Response
 from tfds_sdss import build
 from tfds_sdss import catalog
@@ -245,3 +247,21 @@ def test_archive_must_be_complete(tmp_path, server, layout):
     sdss_metallicity_dataset_builder.DownloadFailedError, match=r"train\.csv"
   ):
     build.build("demo500", str(tmp_path / "data"))
+
+
+def test_absent_network_is_noticed_at_once(tmp_path, server, monkeypatch):
+  for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+    monkeypatch.delenv(name, raising=False)
+  url = connections.closed_port() + yarl.URL(demo500.ARCHIVE_URL).path
+  with monkeypatch.context() as patch:
+    patch.setattr(demo500, "ARCHIVE_URL", url)
+    with pytest.raises(
+      sdss_metallicity_dataset_builder.DownloadFailedError,
+      match=r"no connection to 127\.0\.0\.1.*--staging=FOLDER",
+    ):
+      build.build("demo500", str(tmp_path / "data"))
+  builder = build.build("demo500", str(tmp_path / "data"))
+  shutil.rmtree(builder.data_path)
+  # The download in TFDS's cache needs no network.
+  monkeypatch.setattr(socket, "create_connection", None)
+  build.build("demo500", str(tmp_path / "data"))

@@ -167,23 +167,43 @@ COLUMNS = (
     (-10.0, 5.0),
   ),
 )
-BY_NAME = {column.name: column for column in COLUMNS}
+# Columns of the catalogue on Zenodo that the query does not have.
+_ZENODO_ONLY = (
+  Column("dr7objid", "", "", "SDSS objID in DR7; 0 if unknown", _ID, np.int64),
+  Column(
+    "reliable",
+    "",
+    "",
+    "Whether the MPA-JHU values are reliable: 1 yes, 0 no, -1 unknown",
+    (0, 1),
+    np.int32,
+  ),
+)
+BY_NAME = {column.name: column for column in (*COLUMNS, *_ZENODO_ONLY)}
 
-# Columns of the Zenodo sample. Some may be absent, because the columns of its
-# file are undocumented.
+SKYSERVER = tuple(column.name for column in COLUMNS)
+# Columns of the Zenodo sample. Some may be absent from its catalogue.
 ZENODO = (
   "objid",
+  "dr7objid",
+  "specobjid",
   "ra",
   "dec",
   "z",
-  "nii_6584_flux",
-  "nii_6584_flux_err",
-  "h_alpha_flux",
-  "h_alpha_flux_err",
-  "oiii_5007_flux",
-  "oiii_5007_flux_err",
-  "h_beta_flux",
-  "h_beta_flux_err",
+  "zErr",
+  "velDisp",
+  "velDispErr",
+  *(f"modelMag_{band}" for band in "ugriz"),
+  "petroMag_r",
+  "petroR50_r",
+  "petroR90_r",
+  *(
+    f"{line}_flux{error}"
+    for line in ("nii_6584", "h_alpha", "oiii_5007", "h_beta")
+    for error in ("", "_err")
+  ),
+  "bptclass",
+  "reliable",
   "oh_p50",
   "lgm_tot_p50",
   "sfr_tot_p50",

@@ -23,7 +23,9 @@ FIGURE = "quality.png"
 # A cutout with a larger fraction of exactly black pixels is at the edge of the
 # survey.
 BLACK = 0.1
-_NOT_MEASURED = ("objid", "specobjid", "ra", "dec", "bptclass")
+_NOT_MEASURED = (
+  *("objid", "specobjid", "dr7objid", "ra", "dec", "bptclass", "reliable"),
+)
 _PANELS = {
   "oh_p50": "12 + log(O/H) (dex)",
   "lgm_tot_p50": "log stellar mass (dex of solar masses)",
@@ -193,6 +195,8 @@ def _table(frame: pd.DataFrame, corner: str) -> str:
 
 
 def _number(value: object) -> str:
+  if isinstance(value, list):
+    return ", ".join(value)
   if not isinstance(value, float):
     return str(value)
   if np.isnan(value):

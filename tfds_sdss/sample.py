@@ -143,7 +143,8 @@ def _read_columns(
       f"{folder.catalog_path}: expected the columns {', '.join(absent)}, found "
       f"{', '.join(frame)}. {remedy}"
     )
-  frame = frame.reindex(columns=[*names, "sky_group"])
+  missing = {n: columns.BY_NAME[n].missing for n in names if n not in frame}
+  frame = frame.assign(**missing)[[*names, "sky_group"]]
   out_of_range = {}
   for column in frame:
     dtype = columns.BY_NAME[column].dtype if column in names else np.int64

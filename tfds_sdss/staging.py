@@ -18,7 +18,9 @@ import io
 import json
 import os
 import pathlib
+import re
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,6 +77,69 @@ def check_max_loss(max_loss: float) -> None:
     )
 
 
+def parse_entry(line: bytes) -> Entry:
+  """Parses a line of the manifest.
+
+  Raises:
+    ValueError: if it is not an entry.
+  """
+  try:
+    entry = Entry(**json.loads(line))
+  # RecursionError: thousands of nested brackets.
+  except (TypeError, RecursionError) as error:
+    raise ValueError(f"expected a JSON object of an entry: {error}") from error
+  zeros = entry.zeros
+  for name, is_good in (
+    ("objid", type(entry.objid) is int and 0 < entry.objid < 2**63),
+    ("url", type(entry.url) is str),
+    ("reason", type(entry.reason) is str),
+    ("permanent", type(entry.permanent) is bool),
+    ("status", entry.status is None or type(entry.status) is int),
+    (
+      "sha256",
+      type(entry.sha256) is str
+      and re.fullmatch("" if entry.reason else "[0-9a-f]{64}", entry.sha256),
+    ),
+    (
+      "zeros",
+      zeros is None or (type(zeros) in (int, float) and 0 <= zeros <= 1),
+    ),
+    ("detail", type(entry.detail) is str),
+  ):
+    if not is_good:
+      found = repr(getattr(entry, name))[:40]
+      raise ValueError(f"{name} is {found}")
+  return entry
+
+
+def parse_source(data: bytes) -> dict[str, Any]:
+  """Parses source.json.
+
+  Raises:
+    ValueError: if it is not JSON, or a value has another type.
+  """
+  try:
+    source = json.loads(data)
+  except RecursionError as error:
+    raise ValueError("too many nested brackets") from error
+  if type(source) is not dict or type(source.get("source")) is not str:
+    raise ValueError("expected a JSON object with a source")
+  limit, report = source.get("limit"), source.get("report", {})
+  if not (limit is None or type(limit) is int):
+    raise ValueError(f"expected a number or null as limit, found {limit!r}")
+  if type(report) is not dict:
+    raise ValueError("expected a JSON object as report")
+  counts = {"rows": report.get("rows", 0)}
+  for name in ("dropped", "missing"):
+    if type(part := report.get(name, {})) is not dict:
+      raise ValueError(f"expected a JSON object as {name}")
+    counts |= part
+  for name, number in counts.items():
+    if type(number) is not int or number < 0:
+      raise ValueError(f"expected a number of {name}, found {number!r}")
+  return source
+
+
 class Staging:
   """Paths and files of one staging folder."""
 
@@ -104,7 +169,7 @@ class Staging:
   def read_source(self) -> dict:
     """Returns source.json; raises StagingError if it is absent or damaged."""
     try:
-      return json.loads(self.source_path.read_text(encoding="utf-8"))
+      return parse_source(self.source_path.read_bytes())
     except FileNotFoundError:
       raise StagingError(
         f"{self.root}: expected a staging folder with source.json, found none. "
@@ -113,7 +178,7 @@ class Staging:
       ) from None
     except ValueError as error:
       raise StagingError(
-        f"{self.source_path} is not JSON ({error}). Delete it and fetch again; "
+        f"{self.source_path} is damaged ({error}). Delete it and fetch again; "
         "existing images are kept."
       ) from error
 
@@ -162,8 +227,8 @@ class Staging:
       if not line.endswith(b"\n"):
         break
       try:
-        entry = Entry(**json.loads(line))
-      except (ValueError, TypeError) as error:
+        entry = parse_entry(line)
+      except ValueError as error:
         raise StagingError(
           f"{self.manifest_path}, line {number}: expected an entry, found "
           f"{line[:60]!r} ({error}). Delete that line and fetch again."

@@ -19,7 +19,8 @@ from tfds_sdss.errors import DataError
 
 # Features that are not columns. A float32 keeps only 7 of the 18 digits of an
 # identifier.
-_NO_COLUMNS = ("image", "objid", "specobjid")
+_IDS = ("objid", "specobjid", "dr7objid")
+_NO_COLUMNS = ("image", *_IDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _read(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], list[bytes]]:
   """Returns the objids of a split in order, its columns and its JPEGs."""
   layout = records.layout(builder.info.features)
-  layout.pop("specobjid", None)
+  for name_of_id in _IDS[1:]:
+    layout.pop(name_of_id, None)
   names = sorted(set(layout) - set(_NO_COLUMNS))
   objids: list[int] = []
   jpegs: list[bytes] = []

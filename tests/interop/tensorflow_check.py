@@ -33,7 +33,7 @@ def check_same(datasets, array_records):
     assert [example["objid"] for example in found] == list(expected)
     for example in found:
       other = expected[example["objid"]]
-      assert set(example) == {"image", "fold", *columns.BY_NAME}
+      assert set(example) == {"image", "fold", *columns.SKYSERVER}
       for name in example.keys() - {"image"}:
         np.testing.assert_equal(example[name], other[name])
       # TensorFlow decodes with a faster, less accurate transform.

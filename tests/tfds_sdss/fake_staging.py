@@ -12,13 +12,17 @@ from tfds_sdss import staging
 OBJID = fake_layout.OBJID
 
 
-def table(number: int, names=tuple(columns.BY_NAME)) -> pd.DataFrame:
+def table(number: int, names=columns.SKYSERVER) -> pd.DataFrame:
   """Returns a catalogue of invented, plausible values."""
   generator = np.random.default_rng(0)
   values = {}
   for name in names:
     column = columns.BY_NAME[name]
-    if name == "objid":
+    if name == "reliable":
+      drawn = generator.integers(0, 2, number)
+    elif name == "dr7objid":
+      drawn = 587722981741363294 + np.arange(number)
+    elif name == "objid":
       drawn = OBJID + np.arange(number)
     elif name == "specobjid":
       drawn = 534815957734942720 + np.arange(number)

@@ -26,7 +26,7 @@ def sample(tmp_path_factory):
     failed=[OBJID + 37, OBJID + 38],
     absent=[OBJID + 39],
   )
-  return sample_lib.read(folder.root, "dr17", tuple(columns.BY_NAME), 128, 0.1)
+  return sample_lib.read(folder.root, "dr17", columns.SKYSERVER, 128, 0.1)
 
 
 def rows_of(text, title):
@@ -125,7 +125,7 @@ def test_report_warns_of_values_out_of_range(tmp_path, marker, caplog):
   frame.loc[2, "bptclass"] = 77
   frame.loc[3, "ra"] = 400
   folder = fake_staging.write(tmp_path / "staging", frame)
-  names = tuple(columns.BY_NAME)
+  names = columns.SKYSERVER
   sample = sample_lib.read(folder.root, "dr17", names, 128, 0.1)
   assert sample.out_of_range == {
     "specobjid": 2,

@@ -73,7 +73,7 @@ def test_examples_match_the_catalogue_and_the_images(built):
       continue
     example = found[objid]
     assert example["image"] == folder.image_path(objid).read_bytes()
-    for name in columns.BY_NAME:
+    for name in columns.SKYSERVER:
       expected = row[name]
       if isinstance(expected, float):
         expected = float(np.float32(expected))
@@ -86,7 +86,7 @@ def test_examples_match_the_catalogue_and_the_images(built):
 
 def test_features_follow_the_table_of_columns(built):
   features = built[0].info.features
-  assert set(features) == {"image", "fold", *columns.BY_NAME}
+  assert set(features) == {"image", "fold", *columns.SKYSERVER}
   integers = {name for name in features if features[name].np_dtype == np.int64}
   assert integers == {"objid", "specobjid", "bptclass", "fold"}
   assert features["image"].shape == (128, 128, 3)
@@ -195,7 +195,8 @@ def test_stock_tfds_builds_from_manual_dir(built, tmp_path):
 
 
 def test_zenodo_columns_are_optional(tmp_path):
-  names = [n for n in columns.ZENODO if n not in ("sfr_tot_p50", "z")]
+  absent = ("sfr_tot_p50", "z", "specobjid", "dr7objid", "reliable")
+  names = [n for n in columns.ZENODO if n not in absent]
   folder = fake_staging.write(
     tmp_path / "staging", fake_staging.table(30, names), "zenodo", 160
   )
@@ -206,6 +207,9 @@ def test_zenodo_columns_are_optional(tmp_path):
   for galaxy in found.values():
     assert set(galaxy) == {"image", "fold", "split", *columns.ZENODO}
     assert np.isnan(galaxy["z"])
+    assert np.isfinite(galaxy["petroR50_r"])
+    markers = [galaxy[n] for n in ("specobjid", "dr7objid", "reliable")]
+    assert markers == [0, 0, -1]
     assert np.isfinite(galaxy["ra"])
   assert verify.verify("zenodo", str(tmp_path / "data")).problems == []
 

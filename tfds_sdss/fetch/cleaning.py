@@ -19,6 +19,8 @@ from tfds_sdss.errors import DataError
 # Closer galaxies form a group: one galaxy observed twice, or a pair with almost
 # the same image.
 _GROUP_RADIUS = 2.0 * units.arcsec
+# Changes with the rules: a catalogue of other rules is read again.
+VERSION = 2
 _POSITION = {"ra", "dec"}
 # Rules whose rows are no loss: another row of the galaxy is kept.
 _REPEATED = ("same_spectrum", "same_galaxy")

@@ -11,24 +11,26 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import logging
 import time
 
 import pandas as pd
 import tqdm
 
+from tfds_sdss import columns
 from tfds_sdss import files
 from tfds_sdss import images
 from tfds_sdss import signals
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cleaning
+from tfds_sdss.fetch import copies
 from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import demo_archive
 from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import skyserver
 from tfds_sdss.fetch import zenodo
+from tfds_sdss.fetch import zenodo_archive
 from tfds_sdss.fetch.request import Outcome
 from tfds_sdss.fetch.request import Request
 
@@ -72,10 +74,10 @@ async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
       return Outcome(number, number, number, {}, {}, request.max_loss)
     if request.source == "zenodo":
       frame = await _fetch_zenodo(request, folder, client)
-      copies = _copies(frame, folder.read_manifest())
+      counted = copies.count(frame, folder.read_manifest())
     else:
-      frame, copies = await _fetch_skyserver(request, folder, client)
-  entries = _finish(request, frame, folder, copies)
+      frame, counted = await _fetch_skyserver(request, folder, client)
+  entries = _finish(request, frame, folder, counted)
   source = folder.read_source()
   losses, dropped = cleaning.divide(source["report"]["dropped"], request.source)
   lost = collections.Counter(e.reason for e in entries if not e.is_image)
@@ -96,26 +98,27 @@ async def _fetch_skyserver(
   frame = _known_catalog(request, folder)
   if frame is None:
     _log.info("Reading the catalogue from %s", request.server)
-    rows, counted = await skyserver.read_sample(
+    rows, total = await skyserver.read_sample(
       client,
       service,
       request.limit,
-      lambda done, total: _log.info("%d of %d rows", done, total),
+      lambda done, wanted: _log.info("%d of %d rows", done, wanted),
     )
     frame = _store_catalog(
       request,
       folder,
       rows,
       {
-        "counted": counted,
+        "counted": total,
         "image_size": skyserver.SIZE,
         "query": skyserver.count_sql(),
       },
+      {},
     )
   known = folder.read_manifest()
   if known:
     _log.info("Comparing %d images with the manifest", len(known))
-  copies = _copies(frame, known)
+  counted = copies.count(frame, known)
   remaining = [
     galaxy
     for galaxy in cutouts.image_requests(frame, service, request.field)
@@ -126,13 +129,13 @@ async def _fetch_skyserver(
     try:
       with _progress(len(frame), len(frame) - len(remaining)) as on_entry:
         await cutouts.fetch(
-          client, folder, remaining, copies, request.connections, on_entry
+          client, folder, remaining, counted, request.connections, on_entry
         )
     except BaseException:
       # Including Ctrl-C: failed.csv lists the losses so far.
-      _finish(request, frame, folder, copies)
+      _finish(request, frame, folder, counted)
       raise
-  return frame, copies
+  return frame, counted
 
 
 async def _fetch_zenodo(
@@ -143,7 +146,11 @@ async def _fetch_zenodo(
   frame = _known_catalog(request, folder)
   if frame is None:
     path = await zenodo.download(client, record[zenodo.CATALOG], downloads)
-    rows = zenodo.read_catalog(path)
+    rows, unknown = zenodo.parse_catalog(path.read_bytes())
+    absent = [name for name in columns.ZENODO if name not in rows]
+    for kind, names in (("Absent", absent), ("Unknown", unknown)):
+      if names:
+        _log.info("%s columns of %s: %s", kind, path, ", ".join(names))
     frame = _store_catalog(
       request,
       folder,
@@ -153,36 +160,59 @@ async def _fetch_zenodo(
         "image_size": zenodo.SIZE,
         "md5": record[zenodo.CATALOG].md5,
       },
+      {"absent_columns": absent, "unknown_columns": unknown},
     )
   origin = record[zenodo.ARCHIVE]
   known = folder.read_manifest()
   if not all(
-    zenodo.is_finished(known.get(objid), origin, folder)
+    zenodo_archive.is_finished(known.get(objid), origin, folder)
     for objid in frame.objid
   ):
     _log.info("Downloading %s, %.1f GB", origin.name, origin.size / 1e9)
     archive = await zenodo.download(client, origin, downloads)
     with _progress(len(frame), 0) as on_entry:
-      zenodo.unpack(archive, origin, set(frame.objid), folder, on_entry)
+      zenodo_archive.unpack(archive, origin, set(frame.objid), folder, on_entry)
   return frame
 
 
 def _known_catalog(
   request: Request, folder: staging.Staging
 ) -> pd.DataFrame | None:
-  """Returns the catalogue of an earlier run with the same limit."""
+  """Returns the catalogue of an earlier run with the same limit and rules."""
   if not (folder.source_path.exists() and folder.catalog_path.exists()):
     return None
-  if folder.read_source()["limit"] != request.limit:
+  source = folder.read_source()
+  if (source.get("limit"), source.get("rules")) != (
+    request.limit,
+    cleaning.VERSION,
+  ):
     return None
-  return folder.read_catalog()
+  frame = folder.read_catalog()
+  needed = {"objid", "sky_group"}
+  if request.source != "zenodo":
+    needed |= {"ra", "dec", "petroR90_r"}
+  is_whole = needed <= set(frame) and source.get("report", {}).get("rows")
+  return frame if is_whole else None
 
 
 def _store_catalog(
-  request: Request, folder: staging.Staging, rows: pd.DataFrame, facts: dict
+  request: Request,
+  folder: staging.Staging,
+  rows: pd.DataFrame,
+  facts: dict,
+  notes: dict,
 ) -> pd.DataFrame:
-  """Cleans and writes the catalogue; writes `facts` and more to source.json."""
+  """Cleans and writes the catalogue and source.json.
+
+  Args:
+    request: options of the fetch.
+    folder: staging folder.
+    rows: the catalogue as text.
+    facts: more content of source.json.
+    notes: more content of its report.
+  """
   frame, report = cleaning.clean(rows)
+  report |= notes
   for rule, number in report["dropped"].items():
     if number:
       _log.info("%d rows dropped: %s", number, rule)
@@ -200,6 +230,7 @@ def _store_catalog(
       "source": request.source,
       "base_url": request.server,
       "limit": request.limit,
+      "rules": cleaning.VERSION,
       **facts,
       "report": report,
     }
@@ -236,41 +267,16 @@ def _progress(
     yield on_entry
 
 
-def _copies(
-  frame: pd.DataFrame, manifest: dict[int, staging.Entry]
-) -> images.Copies:
-  """Returns the counts of the images in the manifest."""
-  objids = frame.objid.tolist()
-  copies = images.Copies(dict(zip(objids, frame.sky_group, strict=True)))
-  for objid in objids:
-    if (entry := manifest.get(objid)) and entry.is_image:
-      copies.add(objid, entry.sha256)
-  return copies
-
-
 def _finish(
   request: Request,
   frame: pd.DataFrame,
   folder: staging.Staging,
-  copies: images.Copies,
+  counted: images.Copies,
 ) -> list[staging.Entry]:
   """Discards copies, writes failed.csv and returns the catalogue's entries."""
   manifest = folder.read_manifest()
   entries = [manifest[objid] for objid in frame.objid if objid in manifest]
-  if refused := copies.refused():
-    with folder.open_manifest() as append:
-      for number, entry in enumerate(entries):
-        if entry.sha256 in refused:
-          entries[number] = dataclasses.replace(
-            entry,
-            reason=cutouts.COPY,
-            # Unlike a server, the archive does not change.
-            permanent=request.source == "zenodo",
-            sha256="",
-            zeros=None,
-            detail=f"more than {images.MAX_COPIES} galaxies have this image",
-          )
-          append(entries[number])
-          folder.image_path(entry.objid).unlink(missing_ok=True)
+  # Unlike a server, the archive does not change.
+  copies.discard(folder, entries, counted, request.source == "zenodo")
   folder.write_failed(entries)
   return entries

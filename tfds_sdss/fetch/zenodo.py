@@ -6,22 +6,19 @@ pixels of 0.262 arcsec for every galaxy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
 import hashlib
 import io
 import json
 import pathlib
-import tarfile
+import re
 from typing import NamedTuple
 
 import pandas as pd
 import yarl
 
 from tfds_sdss import columns
-from tfds_sdss import images
-from tfds_sdss import staging
 from tfds_sdss.errors import DataError
-from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import http_responses
 
@@ -30,6 +27,9 @@ RECORD = 14712542
 ARCHIVE = "images-sdss.tar.gz"
 CATALOG = "galaxies.csv"
 SIZE = 160  # pixels
+# Largest sizes of the two files, bytes.
+MAX_SIZE = 1 << 40
+_MAX_CATALOG = 1 << 30
 
 
 class File(NamedTuple):
@@ -60,20 +60,12 @@ async def read_record(
   def parse(response: http_responses.Response) -> dict[str, File]:
     if response.status != 200:
       raise http_responses.status_error(response, str(url))
-    files = {}
     try:
-      for item in json.loads(response.body)["files"]:
-        algorithm, _, digest = item["checksum"].partition(":")
-        if algorithm != "md5":
-          raise ValueError(f"expected an MD5 checksum, found {algorithm}")
-        address = yarl.URL(item["links"]["self"])
-        name, size = item["key"], int(item["size"])
-        files[name] = File(name, address, size, digest)
-    except (ValueError, KeyError, TypeError) as error:
+      return parse_record(response.body)
+    except DataError as error:
       raise http_responses.TransientError(
-        "not_a_record", f"{url}: expected Zenodo's record as JSON: {error!r}"
+        "not_a_record", f"{url}: {error}"
       ) from error
-    return files
 
   try:
     files = await client.get(url, parse)
@@ -85,6 +77,44 @@ async def read_record(
       f"{', '.join(sorted(files)) or 'none'}. The record may have a newer "
       "version."
     )
+  if files[CATALOG].size > _MAX_CATALOG:
+    raise http_responses.FetchError(
+      f"{url}: expected at most {_MAX_CATALOG} bytes of {CATALOG}, found "
+      f"{files[CATALOG].size}."
+    )
+  return files
+
+
+def parse_record(body: bytes) -> dict[str, File]:
+  """Returns the files of a record, which is JSON, by name.
+
+  Raises:
+    DataError: if it is not a record.
+  """
+  files = {}
+  try:
+    for item in json.loads(body)["files"]:
+      algorithm, _, digest = item["checksum"].partition(":")
+      if algorithm != "md5" or not re.fullmatch("[0-9a-f]{32}", digest):
+        raise ValueError(f"expected an MD5 checksum, found {item['checksum']}")
+      address = yarl.URL(item["links"]["self"])
+      name, size = item["key"], item["size"]
+      if type(name) is not str or type(size) is not int:
+        raise TypeError(f"expected a name and a size, found {name}, {size}")
+      if not (0 < size <= MAX_SIZE and address.host):
+        raise ValueError(f"expected a size and an address, found {item}")
+      files[name] = File(name, address, size, digest)
+  # RecursionError: thousands of nested brackets.
+  except (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+  ) as error:
+    raise DataError(
+      f"expected Zenodo's record as JSON: {repr(error)[:300]}"
+    ) from error
   return files
 
 
@@ -118,102 +148,52 @@ async def download(
   )
 
 
-def read_catalog(path: pathlib.Path) -> pd.DataFrame:
-  """Reads galaxies.csv as text, with the names of `columns.COLUMNS`.
+def parse_catalog(data: bytes) -> tuple[pd.DataFrame, list[str]]:
+  """Parses galaxies.csv, whose columns may be in any order and case.
+
+  Returns:
+    The columns of `columns.ZENODO` that it has, as text; and the names of its
+    other columns.
 
   Raises:
-    DataError: if it is not a CSV file.
+    DataError: if it is not CSV in UTF-8, has no rows, or a row does not have
+      the fields of the header. More commas at the end of a row are accepted.
   """
   try:
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-  except (ValueError, UnicodeDecodeError) as error:
-    raise DataError(f"{path}: expected CSV: {error}") from error
-  names = {name.lower(): name for name in columns.ZENODO}
-  frame = frame[[name for name in frame.columns if name.lower() in names]]
-  return frame.rename(columns=lambda name: names[name.lower()])
-
-
-def is_finished(
-  entry: staging.Entry | None, origin: File, folder: staging.Staging
-) -> bool:
-  """Whether an earlier run has processed a galaxy of the same archive."""
-  if entry is None or entry.url.partition("#")[0] != origin.version:
-    return False
-  return not entry.is_image or folder.has_image(entry)
-
-
-def unpack(
-  archive: pathlib.Path,
-  origin: File,
-  objids: set[int],
-  folder: staging.Staging,
-  on_entry: Callable[[staging.Entry], None],
-) -> None:
-  """Unpacks the images of `objids`, and calls `on_entry` with each entry.
-
-  Only regular files called OBJID.jpg are read. The staging folder determines
-  their paths: no name in the archive becomes a path.
-
-  Raises:
-    FetchError: if the archive is damaged.
-  """
-  known = folder.read_manifest()
-  left = set(objids)
-  with folder.open_manifest() as append:
-
-    def record(entry: staging.Entry) -> None:
-      if known.get(entry.objid) != entry:
-        append(entry)
-      left.discard(entry.objid)
-      on_entry(entry)
-
-    try:
-      with tarfile.open(archive, "r|gz") as packed:
-        for member in packed:
-          name = pathlib.PurePosixPath(member.name)
-          if not member.isreg() or name.suffix != ".jpg":
-            continue
-          if not name.stem.isdecimal() or int(name.stem) not in left:
-            continue
-          url = f"{origin.version}#{name.name}"
-          record(_unpack_one(packed, member, int(name.stem), url, folder))
-    except (tarfile.TarError, EOFError, OSError) as error:
-      if isinstance(error, OSError) and error.errno is not None:
-        raise  # from the operating system, such as a full disk
-      raise http_responses.FetchError(
-        f"{archive} is damaged: {error}. Delete it and run the same command "
-        "again."
-      ) from error
-    for objid in sorted(left):
-      record(
-        staging.Entry(
-          objid,
-          origin.version,
-          reason="not_in_archive",
-          permanent=True,
-          detail=f"no {objid}.jpg in {ARCHIVE}",
+    text = data.decode("utf-8-sig")
+    if "\0" in text:
+      raise ValueError("found a null character: the file is damaged")
+    # newline=None: line ends of every system, an old Mac's included.
+    reader = csv.reader(io.StringIO(text, newline=None))
+    header = [name.strip() for name in next(reader, [])]
+    known = {name.lower(): name for name in columns.ZENODO}
+    names = [known.get(name.lower(), "") for name in header]
+    used = [index for index, name in enumerate(names) if name]
+    if len({names[index] for index in used}) < len(used):
+      raise ValueError(f"found a column twice in {','.join(header)[:300]}")
+    rows = []
+    for row in reader:
+      if not row:
+        continue  # a blank line
+      if len(row) < len(header) or any(row[len(header) :]):
+        raise ValueError(
+          f"expected {len(header)} fields in line {reader.line_num}, found "
+          f"{len(row)}"
         )
-      )
-
-
-def _unpack_one(
-  packed: tarfile.TarFile,
-  member: tarfile.TarInfo,
-  objid: int,
-  url: str,
-  folder: staging.Staging,
-) -> staging.Entry:
-  file = packed.extractfile(member) or io.BytesIO()
-  data = file.read(images.MAX_BYTES + 1)
-  try:
-    zeros = cutouts.check_image(objid, data, SIZE)
-  except http_responses.ResponseError as error:
-    # Always permanent: unlike a server, the archive does not change.
-    return staging.Entry(
-      objid, url, reason=error.reason, permanent=True, detail=str(error)
-    )
-  digest = hashlib.sha256(data).hexdigest()
-  entry = staging.Entry(objid, url, sha256=digest, zeros=zeros)
-  if not folder.has_image(entry):
-    folder.write_image(objid, data)
-  return entry
+      rows.append([row[index] for index in used])
+    if not rows:
+      raise ValueError("found no rows")
+  except (ValueError, csv.Error) as error:
+    raise DataError(
+      f"{CATALOG}: expected a CSV file in UTF-8 with a header: {error}. The "
+      "record has another form than expected. The paper's sample is at "
+      "SkyServer: python -m tfds_sdss fetch --source=dr17"
+    ) from error
+  frame = pd.DataFrame(rows, columns=[names[i] for i in used], dtype=str)
+  unknown = [
+    name for name, column in zip(header, names, strict=True) if not column
+  ]
+  # They are shown in tables of Markdown.
+  return frame, [
+    re.sub(r"[^ -{}~]", "?", name)[:40] for name in unknown[:100] if name
+  ]

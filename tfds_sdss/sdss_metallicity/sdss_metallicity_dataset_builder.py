@@ -73,15 +73,20 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     SdssMetallicityConfig(
       name="dr17",
       description="The galaxies of Wu & Boada's query, from SDSS DR17.",
-      columns=tuple(columns.BY_NAME),
+      columns=columns.SKYSERVER,
     ),
     SdssMetallicityConfig(
       name="dr14",
       description="The galaxies of Wu & Boada's query, from SDSS DR14.",
-      columns=tuple(columns.BY_NAME),
+      columns=columns.SKYSERVER,
     ),
     SdssMetallicityConfig(
       name="zenodo",
+      version=tfds.core.Version("2.1.0"),
+      release_notes={
+        "2.1.0": "All columns of the catalogue: magnitudes, radii, ids, "
+        "bptclass, reliable and more. Values out of range are missing.",
+      },
       description="The images and the catalogue of Zenodo 14712542.",
       image_size=160,
       columns=columns.ZENODO,

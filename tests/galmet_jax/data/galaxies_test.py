@@ -287,7 +287,7 @@ def test_columns_exclude_ids_and_keep_missing_values(tmp_path, monkeypatch):
   folder = fake_staging.write(tmp_path / "staging", frame)
   builder = build.build("dr17", str(tmp_path / "data"), str(folder.root))
   train = galaxies.load(builder, config_of())["train"]
-  expected = {"fold", *columns.BY_NAME} - {"objid", "specobjid"}
+  expected = {"fold", *columns.SKYSERVER} - {"objid", "specobjid"}
   assert set(train.columns) == expected
   assert np.isnan(train.columns["lgm_tot_p50"]).all()
   rows = frame.set_index("objid").loc[train.objid]

@@ -65,7 +65,7 @@ def test_missing_values_are_masked_and_counted():
 )
 def test_values_that_are_no_measurement_are_missing(text):
   ids = ["objid", "specobjid", "ra", "dec", "oh_p50"]
-  names = [name for name in columns.BY_NAME if name not in ids]
+  names = [name for name in columns.SKYSERVER if name not in ids]
   frame, report = cleaning.clean(rows({}, dict.fromkeys(names, text)))
   assert report["missing"] == dict.fromkeys(names, 1)
   assert frame.bptclass.tolist() == [1, -1]

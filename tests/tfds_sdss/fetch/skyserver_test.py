@@ -115,3 +115,39 @@ def test_status_500_is_permanent_unless_the_server_is_busy(
 def test_status_500_without_a_message_has_its_text(body):
   error = error_of(response(body, 500, "application/json"))
   assert repr(body[:160]) in str(error)
+
+
+@pytest.mark.parametrize(
+  "body",
+  [
+    "#Table1\r\na,b\r\n1,2\r\n3,\r\n",
+    "#Table1\na,b\n\n1,2\n3,\n\n",
+    '#Table1\n"a","b"\n"1","2"\n3,\n',
+  ],
+)
+def test_other_forms_of_csv_are_read(body):
+  rows = skyserver.parse_rows(response(body), ["a", "b"], 60.0)
+  assert rows == [{"a": "1", "b": "2"}, {"a": "3", "b": ""}]
+
+
+@pytest.mark.parametrize(
+  "body",
+  [
+    *(b"\n", b"\0", b"\xff\n", b"a,b", b"a,b\n1,2,3\n", b"b,a\n1,2\n"),
+    *(b"a,b,c\n", b"a\rb,c\n", b"error_message\n", b"[" * 100_000),
+    b'a,b\n"' + b"1" * 200_000 + b'",2\n',
+  ],
+)
+@pytest.mark.parametrize("status", [200, 500, 503])
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_answers_that_are_no_table_are_refused(body, status, kind):
+  error_of(response(body, status, kind))
+
+
+@pytest.mark.parametrize("message", ["5", "null", "[]", '{"a": 1}'])
+def test_message_of_another_type_is_shown(message):
+  body = f'{{"ErrorMessage": {message}}}'
+  assert isinstance(
+    error_of(response(body, 500, "application/json")),
+    http_responses.PermanentError,
+  )

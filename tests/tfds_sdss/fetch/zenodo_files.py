@@ -5,11 +5,14 @@ import tarfile
 
 from tests.tfds_sdss.fetch import stand_in_sample
 
+# Names in the file, where SDSS and this project differ.
+NAMES = {"objid": "objID", "dr7objid": "DR7ObjID", "specobjid": "specObjID"}
+FEW = ("objid", "oh_p50", "lgm_tot_p50", "h_alpha_flux")
 
-def catalog(frame) -> bytes:
-  columns = {"objid": "objID", "oh_p50": "oh_p50", "lgm_tot_p50": "lgm_tot_p50"}
-  columns |= {"h_alpha_flux": "h_alpha_flux"}
-  text = frame[list(columns)].rename(columns=columns).assign(comment="x, y")
+
+def catalog(frame, names=FEW) -> bytes:
+  """Returns galaxies.csv with the columns `names` and one more."""
+  text = frame[list(names)].rename(columns=NAMES).assign(comment="x, y")
   return text.to_csv(index=False).encode()
 
 

@@ -1,20 +1,23 @@
 """Zenodo's record and GitHub's archive of convnet-demo."""
 
+import gzip
+import io
 import tarfile
 
 import numpy as np
 import pytest
 
-from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss import fake_staging
 from tests.tfds_sdss.fetch import fetching
 from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch import zenodo_files
+from tfds_sdss import columns
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import http_responses
 from tfds_sdss.fetch import zenodo
-from tfds_sdss.sdss_metallicity import demo500
+from tfds_sdss.fetch import zenodo_archive
 
 FRAME = stand_in.frame_of(10)
 OBJIDS = sorted(FRAME.objid.tolist())
@@ -50,6 +53,11 @@ def test_fetch_of_the_whole_record(tmp_path):
     assert set(frame.columns) == {
       *("objid", "oh_p50", "lgm_tot_p50", "h_alpha_flux", "sky_group")
     }
+    report = folder.read_source()["report"]
+    assert report["unknown_columns"] == ["comment"]
+    assert set(report["absent_columns"]) == {*columns.ZENODO} - {
+      *zenodo_files.FEW
+    }
     expected = FRAME.set_index("objid").oh_p50.loc[OBJIDS]
     np.testing.assert_allclose(frame.oh_p50, expected, rtol=1e-6)
     assert folder.read_source()["image_size"] == 160
@@ -58,6 +66,54 @@ def test_fetch_of_the_whole_record(tmp_path):
       path.unlink()
     assert run(tmp_path, server).images == 10
     assert downloads(server) == 1
+
+
+@pytest.mark.parametrize("case", [str, str.lower, str.upper])
+def test_every_column_is_taken(tmp_path, case):
+  frame = whole_frame()
+  csv = zenodo_files.catalog(frame, columns.ZENODO)
+  head, _, rest = csv.partition(b"\n")
+  with serve(csv=case(head.decode()).encode() + b"\n" + rest) as server:
+    assert run(tmp_path, server).images == 10
+  folder = fetching.check(tmp_path, jpeg)
+  found = folder.read_catalog()
+  assert set(found) == {*columns.ZENODO, "sky_group"}
+  expected = frame.set_index("objid").loc[OBJIDS]
+  for name in columns.ZENODO[1:]:
+    assert found[name].dtype == columns.BY_NAME[name].dtype
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+  assert found.specobjid.tolist() == expected.specobjid.tolist()
+  report = folder.read_source()["report"]
+  assert report["absent_columns"] == []
+  assert report["missing"] == {}
+
+
+def whole_frame():
+  names = ("objid", "dr7objid", "reliable")
+  more = fake_staging.table(len(FRAME), names)[["dr7objid", "reliable"]]
+  return FRAME.join(more)
+
+
+def test_catalogue_of_other_rules_is_read_again(tmp_path):
+  with serve() as server:
+    run(tmp_path, server)
+  path = tmp_path / "source.json"
+  path.write_text(path.read_text().replace('"rules": 2', '"rules": 1'))
+  # The catalogue is downloaded once.
+  catalogue = tmp_path / "downloads" / zenodo.CATALOG
+  catalogue.write_bytes(zenodo_files.catalog(whole_frame(), columns.ZENODO))
+  with serve(csv=catalogue.read_bytes()) as server:
+    assert run(tmp_path, server).images == 10
+  assert "dr7objid" in staging.Staging(tmp_path).read_catalog()
+
+
+def test_rows_without_a_label_are_no_loss(tmp_path):
+  frame = FRAME.copy()
+  frame.loc[:3, "oh_p50"] = np.nan
+  with serve(csv=zenodo_files.catalog(frame)) as server:
+    outcome = run(tmp_path, server)
+  assert (outcome.galaxies, outcome.dropped) == (6, {"no_oh_p50": 4})
+  assert outcome.is_success
 
 
 def test_only_regular_images_of_the_catalogue_are_unpacked(tmp_path):
@@ -145,6 +201,35 @@ def test_download_with_another_digest_is_repeated(tmp_path, succeeds):
       assert not (tmp_path / "downloads" / zenodo.ARCHIVE).exists()
 
 
+def bomb(kind: str) -> bytes:
+  """Returns an archive that unpacks to far more than an image."""
+  members = zenodo_files.images(OBJIDS[:1])
+  if kind == "zeros":
+    members["x"] = bytes(200_000)
+  elif kind == "name":
+    members["x" * 200_000] = b""
+  file = io.BytesIO()
+  packed = zenodo_files.tar(members)
+  if kind == "negative":
+    packed = gzip.decompress(packed)
+    header = tarfile.TarInfo("x")
+    header.size = -512
+    packed = packed[:512] + header.tobuf(tarfile.GNU_FORMAT) + packed[512:]
+    file.write(gzip.compress(packed))
+    return file.getvalue()
+  return packed
+
+
+@pytest.mark.parametrize("kind", ["zeros", "name", "negative"])
+def test_decompression_bomb_is_an_error(tmp_path, monkeypatch, kind):
+  monkeypatch.setattr(zenodo_archive, "_MIN_UNPACKED", 100_000)
+  with (
+    serve(bomb(kind)) as server,
+    pytest.raises(http_responses.FetchError, match="is damaged"),
+  ):
+    run(tmp_path, server)
+
+
 def test_damaged_archive_is_an_error(tmp_path):
   data = zenodo_files.archive(OBJIDS)
   with (
@@ -160,6 +245,8 @@ def test_damaged_archive_is_an_error(tmp_path):
     (b"<html>Rate limited</html>", "expected Zenodo's record as JSON"),
     (b'{"files": []}', "expected the files"),
     (b'{"files": [{"key": "x", "checksum": "sha1:0"}]}', "expected an MD5"),
+    (b"[" * 100_000, "expected Zenodo's record as JSON"),
+    (b"\xff", "expected Zenodo's record as JSON"),
   ],
 )
 def test_invalid_record_is_an_error(tmp_path, body, message):
@@ -169,6 +256,17 @@ def test_invalid_record_is_an_error(tmp_path, body, message):
   with serve() as server:
     server.file_faults[stand_in.RECORD] = [replace] * 3
     with pytest.raises(http_responses.FetchError, match=message):
+      run(tmp_path, server)
+
+
+def test_file_on_another_host_is_refused(tmp_path):
+  def move(request, response):
+    body = response.body.replace(b"http://127.0.0.1", b"http://10.0.0.1")
+    return response._replace(body=body)
+
+  with serve() as server:
+    server.file_faults[stand_in.RECORD] = [move]
+    with pytest.raises(http_responses.FetchError, match=r"10\.0\.0\.1"):
       run(tmp_path, server)
 
 
@@ -187,30 +285,3 @@ def test_larger_limit_reuses_the_archive(tmp_path):
     assert run(tmp_path, server).galaxies == 10
     fetching.check(tmp_path, jpeg)
     assert downloads(server) == 1
-
-
-def test_demo500_is_unpacked(tmp_path, layout):
-  archive = fake_layout.archive(layout)
-  out = tmp_path / "out"
-  with stand_in.StandIn(FRAME, jpeg, archive=archive) as server:
-    outcome = fetching.run(out, server, source="demo500")
-    assert (outcome.galaxies, outcome.loss) == (16, 0)
-    fetching.run(out, server, source="demo500")
-    assert len(server.requests) == 2  # the archive and its redirection
-  for path in layout.glob("*/*"):
-    copy = out / path.relative_to(layout)
-    assert copy.read_bytes() == path.read_bytes()
-  splits = demo500.read(out, complete=True)
-  assert len(splits["test"]) == 4
-
-
-def test_demo500_with_other_content_is_rejected(tmp_path, layout):
-  path = next((layout / "train").iterdir())
-  path.write_bytes(fake_layout.jpeg(0))
-  archive = fake_layout.archive(layout)
-  with (
-    stand_in.StandIn(FRAME, jpeg, archive=archive) as server,
-    pytest.raises(http_responses.FetchError, match="expected SHA-256"),
-  ):
-    fetching.run(tmp_path / "out", server, source="demo500")
-  assert not list((tmp_path / "out").glob("downloads/*"))

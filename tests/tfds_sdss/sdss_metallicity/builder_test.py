@@ -42,7 +42,7 @@ def test_mock_galaxies_are_generated_and_split_by_hash(mock):
   for expected in render.generate(5, processes=1):
     expected["oh_p50"] = np.float32(expected["oh_p50"])
     assert found[expected["objid"]] == expected
-  # The other samples still have version 2.0.0.
+  # The version of a sample with changes of its own.
   assert mock.version == "3.0.0"
   assert set(mock.release_notes) == {"3.0.0"}
 

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shlex
-import tempfile
 
 from flax import traverse_util
 import jax
@@ -116,20 +115,6 @@ def read_config(workdir: pathlib.Path) -> dict:
 
 def _jax_settings() -> dict:
   return {name: jax.config.values[name] for name in _JAX_SETTINGS}
-
-
-def check_writable(workdir: pathlib.Path) -> None:
-  """Raises ConfigError unless files can be written to the workdir's folders."""
-  for folder in (workdir, workdir / "figures", workdir / "tensorboard"):
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      with tempfile.TemporaryFile(dir=folder):
-        pass
-    except OSError as error:
-      raise errors.ConfigError(
-        f"--workdir={workdir}: expected a folder that can be written, found "
-        f"{files.describe(error)} Or give another --workdir."
-      ) from error
 
 
 def check_has_checkpoint(workdir: pathlib.Path) -> None:

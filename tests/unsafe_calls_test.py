@@ -90,7 +90,7 @@ def test_no_source_has_an_unsafe_call(path):
 
 
 def test_reader_of_pth_files_is_among_the_sources():
-  text = (ROOT / "galmet_jax" / "models" / "pretrained.py").read_text()
+  text = (ROOT / "galmet_jax" / "models" / "weight_files.py").read_text()
   assert "torch.load(" in text
   assert unsafe(text.replace("weights_only=True", "weights_only=False"))
   assert unsafe(text.replace(", weights_only=True", ""))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import dataclasses
+import errno
 import logging
-import pathlib
 import sys
 
 from tfds_sdss import beam_shards
 from tfds_sdss import build
+from tfds_sdss import files
 from tfds_sdss import signals
 from tfds_sdss import staging
 from tfds_sdss import verify
@@ -31,6 +32,20 @@ exit status: 0 success; 1 verify found problems, or fetch lost more images than
 --max_loss; 2 the command failed (its message starts with "error:");
 128 + n stopped by signal n (INT, TERM, HUP or USR1).
 """
+
+
+_REPEAT = "and repeat the command."
+# What to do about errors of the system, whose text is only a reason and a path.
+_ADVICE = {
+  errno.ENOSPC: f". Free disk space, or give another folder, {_REPEAT}",
+  errno.EDQUOT: f". Free some of your quota, or give another folder, {_REPEAT}",
+  errno.EFBIG: f". Raise the limit of file sizes (ulimit -f) {_REPEAT}",
+  errno.EACCES: f". Change its permissions, or give another folder, {_REPEAT}",
+  errno.EPERM: f". Change its permissions, or give another folder, {_REPEAT}",
+  errno.EROFS: f". Give a folder on a disk that can be written {_REPEAT}",
+  errno.EEXIST: f". It is a file: give a folder {_REPEAT}",
+  errno.ENOTDIR: f". It is a file: give a folder {_REPEAT}",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +80,7 @@ def _add_fetch(commands) -> None:
   defaults = {f.name: f.default for f in dataclasses.fields(request.Request)}
   add = command.add_argument
   add("--source", required=True, choices=request.SOURCES)
-  add("--out", required=True, type=pathlib.Path, help="staging folder")
+  add("--out", required=True, help="staging folder")
   add("--contact", help="your e-mail address, for the service's operators")
   add("--base_url", help="address of the service, if it has moved")
   for flag, kind, text in (
@@ -141,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     beam_shards.BeamError,
     OSError,
   ) as error:
-    print(f"error: {error}", file=sys.stderr)
+    advice = _ADVICE.get(getattr(error, "errno", None) or 0, "")
+    print(f"error: {error}{advice}", file=sys.stderr)
     return 2
   except signals.Stopped as stopped:
     print(stopped, file=sys.stderr)
@@ -158,6 +174,7 @@ def _run(args: argparse.Namespace) -> int:
 
     options = vars(args)
     del options["command"]
+    options["out"] = files.local_path(args.out, "--out")
     outcome = fetch.fetch(request.Request(**options))
     print(outcome)
     if outcome.is_success:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tfds_sdss import columns
+from tfds_sdss import files
 from tfds_sdss import splits
 from tfds_sdss.sample import CATALOG
 from tfds_sdss.sample import Sample
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 def write(folder: pathlib.Path, sample: Sample) -> None:
   """Writes the report and its figure into a folder, and logs a summary."""
-  (folder / REPORT).write_text(report(sample), encoding="utf-8")
+  files.write_atomically(folder / REPORT, report(sample).encode())
   plot(folder / FIGURE, sample)
   _log.info(
     "%s: %d galaxies requested, %d without an image (%.2f %%); see %s",
@@ -201,4 +202,4 @@ def _number(value: object) -> str:
     return str(value)
   if np.isnan(value):
     return ""
-  return f"{value:.0f}" if value == round(value) else f"{value:.5g}"
+  return f"{value:.0f}" if value.is_integer() else f"{value:.5g}"

@@ -140,7 +140,8 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Batch]:
     of its batch, and reading continues.
 
   Raises:
-    RecordError: if the data set is in another file format.
+    RecordError: if the data set is in another file format, or has no such
+      split.
   """
   file_format = builder.info.file_format
   if file_format != tfds.core.FileFormat.ARRAY_RECORD:
@@ -148,6 +149,11 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Batch]:
       f"{builder.info.full_name}: expected the file format array_record, found "
       f"{file_format.value}. Build it again with array_record, or read it with "
       "TensorFlow: tfds.load."
+    )
+  if split not in builder.info.splits:
+    raise RecordError(
+      f"{builder.info.full_name} has no split {split}. Delete "
+      f"{builder.data_dir} and build again."
     )
   info = builder.info.splits[split]
   starts = np.cumsum([0, *info.shard_lengths]).tolist()

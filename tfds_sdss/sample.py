@@ -114,20 +114,17 @@ def read(
   )
   complete = frame[frame["image_sha256"] != ""]
   _check_copies(complete, folder.root, name)
-  _log.info(
-    "%s: %d of %d galaxies have an image",
-    *(folder.root, len(complete), len(frame)),
-  )
+  counts = len(complete), len(frame)
+  _log.info("%s: %d of %d galaxies have an image", folder.root, *counts)
   if out_of_range:
     _log.warning(
       "%s: values outside the range of their column are missing: %s",
       folder.catalog_path,
       ", ".join(f"{count} {column}" for column, count in out_of_range.items()),
     )
-  cleaning = source.get("report") or {}
-  return Sample(
-    name, _assign_splits(complete), len(frame), lost, cleaning, out_of_range
-  )
+  report = source.get("report", {})
+  divided = _assign_splits(complete)
+  return Sample(name, divided, len(frame), lost, report, out_of_range)
 
 
 def _read_columns(
@@ -150,10 +147,12 @@ def _read_columns(
     dtype = columns.BY_NAME[column].dtype if column in names else np.int64
     found = frame[column].dtype
     # A float may have lost the last digits of an id.
-    if np.issubdtype(dtype, np.integer) and found.kind != "i":
+    is_integer = np.issubdtype(dtype, np.integer)
+    if found.kind not in ("i" if is_integer else "iuf"):
+      expected = "integers" if is_integer else "numbers"
       raise staging.StagingError(
-        f"{folder.catalog_path}: expected integers in {column}, found {found}. "
-        f"{remedy}"
+        f"{folder.catalog_path}: expected {expected} in {column}, found "
+        f"{found}. {remedy}"
       )
     if column in names and column not in _REQUIRED:
       frame[column], number = _without_outliers(column, frame[column])

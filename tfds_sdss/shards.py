@@ -23,6 +23,7 @@ import tqdm
 
 from tfds_sdss import beam_shards
 from tfds_sdss import catalog
+from tfds_sdss import files
 from tfds_sdss import images
 from tfds_sdss import records
 from tfds_sdss import splits
@@ -182,7 +183,7 @@ def _tasks(
 def write_checksums(paths: Sequence[pathlib.Path]) -> None:
   """Writes the shards' digests beside them, in the format of sha256sum."""
   lines = [f"{digest(path)}  {path.name}\n" for path in sorted(paths)]
-  (paths[0].parent / CHECKSUMS).write_text("".join(lines), encoding="ascii")
+  files.write_atomically(paths[0].parent / CHECKSUMS, "".join(lines).encode())
 
 
 def read_checksums(folder: pathlib.Path) -> dict[str, str]:

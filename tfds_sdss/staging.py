@@ -14,7 +14,6 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -22,13 +21,10 @@ import re
 import time
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tfds_sdss import columns
 from tfds_sdss import files
+from tfds_sdss import tables
 from tfds_sdss.errors import DataError
 
 # Largest accepted fraction of galaxies without an image, by default.
@@ -194,21 +190,20 @@ class Staging:
     `sky_group`, int64. Missing values are NaN.
     """
     try:
-      return pd.read_parquet(self.catalog_path)
+      return tables.read(self.catalog_path)
     except FileNotFoundError:
       raise StagingError(
         f"{self.root}: expected catalog.parquet, found none. The fetch was "
         "interrupted early: run the same command again."
       ) from None
-    except pa.ArrowException as error:
+    except files.DamagedFileError as error:
       raise StagingError(
-        f"{self.catalog_path} is damaged ({error}). Delete it and fetch again; "
-        "existing images are kept."
+        f"{error} Delete it and fetch again; existing images are kept."
       ) from error
 
   def write_catalog(self, frame: pd.DataFrame) -> None:
     """Writes the catalogue."""
-    write_parquet(self.catalog_path, frame)
+    tables.write(self.catalog_path, frame)
 
   def read_manifest(self) -> dict[int, Entry]:
     """Returns the last entry of each galaxy by objid.
@@ -278,23 +273,3 @@ class Staging:
         yield append
       finally:
         os.fsync(file.fileno())
-
-
-def write_parquet(path: pathlib.Path, frame: pd.DataFrame) -> None:
-  """Writes a table of numbers and strings, with units as metadata."""
-  fields = []
-  for name in frame.columns:
-    if column := columns.BY_NAME.get(name):
-      metadata = {"unit": column.unit, "description": column.description}
-    else:
-      metadata = {"description": columns.DERIVED[name]}
-    dtype = frame[name].dtype
-    is_number = isinstance(dtype, np.dtype)
-    kind = pa.from_numpy_dtype(dtype) if is_number else pa.string()
-    fields.append(pa.field(name, kind, metadata=metadata))
-  table = pa.Table.from_pandas(
-    frame, schema=pa.schema(fields), preserve_index=False
-  )
-  file = io.BytesIO()
-  pq.write_table(table, file, compression="zstd")
-  files.write_atomically(path, file.getvalue())

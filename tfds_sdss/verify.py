@@ -10,20 +10,31 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import build
 from tfds_sdss import catalog
+from tfds_sdss import files
 from tfds_sdss import images
+from tfds_sdss import origin
 from tfds_sdss import records
 from tfds_sdss import sample
 from tfds_sdss import shards
 from tfds_sdss import splits
+from tfds_sdss import tables
 from tfds_sdss.errors import DataError
 
 _NUM_SHOWN = 20  # problems printed in full
+# Kinds of the columns of catalog.parquet that are compared, as in numpy.dtype.
+_KINDS = {
+  "objid": "i",
+  "oh_p50": "f",
+  "image_sha256": "O",
+  "sky_group": "i",
+  "split": "O",
+  "fold": "i",
+}
 # First version with digests of the shards.
 _WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
@@ -99,6 +110,10 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
   elif "specobjid" in builder.info.features:
     problems.append(f"{sample.CATALOG} is absent")
   table = pd.DataFrame.from_dict(rows, orient="index")
+  try:
+    origin.read(pathlib.Path(builder.data_dir))
+  except files.DamagedFileError as error:
+    problems.append(str(error))
   return Report(builder.info.full_name, table, problems)
 
 
@@ -190,11 +205,17 @@ def _check_catalog(
 ) -> list[str]:
   """Compares the shards with catalog.parquet; checks its splits and folds."""
   path = pathlib.Path(builder.data_dir) / sample.CATALOG
-  names = [*_Galaxy._fields, "sky_group", "split", "fold"]
   try:
-    frame = pd.read_parquet(path, columns=names)
-  except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    frame = tables.read(path)
+  except (files.DamagedFileError, OSError) as error:
     return [f"{path.name} cannot be read: {error}"]
+  wrong = [
+    f"{name} is {frame[name].dtype if name in frame else 'absent'}"
+    for name, kinds in _KINDS.items()
+    if name not in frame or frame[name].dtype.kind not in kinds
+  ]
+  if wrong:
+    return [f"{path.name} cannot be read: {', '.join(wrong)}"]
   problems = []
   for name in ("split", "fold"):
     counts = frame.groupby("sky_group")[name].nunique()

@@ -22,8 +22,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # SDSS bands of the channels red, green and blue.
 BANDS = ("i", "r", "g")
-# Kinds of test-time augmentation.
-TTA = ("none", "random", "dihedral")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +54,7 @@ def make_frame(
   """
   bands = tuple(bands or config.bands)
   resolution = config.resolution or config.crop
-  if config.crop % resolution:
+  if resolution < 1 or config.crop % resolution:
     raise errors.ConfigError(
       f"data.resolution is {resolution}; expected a divisor of "
       f"data.crop={config.crop}, so that each pixel averages a square."
@@ -153,13 +151,19 @@ def tta_views(
 
   Returns:
     n views for each element, the plain image first.
+
+  Raises:
+    ConfigError: for another kind.
   """
   n = len(objid)
   if kind == "none":
     return [plain_views(n)]
   if kind == "dihedral":
     return [plain_views(n, symmetry) for symmetry in range(8)]
-  assert kind == "random", kind
+  if kind != "random":
+    raise errors.ConfigError(
+      f"eval.tta is {kind!r}; expected none, random or dihedral."
+    )
   # NumPy cuts the objIDs into halves, because jnp truncates int64 silently.
   fold_in = jax.vmap(jax.random.fold_in)
   keys = fold_in(jnp.broadcast_to(key, n), (objid >> 32).astype(np.uint32))

@@ -35,13 +35,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from galmet_jax import errors
+from galmet_jax.models import weight_files
 from tfds_sdss import files
 
 # Models of timm on Hugging Face, pinned because their weights may be replaced.
 _TIMM_REVISIONS = {
   "resnet34.tv_in1k": "c983eba7f5e69bc3548a626d1b0b0b914e5de3a6",
 }
-_SOURCES = "FILE.safetensors, FILE.pth, FILE.pt or timm:resnet34.tv_in1k"
 
 # Our modules and torchvision's.
 _LAYERS = (
@@ -61,9 +61,6 @@ _LEAVES = {
 # Our axes in torch's order, by the number of axes: vectors, Dense (I, O) to
 # (O, I), convolution HWIO to OIHW.
 _AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-# ImageNet's classes, the head of an exported network, and a counter that torch
-# uses only for a BatchNorm without momentum.
-_IGNORED = re.compile(r"fc\..*|head\..*|.*\.num_batches_tracked")
 
 
 def load(source: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +83,7 @@ def load(source: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     path = _download(source.removeprefix("timm:"))
   else:
     path = files.local_path(source, "--config.model.pretrained")
-  state = _read(path)
+  state = weight_files.read(path)
   flat = traverse_util.flatten_dict(dict(variables))
   names = {leaf: _torch_name(leaf) for leaf in flat if leaf[1] != "head"}
   shapes = {
@@ -182,56 +179,6 @@ def _download(name: str) -> pathlib.Path:
     ) from error
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if path.suffix not in (".safetensors", ".pth", ".pt"):
-    raise errors.ConfigError(
-      f"model.pretrained is {path}; expected {_SOURCES}."
-    )
-  if not path.is_file():
-    raise errors.ConfigError(
-      f"model.pretrained is {path}, which does not exist; expected {_SOURCES}."
-    )
-  if path.suffix != ".safetensors":
-    return _read_torch(path)
-  import safetensors.numpy
-
-  try:
-    return safetensors.numpy.load_file(path)
-  except safetensors.SafetensorError as error:
-    raise errors.ConfigError(
-      f"{path} cannot be read as safetensors ({error}). Download it again."
-    ) from error
-
-
-def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    import torch
-  except ImportError as error:
-    raise errors.ConfigError(
-      f"Reading {path} needs PyTorch, which is not installed. Run pip install "
-      "torch, or set --config.model.pretrained to a .safetensors file or "
-      "timm:resnet34.tv_in1k."
-    ) from error
-  advice = "Write it with torch.save(model.state_dict(), PATH)."
-  try:
-    # weights_only: unpickling can run arbitrary code.
-    state = torch.load(path, map_location="cpu", weights_only=True)
-  # A damaged file can raise any error of torch or pickle.
-  except Exception as error:
-    raise errors.ConfigError(
-      f"{path} cannot be read as weights of PyTorch ({error}). {advice}"
-    ) from error
-  if not isinstance(state, dict) or not all(
-    isinstance(tensor, torch.Tensor) for tensor in state.values()
-  ):
-    found = list(state)[:10] if isinstance(state, dict) else type(state)
-    raise errors.ConfigError(
-      f"{path} contains {found}; expected tensors by name. {advice}"
-    )
-  # NumPy has no bfloat16.
-  return {name: leaf.detach().float().numpy() for name, leaf in state.items()}
-
-
 def _check_shapes(
   source: str,
   expected: Mapping[str, tuple[int, ...]],
@@ -240,7 +187,7 @@ def _check_shapes(
   found = {
     name: leaf.shape
     for name, leaf in state.items()
-    if not _IGNORED.fullmatch(name)
+    if not weight_files.IGNORED.fullmatch(name)
   }
   faults = {
     "missing": [

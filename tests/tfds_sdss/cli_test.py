@@ -1,3 +1,5 @@
+import errno
+import os
 import pathlib
 import signal
 import subprocess
@@ -37,6 +39,10 @@ def test_build_and_verify(tmp_path, layout, capsys):
     (["build", "mock", "--max_loss=-0.1"], "a fraction, 0 to 1, found -0.1"),
     (["build", "dr17", "--staging=gs://b/s"], "--staging=gs://b/s: expected a"),
     (["build", "dr17", "--staging=~nobody_/s"], "--staging=~nobody_/s"),
+    (["build", "dr17", "--staging="], "--staging: expected a path, found none"),
+    (["fetch", "--source=dr17", "--out="], "--out: expected a path"),
+    (["build", "demo500", "--staging=/dev/null"], "no such folder"),
+    (["build", "dr17", "--staging=/dev/null"], "It is a file: give a folder"),
     (["verify", "mock"], "build sdss_metallicity/mock --data_dir=data"),
     (["verify", "dr17"], "build sdss_metallicity/dr17 --data_dir=data --sta"),
   ],
@@ -45,7 +51,9 @@ def test_user_errors_exit_with_status_2(
   tmp_path, monkeypatch, capsys, argv, message
 ):
   monkeypatch.chdir(tmp_path)
-  assert cli.main([*argv, "--data_dir=data"]) == 2
+  if argv[0] != "fetch":
+    argv = [*argv, "--data_dir=data"]
+  assert cli.main(argv) == 2
   err = capsys.readouterr().err
   assert err.startswith("error: ")
   assert message in err
@@ -77,6 +85,31 @@ def test_home_directory_is_expanded(tmp_path, monkeypatch, layout, capsys):
   assert cli.main(["verify", *argv]) == 0
   assert (tmp_path / "data" / "sdss_metallicity").is_dir()
   assert not (layout / "~").exists()
+
+
+@pytest.mark.parametrize(
+  ("number", "advice"),
+  [
+    (errno.ENOSPC, "Free disk space"),
+    (errno.EACCES, "Change its permissions"),
+    (errno.EROFS, "Give a folder on a disk that can be written"),
+    (errno.EIO, ""),
+  ],
+)
+def test_system_errors_name_the_path(
+  tmp_path, layout, monkeypatch, capsys, number, advice
+):
+  def fail(path, *_):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+  argv = ["build", "demo500", f"--staging={layout}"]
+  assert cli.main([*argv, f"--data_dir={tmp_path / 'data'}"]) == 2
+  last = capsys.readouterr().err.splitlines()[-1]
+  assert last.startswith(f"error: [Errno {number}] {os.strerror(number)}: ")
+  assert str(tmp_path / "data") in last
+  assert advice in last
+  assert not list(tmp_path.glob("data/sdss_metallicity/demo500/*"))
 
 
 def test_fetch_into_a_url_is_refused(tmp_path, monkeypatch, capsys):

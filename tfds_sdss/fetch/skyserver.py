@@ -237,9 +237,9 @@ def parse_rows(
   lines = text.split("\n")
   if lines[0].startswith("#"):
     lines = lines[1:]
-  if lines[-1] != "":
+  if not lines or lines[-1] != "":
     raise http_responses.TransientError(
-      "cut_short", f"expected complete lines of CSV, found {lines[-1]!r}"
+      "cut_short", f"expected complete lines of CSV, found {_excerpt(text)}"
     )
   try:
     table = [row for row in csv.reader(lines[:-1]) if row]

@@ -8,6 +8,7 @@ digests in `demo500.sha256`.
 from __future__ import annotations
 
 import collections
+import errno
 import hashlib
 import logging
 import lzma
@@ -128,7 +129,18 @@ def read(root: Root, complete: bool) -> dict[str, list[dict]]:
   Raises:
     DataError: if a file is absent, differs from its digest or is not a valid
       catalogue, or if a galaxy is in both catalogues.
+    ARCHIVE_ERRORS: if root is in an archive that is damaged.
   """
+  try:
+    return _read(root, complete)
+  except OSError as error:
+    # zipfile seeks to any position that a damaged archive names.
+    if error.errno != errno.EINVAL or isinstance(root, pathlib.Path):
+      raise
+    raise zipfile.BadZipFile(f"a wrong position: {error}") from error
+
+
+def _read(root: Root, complete: bool) -> dict[str, list[dict]]:
   listed = read_hashes()
   train = _read_catalog(root, "train", listed, complete)
   test = _read_catalog(root, "test", listed, complete)

@@ -19,6 +19,7 @@ from tfds_sdss import sample as sample_lib
 from tfds_sdss import shards
 from tfds_sdss import splits
 from tfds_sdss import staging
+from tfds_sdss import tables
 from tfds_sdss.errors import DataError
 from tfds_sdss.sdss_metallicity import demo500
 
@@ -194,7 +195,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     # The tasks read this catalogue. It also belongs to the built set, because
     # the features round float64 to float32.
     path = folder / sample_lib.CATALOG
-    staging.write_parquet(path, sample.frame)
+    tables.write(path, sample.frame)
     sources = sample_lib.examples_by_split(sample, path, root)
     shards.write(self, sources, download_config)
     origin.write(folder, str(root.absolute()), origin.digest(sample.frame))

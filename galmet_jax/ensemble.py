@@ -57,6 +57,7 @@ def train_and_evaluate(
       "test. Leave out --config.eval.splits."
     )
   with workdir_lib.lock(workdir):
+    workdir_lib.check_kind(workdir, "ensemble")
     folders = _train_members(config, workdir)
     return processes.on_first(lambda: _write(config, workdir, folders)) or {}
 
@@ -98,7 +99,7 @@ def _write(
     {name: float(values[i]) for name, values in members.items()}
     for i in range(len(folders))
   ]
-  results.write_summary(workdir, summary)
+  results.write_summary(workdir, summary, tables)
   print(report.format_metrics(summary, tuple(tables), targets))
   rmse = members["rmse"]
   print(

@@ -36,7 +36,7 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
     The suggested peak rate of the fastest group, see `suggest`.
   """
   run = Run.prepare(config, workdir, read_only=True)
-  restored = run.latest.restore(run.abstract_state)
+  restored = run.restore(run.latest)
   state = restored.state if restored else run.initial_state()
   rates = np.geomspace(_LOWEST, _HIGHEST, _NUM_STEPS)
   phase = _range_test(run.phases[-1], config.optim)

@@ -6,6 +6,7 @@ it. A resumed run continues it at the restored step.
 
 from collections.abc import Mapping
 import json
+import math
 import os
 import pathlib
 
@@ -37,7 +38,9 @@ class MetricWriter:
 
   def write(self, step: int, values: Mapping[str, float | int]) -> None:
     """Records named numbers of a step."""
-    row = {"step": step, **values}
+    # JSON has no NaN, such as a validation error of a diverged network.
+    finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+    row = {"step": step, **finite}
     self._file.write(json.dumps(row) + "\n")
     for name, value in values.items():
       self._events.add_scalar(name, value, step)
@@ -91,7 +94,9 @@ def _parse(line: bytes) -> dict | None:
   # RecursionError: thousands of nested brackets.
   except (ValueError, RecursionError):
     return None
-  is_row = isinstance(row, dict) and isinstance(row.get("step"), int)
+  if not isinstance(row, dict) or type(row.get("step")) is not int:
+    return None
+  is_row = all(isinstance(x, (int, float, type(None))) for x in row.values())
   return row if is_row else None
 
 

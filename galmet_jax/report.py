@@ -38,11 +38,13 @@ def evaluate_only(
 
   The `eval` block of the config may differ from the one used in training. The
   run's config, checkpoints and record are not changed.
-  Returns and raises the same as `evaluate_run`.
+  Returns and raises the same as `evaluate_run`, and FolderInUseError if another
+  process uses the workdir.
   """
   workdir_lib.check_has_checkpoint(workdir)
   run = Run.prepare(config, workdir, read_only=True)
-  return evaluate_run(run, {"data_s": run.data_seconds})
+  with workdir_lib.lock(run.results):
+    return evaluate_run(run, {"data_s": run.data_seconds})
 
 
 def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _write(
     plots.training_curves(
       run.results / "figures" / "training_curves.png", rows, run.groups
     )
-  results.write_summary(run.results, summary)
+  results.write_summary(run.results, summary, predictions)
   print(format_metrics(summary, config.eval.splits, config.data.targets))
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
   return summary

@@ -5,6 +5,7 @@ damaged or altered file is never used: the run counts as unfinished, and is
 evaluated again.
 """
 
+from collections.abc import Iterable
 import hashlib
 import json
 import math
@@ -44,9 +45,17 @@ def read_predictions(folder: pathlib.Path, split: str) -> pd.DataFrame:
   return pd.read_csv(path, dtype={"objid": np.int64})
 
 
-def write_summary(folder: pathlib.Path, summary: dict[str, Any]) -> None:
-  """Writes summary.json; a number that is not finite becomes null."""
-  tables = sorted(folder.glob("predictions_*.csv"))
+def write_summary(
+  folder: pathlib.Path, summary: dict[str, Any], splits: Iterable[str]
+) -> None:
+  """Writes summary.json; a number that is not finite becomes null.
+
+  Args:
+    folder: directory of the results.
+    summary: content of the file.
+    splits: splits whose tables belong to it.
+  """
+  tables = [_predictions(folder, split) for split in splits]
   digests = {path.name: _sha256(path) for path in tables}
   content = {**_finite(summary), "files": digests}
   files.write_json(folder / _SUMMARY, content)
@@ -80,7 +89,7 @@ def _is_finished(
   expected = json.loads(config.to_json())
   try:
     stored = workdir_lib.read_config(workdir)
-    stored.pop("jax", None)
+    other_jax = workdir_lib.has_other_jax_settings(stored)
     summary = read_summary(workdir)
     for split in expected["eval"]["splits"]:
       _check_predictions(_predictions(workdir, split), summary)
@@ -91,7 +100,9 @@ def _is_finished(
     return False
   checkpoint = summary.get("checkpoint", {})
   return (
-    stored == expected
+    {name: stored.get(name) for name in expected} == expected
+    # Training then names the setting that differs.
+    and not other_jax
     # An evaluation with other options replaces the summary.
     and summary.get("eval") == expected["eval"]
     and checkpoint.get("trained_steps", -1) == checkpoint.get("of_steps")

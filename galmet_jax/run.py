@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ class Run:
   Attributes:
     config: the whole config.
     workdir: directory of the run's files.
+    fields: all that determines training; stored in each checkpoint.
     mesh: the devices.
     data: the splits and the placement of their images, by name.
     data_seconds: time taken to find (or build) and decode the splits.
@@ -56,6 +58,7 @@ class Run:
 
   config: ml_collections.ConfigDict
   workdir: pathlib.Path
+  fields: Mapping[str, Any]
   mesh: jax.sharding.Mesh
   data: Mapping[str, placement.Placement]
   data_seconds: float
@@ -118,14 +121,16 @@ class Run:
     if eval_frame != frame:
       eval_step = evaluate.make_eval_step(model, eval_frame, mesh)
     data = placement.make(splits, config, mesh)
-    workdir_lib.check_in_all_processes(config, splits)
-    processes.on_first(lambda: workdir_lib.check(config, workdir))
+    content = workdir_lib.describe(config, splits)
+    workdir_lib.check_in_all_processes(content)
+    processes.on_first(lambda: workdir_lib.check(content, workdir))
     if not read_only:
-      processes.on_first(lambda: workdir_lib.write_config(config, workdir))
+      processes.on_first(lambda: workdir_lib.write_config(content, workdir))
     folder = workdir / "checkpoints"
     return cls(
       config=config,
       workdir=workdir,
+      fields=workdir_lib.fixed_fields(content),
       mesh=mesh,
       data=data,
       data_seconds=data_seconds,
@@ -180,6 +185,26 @@ class Run:
     )
     return sharding.replicate(jax.device_get(state), self.mesh)
 
+  def restore(
+    self, store: checkpoints.Checkpoints
+  ) -> checkpoints.Restored | None:
+    """Restores the newest checkpoint of this run; None if there is none.
+
+    Raises:
+      CheckpointError: if it cannot be read, or all are damaged.
+      ConfigError: if it is of another network, config or data.
+    """
+    restored = store.restore(self.abstract_state)
+
+    def compare() -> None:
+      # Checkpoints of version 0.1 have no fields.
+      if restored and "fields" in restored.progress:
+        fields = restored.progress["fields"]
+        workdir_lib.compare(dict(self.fields), fields, self.workdir)
+
+    processes.on_first(compare)
+    return restored
+
   def trained_state(self) -> train_state.TrainState:
     """Restores the checkpoint that `eval.checkpoint` names.
 
@@ -194,7 +219,7 @@ class Run:
       raise errors.ConfigError(
         f"eval.checkpoint is {which!r}; expected latest or best."
       )
-    restored = stores[which].restore(self.abstract_state)
+    restored = self.restore(stores[which])
     if restored is None:
       raise errors.NoCheckpointError(
         f"expected a checkpoint in {self.workdir}/checkpoints/{which}, found "

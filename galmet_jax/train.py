@@ -12,6 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from galmet_jax import errors
 from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
@@ -41,6 +42,10 @@ class Progress:
 
   best_rmse: float | None = None
 
+  def as_json(self, run: Run) -> dict[str, Any]:
+    """Returns the content to store in a checkpoint."""
+    return {"best_rmse": self.best_rmse, "fields": dict(run.fields)}
+
 
 def train_and_evaluate(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
@@ -63,15 +68,20 @@ def train_and_evaluate(
     NonFiniteLossError: names the step; earlier checkpoints stay.
   """
   with workdir_lib.lock(workdir):
+    workdir_lib.check_kind(workdir, "run")
     return _train_and_evaluate(Run.prepare(config, workdir))
 
 
 def _train_and_evaluate(run: Run) -> dict[str, Any]:
-  restored = run.latest.restore(run.abstract_state)
+  restored = run.restore(run.latest)
+  if restored is None:
+    _check_not_lost(run)
   state = restored.state if restored else run.initial_state()
   first_step = int(state.step)
   run.best.delete_after(first_step)
-  progress = Progress(**restored.progress) if restored else Progress()
+  progress = Progress()
+  if restored:
+    progress.best_rmse = restored.progress.get("best_rmse")
   if run.best.set_damaged_aside(run.abstract_state):
     # Otherwise no later epoch might be saved.
     progress.best_rmse = None
@@ -91,6 +101,22 @@ def _train_and_evaluate(run: Run) -> dict[str, Any]:
     timing["train_images_per_s"] = views / timing["train_s"]
   # The report reads the checkpoint from disk: it describes what is stored.
   return report.evaluate_run(run, timing)
+
+
+def _check_not_lost(run: Run) -> None:
+  """Raises CheckpointError if the latest checkpoints have been removed.
+
+  A run killed early may have a best epoch and no latest step, but only up to
+  the first step at which a latest one is saved.
+  """
+  first = run.config.train.checkpoint_every_steps
+  lost = [step for step in run.best.steps() if step > first]
+  if lost:
+    raise errors.CheckpointError(
+      f"{run.workdir}/checkpoints/latest: expected the last steps of a run, "
+      f"whose best is step {lost[0]}; found none. Restore the folder from a "
+      "copy, or train again in a new --workdir."
+    )
 
 
 def start_phase(
@@ -170,7 +196,7 @@ def _train_phase(
         bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
       stop = processes.max_int(signals.received()) if record else 0
       if save or stop:
-        run.latest.save(state, dataclasses.asdict(progress))
+        run.latest.save(state, progress.as_json(run))
       if stop:
         processes.leave()
         raise signals.Stopped(
@@ -237,9 +263,10 @@ def _validate(
   )
   writer.flush()
   best = progress.best_rmse
-  if processes.broadcast_int(best is None or rmse < best):
+  is_best = np.isfinite(rmse) and (best is None or rmse < best)
+  if processes.broadcast_int(bool(is_best)):
     progress.best_rmse = rmse
-    run.best.save(state)
+    run.best.save(state, progress.as_json(run))
   return rmse
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import shlex
+from typing import Any
 
 from flax import traverse_util
 import jax
@@ -39,66 +41,114 @@ _CONFIG = "config.json"
 _PER_PROCESS = ("cache_dir", "data.data_dir", "data.manual_dir")
 
 
-def check_in_all_processes(
+def describe(
   config: ml_collections.ConfigDict, data: Mapping[str, galaxies.Split]
-) -> None:
+) -> dict[str, Any]:
+  """Returns all that determines a run, as JSON.
+
+  It is the config, the settings of JAX under `jax`, and digests of the splits
+  under `galaxies`.
+  """
+  return {
+    **json.loads(config.to_json()),
+    "jax": _jax_settings(),
+    "galaxies": {name: _digest(split) for name, split in data.items()},
+  }
+
+
+def _digest(split: galaxies.Split) -> str:
+  """Returns the SHA-256 of the objids, targets and up to 1,000 images."""
+  digest = hashlib.sha256(split.objid.tobytes())
+  digest.update(split.targets.tobytes())
+  for image in split.images[:: 1 + len(split) // 1000]:
+    digest.update(image.tobytes())
+  return digest.hexdigest()
+
+
+def fixed_fields(content: dict[str, Any]) -> dict[str, Any]:
+  """Returns the fields of `describe` that affect training, by dotted names."""
+  return {
+    name: value
+    for name, value in flatten(content).items()
+    if not name.startswith(_MAY_CHANGE)
+  }
+
+
+def check_in_all_processes(content: dict[str, Any]) -> None:
   """Raises ConfigError if the config or the data differ between processes."""
   fields = {
     name: value
-    for name, value in flatten(json.loads(config.to_json())).items()
+    for name, value in flatten(content).items()
     if name not in _PER_PROCESS
   }
+  for name in content["galaxies"]:
+    digest = fields.pop(f"galaxies.{name}").encode()
+    processes.assert_equal_across_processes(f"the {name} split", digest)
   processes.assert_equal_across_processes(
     "the config", json.dumps(fields).encode()
   )
-  for name, split in data.items():
-    content = split.objid.tobytes() + split.targets.tobytes()
-    processes.assert_equal_across_processes(f"the {name} split", content)
 
 
 def check_jax() -> None:
-  """Raises ConfigError if JAX computes in 64 bits."""
-  if jax.config.values["jax_enable_x64"]:
+  """Raises ConfigError for settings of JAX that are not supported."""
+  for name, expected in (
+    ("jax_enable_x64", False),
+    ("jax_numpy_dtype_promotion", "standard"),
+  ):
+    found = jax.config.values[name]
+    if found != expected:
+      raise errors.ConfigError(
+        f"{name} is {found}; expected {expected}, with which the checkpoints "
+        "and all results are defined. Run: env -u "
+        f"{name.upper()} python main.py ..."
+      )
+
+
+def check(content: dict[str, Any], workdir: pathlib.Path) -> None:
+  """Compares a run with the one of an earlier start.
+
+  Args:
+    content: see `describe`.
+    workdir: directory of the run.
+
+  Raises:
+    ConfigError: if the workdir holds a run with another config, other galaxies
+      or other settings of JAX.
+    DamagedFileError: if config.json of a run is damaged.
+  """
+  # Before its first checkpoint a run may still change.
+  if _has_checkpoint(workdir) and (workdir / _CONFIG).exists():
+    stored = fixed_fields(read_config(workdir))
+    compare(fixed_fields(content), stored, workdir)
+
+
+def compare(
+  found: dict[str, Any], expected: dict[str, Any], workdir: pathlib.Path
+) -> None:
+  """Raises ConfigError if the `fixed_fields` of two runs differ."""
+  # Version 0.1 stored the config only.
+  known = {name.partition(".")[0] for name in expected}
+  lines = [
+    f"  {name}: expected {expected.get(name)!r}, found {found.get(name)!r}"
+    for name in sorted({**found, **expected})
+    if found.get(name) != expected.get(name)
+    and not (name.startswith(("jax.", "galaxies.")) and not known & {"jax"})
+  ]
+  if lines:
     raise errors.ConfigError(
-      "JAX_ENABLE_X64 is set; expected 32 bits, in which the checkpoints and "
-      "all results are defined. Run: env -u JAX_ENABLE_X64 python main.py ..."
+      f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
+      "Give a new --workdir, or resume the run with its own config, galaxies "
+      "(galaxies.*) and JAX_* environment variables (jax.*)."
     )
 
 
-def check(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Compares the config with the one of an earlier start.
-
-  Raises:
-    ConfigError: if the workdir holds a run with another config, or a run that
-      was computed with other settings of JAX.
-    DamagedFileError: if config.json of a run is damaged.
-  """
-  path = workdir / _CONFIG
-  # Before its first checkpoint a run may still change.
-  has_started = any((workdir / "checkpoints" / "latest").glob("[0-9]*"))
-  if has_started and path.exists():
-    stored = read_config(workdir)
-    expected = stored.pop("jax", None)
-    _compare(json.loads(config.to_json()), stored, workdir)
-    for name, found in _jax_settings().items():
-      if expected is not None and expected.get(name) != found:
-        raise errors.ConfigError(
-          f"{workdir}: expected {name} {expected.get(name)!r}, found "
-          f"{found!r}, which would change the results. Set the environment "
-          f"variable {name.upper()} as before, or give a new --workdir."
-        )
-
-
-def write_config(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> None:
-  """Writes config.json: the config, and the settings of JAX under `jax`."""
+def write_config(content: dict[str, Any], workdir: pathlib.Path) -> None:
+  """Writes the content of `describe` to config.json."""
   workdir.mkdir(parents=True, exist_ok=True)
-  content = {**json.loads(config.to_json()), "jax": _jax_settings()}
   files.write_json(workdir / _CONFIG, content)
 
 
-def read_config(workdir: pathlib.Path) -> dict:
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
   """Returns the content of config.json.
 
   Raises:
@@ -113,13 +163,46 @@ def read_config(workdir: pathlib.Path) -> dict:
   )
 
 
-def _jax_settings() -> dict:
+def has_other_jax_settings(content: dict[str, Any]) -> bool:
+  """Whether a run was computed with other settings of JAX."""
+  return content.get("jax", _jax_settings()) != _jax_settings()
+
+
+def _jax_settings() -> dict[str, Any]:
   return {name: jax.config.values[name] for name in _JAX_SETTINGS}
+
+
+def check_kind(workdir: pathlib.Path, kind: str) -> None:
+  """Raises ConfigError if the workdir holds results of another kind.
+
+  Args:
+    workdir: directory of the results.
+    kind: `run`, `ensemble` or `reproduction`.
+  """
+  marks = {
+    "run": "checkpoints",
+    "ensemble": "fold_0",
+    "reproduction": "paper_table.csv",
+  }
+  for found, mark in marks.items():
+    if found != kind and (workdir / mark).exists():
+      raise errors.ConfigError(
+        f"--workdir={workdir}: expected a new folder or that of a {kind}, "
+        f"found one of a {found} ({mark}), whose results would be overwritten. "
+        "Give another --workdir."
+      )
+
+
+def _has_checkpoint(workdir: pathlib.Path) -> bool:
+  return any(
+    ".orbax-checkpoint-tmp" not in path.name
+    for path in (workdir / "checkpoints").glob("*/[0-9]*")
+  )
 
 
 def check_has_checkpoint(workdir: pathlib.Path) -> None:
   """Raises NoCheckpointError if the workdir holds no trained run."""
-  if not any((workdir / "checkpoints").glob("*/[0-9]*")):
+  if not _has_checkpoint(workdir):
     raise errors.NoCheckpointError(
       f"--workdir={workdir}: expected a trained run, found no checkpoint in "
       f"{workdir / 'checkpoints'}. Train first: leave out --mode."
@@ -146,25 +229,13 @@ def results_folder(workdir: pathlib.Path) -> pathlib.Path:
   """
   if os.access(workdir, os.W_OK):
     return workdir
-  folder = pathlib.Path(f"{workdir.absolute().name}_results")
+  path = workdir.absolute()
+  # Runs of the same name in different folders have different results.
+  digest = hashlib.sha256(str(path.parent).encode()).hexdigest()[:6]
+  folder = pathlib.Path(f"{path.name}_results_{digest}")
   folder.mkdir(exist_ok=True)
   print(f"{workdir} is read-only: results are written to {folder}.", flush=True)
   return folder
-
-
-def _compare(found: dict, expected: dict, workdir: pathlib.Path) -> None:
-  found, expected = flatten(found), flatten(expected)
-  lines = [
-    f"  {name}: expected {expected.get(name)!r}, found {found.get(name)!r}"
-    for name in sorted({**found, **expected})
-    if found.get(name) != expected.get(name)
-    and not name.startswith(_MAY_CHANGE)
-  ]
-  if lines:
-    raise errors.ConfigError(
-      f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
-      "Give a new --workdir, or the run's own config to resume it."
-    )
 
 
 def flatten(tree: dict) -> dict:

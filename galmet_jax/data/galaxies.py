@@ -61,13 +61,23 @@ def load(
     ConfigError: if the data set lacks a target, or its images do not fit the
       crop.
     DataError: if a split is empty, a file is damaged, an image does not
-      decode, a label is missing or out of range, or an objid occurs twice.
+      decode, a label is missing or out of range, an objid occurs twice, or a
+      split is not complete.
   """
   _check_config(builder, config)
-  return {
+  loaded = {
     name: _load_split(builder, name, config.targets)
     for name in splits.SPLIT_PARTS
   }
+  objid = np.concatenate([split.objid for split in loaded.values()])
+  ids, counts = np.unique(objid, return_counts=True)
+  if len(ids) < len(objid):
+    raise DataError(
+      f"objid {ids[counts > 1][0]} is in two splits of "
+      f"{builder.info.full_name} ({len(objid) - len(ids)} such galaxies). "
+      f"Check the data set: {_verify_command(builder)}"
+    )
+  return loaded
 
 
 def _check_config(
@@ -144,6 +154,12 @@ def _read(
     raise DataError(
       f"Split {name!r} of {builder.info.full_name} is empty; expected at least "
       f"one galaxy. Check the data set: {_verify_command(builder)}"
+    )
+  expected = builder.info.splits[name].num_examples
+  if len(objids) != expected:
+    raise DataError(
+      f"Split {name!r} of {builder.info.full_name} has {len(objids)} galaxies; "
+      f"expected {expected}. Check the data set: {_verify_command(builder)}"
     )
   objid = np.array(objids, np.int64)
   order = np.argsort(objid, kind="stable")

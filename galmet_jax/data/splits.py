@@ -11,6 +11,7 @@ import numpy as np
 from galmet_jax import errors
 from galmet_jax.data import galaxies
 from tfds_sdss import splits as tfds_splits
+from tfds_sdss.errors import DataError
 
 CONTROLS = ("none", "shuffled_labels", "shuffled_pixels", "blank_images")
 
@@ -73,6 +74,11 @@ def hold_out(
     raise errors.ConfigError(
       "the data set has no column fold; expected version 2.0.0 or later. "
       "Build it again: python -m tfds_sdss build"
+    )
+  if not np.isin(pool.columns["fold"], range(tfds_splits.NUM_FOLDS)).all():
+    raise DataError(
+      "the data set has a fold outside 0 to 9. Delete it, and build it again: "
+      "python -m tfds_sdss build"
     )
   held = pool.columns["fold"].astype(int) % num_folds == fold
   return {

@@ -1,5 +1,6 @@
 """Trains all systems of the paper and tabulates them (`--mode=reproduce`)."""
 
+import contextlib
 import copy
 import itertools
 import json
@@ -55,6 +56,7 @@ def reproduce(
   common = _common_config(config)
   configs = system_configs(config)
   with workdir_lib.lock(workdir):
+    workdir_lib.check_kind(workdir, "reproduction")
     return _reproduce(config, common, configs, workdir)
 
 
@@ -145,7 +147,8 @@ def _copy_training(
   )
   if donor is not None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(runs / donor / "metrics.jsonl", folder / "metrics.jsonl")
+    with contextlib.suppress(FileNotFoundError):
+      shutil.copyfile(runs / donor / "metrics.jsonl", folder / "metrics.jsonl")
     # Renamed at the end: an interrupted copy would be a damaged checkpoint.
     part = folder / "checkpoints.part"
     shutil.rmtree(part, ignore_errors=True)

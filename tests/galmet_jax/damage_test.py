@@ -159,7 +159,8 @@ def test_read_only_run_is_evaluated_and_exported(
   report.evaluate_only(config, workdir)
   export.export(config, workdir)
   assert content(workdir) == before
-  names = {path.name for path in (tmp_path / "run_results").iterdir()}
+  (folder,) = tmp_path.glob("run_results_*")
+  names = {path.name for path in folder.iterdir()}
   assert {"summary.json", "figures", "weights.safetensors"} <= names
   assert "RMSE [dex]" in capsys.readouterr().out
 
@@ -193,3 +194,23 @@ def test_record_does_not_choose_the_best_epoch(copied, original):
   damage(workdir, "latest", 12)
   train.train_and_evaluate(config, workdir)
   assert manifests(workdir, "best") == manifests(original[1], "best")
+
+
+def test_lost_latest_steps_stop_the_run(copied):
+  config, workdir = copied
+  shutil.rmtree(workdir / "checkpoints" / "latest")
+  # The first latest step is saved before the end of the first epoch.
+  assert int(steps(workdir, "best")[0]) > config.train.checkpoint_every_steps
+  before = content(workdir)
+  with pytest.raises(errors.CheckpointError, match="expected the last steps"):
+    train.train_and_evaluate(config, workdir)
+  assert content(workdir).keys() == before.keys()
+
+
+def test_checkpoint_knows_its_config(copied):
+  config, workdir = copied
+  (workdir / "config.json").unlink()
+  other = config.copy_and_resolve_references()
+  other.seed = 1
+  with pytest.raises(errors.ConfigError, match="seed: expected 0, found 1"):
+    train.train_and_evaluate(other, workdir)

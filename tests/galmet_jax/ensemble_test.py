@@ -122,7 +122,7 @@ def test_is_finished_requires_full_training_and_evaluation(finished, tmp_path):
   # An interrupted run, evaluated with --mode=evaluate.
   summary = json.loads((folder / "summary.json").read_text())
   summary["checkpoint"]["trained_steps"] -= 1
-  results.write_summary(folder, summary)
+  results.write_summary(folder, summary, config.eval.splits)
   assert not results.is_finished(member, folder)
 
 
@@ -131,7 +131,8 @@ def write_member(folder, split, objid):
   values = np.full(len(objid), 8.9)
   columns = {"objid": objid, "oh_p50_true": values, "oh_p50_pred": values}
   results.write_predictions(folder, split, pd.DataFrame(columns))
-  results.write_summary(folder, {})
+  names = [path.stem[12:] for path in folder.glob("predictions_*.csv")]
+  results.write_summary(folder, {}, names)
 
 
 def test_members_with_inconsistent_galaxies_are_refused(tmp_path):

@@ -38,6 +38,11 @@ def test_rows_are_read_as_written(tmp_path):
   assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
+def test_number_that_json_lacks_is_null(tmp_path):
+  write(tmp_path, 0, [(1, {"validation/rmse": float("nan")})])
+  assert metric_writer.read(tmp_path) == [{"step": 1, "validation/rmse": None}]
+
+
 def test_absent_file_is_empty(tmp_path):
   assert metric_writer.read(tmp_path) == []
 
@@ -63,7 +68,8 @@ def test_truncated_line_is_dropped(tmp_path, length):
 
 
 @pytest.mark.parametrize(
-  "damaged", ["", "{", "[1]", "17", '{"step": "two"}', "\x00\xff", "[" * 9999]
+  "damaged",
+  ["", "{", "[1]", "17", '{"step": 2, "x": "y"}', "\x00\xff", "[" * 9999],
 )
 def test_damaged_line_costs_only_itself(tmp_path, damaged, caplog):
   write(tmp_path, 0, [(step, {"train/loss": 0.5}) for step in (1, 2, 3)])

@@ -19,7 +19,7 @@ OBJID = [1237648674532688079, 2**63 - 1]
 def run(tmp_path):
   """A finished run, without its checkpoints: (config, workdir)."""
   config = quickstart.get_config()
-  workdir_lib.write_config(config, tmp_path)
+  workdir_lib.write_config(workdir_lib.describe(config, {}), tmp_path)
   table = pd.DataFrame({"objid": OBJID, "oh_p50_pred": [8.5, 9.0]})
   for split in config.eval.splits:
     results.write_predictions(tmp_path, split, table)
@@ -30,6 +30,7 @@ def run(tmp_path):
       "checkpoint": {"trained_steps": 9, "of_steps": 9},
       "eval": json.loads(config.eval.to_json()),
     },
+    config.eval.splits,
   )
   return config, tmp_path
 
@@ -83,6 +84,14 @@ def test_altered_file_is_never_used(run, name, old, new, caplog):
 def test_truncated_file_is_not_finished(run, name, text):
   config, workdir = run
   (workdir / name).write_text(text)
+  assert not results.is_finished(config, workdir)
+
+
+def test_run_with_other_jax_settings_is_not_finished(run):
+  config, workdir = run
+  content = workdir_lib.describe(config, {})
+  content["jax"]["jax_default_matmul_precision"] = "bfloat16"
+  workdir_lib.write_config(content, workdir)
   assert not results.is_finished(config, workdir)
 
 

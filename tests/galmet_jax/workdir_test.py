@@ -1,11 +1,13 @@
 """A workdir belongs to one run: its config, settings of JAX and process."""
 
 import jax
+import numpy as np
 import pytest
 
 from configs import quickstart
 from galmet_jax import errors
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import galaxies
 from tfds_sdss import files
 
 
@@ -14,16 +16,20 @@ def config():
   return quickstart.get_config()
 
 
+def check(config, workdir, splits=()):
+  workdir_lib.check(workdir_lib.describe(config, dict(splits)), workdir)
+
+
 @pytest.fixture
 def started(config, tmp_path):
   """The workdir of a run that has a checkpoint."""
-  workdir_lib.write_config(config, tmp_path)
+  workdir_lib.write_config(workdir_lib.describe(config, {}), tmp_path)
   (tmp_path / "checkpoints" / "latest" / "1").mkdir(parents=True)
   return tmp_path
 
 
 def test_same_config_is_accepted(config, started):
-  workdir_lib.check(config, started)
+  check(config, started)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +44,9 @@ def test_same_config_is_accepted(config, started):
 def test_other_fields(config, started, field, value, is_refused):
   config.update_from_flattened_dict({field: value})
   if not is_refused:
-    return workdir_lib.check(config, started)
+    return check(config, started)
   with pytest.raises(errors.ConfigError, match=rf"{field}: expected .* found"):
-    workdir_lib.check(config, started)
+    check(config, started)
 
 
 @pytest.mark.parametrize(
@@ -55,19 +61,26 @@ def test_other_jax_settings_are_refused(config, started, name, value):
   before = jax.config.values[name]
   jax.config.update(name, value)
   try:
-    with pytest.raises(errors.ConfigError, match=f"{name}.*variable JAX_"):
-      workdir_lib.check(config, started)
+    with pytest.raises(
+      errors.ConfigError, match=rf"jax\.{name}: expected .* found"
+    ):
+      check(config, started)
   finally:
     jax.config.update(name, before)
 
 
-def test_64_bits_are_refused():
-  jax.config.update("jax_enable_x64", True)
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [("jax_enable_x64", True), ("jax_numpy_dtype_promotion", "strict")],
+)
+def test_unsupported_jax_settings_are_refused(name, value):
+  before = jax.config.values[name]
+  jax.config.update(name, value)
   try:
-    with pytest.raises(errors.ConfigError, match="env -u JAX_ENABLE_X64"):
+    with pytest.raises(errors.ConfigError, match=f"env -u {name.upper()}"):
       workdir_lib.check_jax()
   finally:
-    jax.config.update("jax_enable_x64", False)
+    jax.config.update(name, before)
   workdir_lib.check_jax()
 
 
@@ -75,14 +88,14 @@ def test_damaged_config_is_named_with_the_remedy(config, started):
   path = started / "config.json"
   path.write_bytes(path.read_bytes()[:-9])
   with pytest.raises(files.DamagedFileError, match=f"rm {path}"):
-    workdir_lib.check(config, started)
+    check(config, started)
   path.unlink()
-  workdir_lib.check(config, started)
+  check(config, started)
 
 
 def test_config_of_version_0_1_is_accepted(config, started):
   (started / "config.json").write_text(config.to_json())
-  workdir_lib.check(config, started)
+  check(config, started)
 
 
 def test_workdir_is_locked(tmp_path):
@@ -109,6 +122,45 @@ def test_results_of_a_read_only_run_are_written_elsewhere(
   assert workdir_lib.results_folder(workdir) == workdir
   monkeypatch.setattr("os.access", lambda path, mode: False)
   folder = workdir_lib.results_folder(workdir)
-  assert folder.absolute() == tmp_path / "run_results"
+  assert folder.absolute().parent == tmp_path
+  assert folder.name.startswith("run_results_")
+  assert folder != workdir_lib.results_folder(tmp_path / "other" / "run")
   assert folder.is_dir()
   assert "is read-only" in capsys.readouterr().out
+
+
+def make_split(label=8.5, pixel=0):
+  return galaxies.Split(
+    np.arange(3),
+    np.full((3, 2, 2, 3), pixel, np.uint8),
+    np.full((3, 1), label, np.float32),
+    {},
+  )
+
+
+@pytest.mark.parametrize("change", [{"label": 8.6}, {"pixel": 1}])
+def test_other_galaxies_are_refused(config, tmp_path, change):
+  content = workdir_lib.describe(config, {"train": make_split()})
+  workdir_lib.write_config(content, tmp_path)
+  (tmp_path / "checkpoints" / "latest" / "1").mkdir(parents=True)
+  check(config, tmp_path, {"train": make_split()})
+  with pytest.raises(errors.ConfigError, match=r"galaxies\.train: expected"):
+    check(config, tmp_path, {"train": make_split(**change)})
+
+
+@pytest.mark.parametrize(
+  ("mark", "kind"),
+  [
+    ("checkpoints", "run"),
+    ("fold_0", "ensemble"),
+    ("paper_table.csv", "reproduction"),
+  ],
+)
+def test_results_of_another_kind_are_not_overwritten(tmp_path, mark, kind):
+  (tmp_path / mark).mkdir()
+  for other in ("run", "ensemble", "reproduction"):
+    if other == kind:
+      workdir_lib.check_kind(tmp_path, other)
+    else:
+      with pytest.raises(errors.ConfigError, match=f"one of a {kind}"):
+        workdir_lib.check_kind(tmp_path, other)

@@ -242,6 +242,10 @@ def stub(monkeypatch, splits):
       full_name="sdss_metallicity/mock/2.0.0",
       name="sdss_metallicity",
       features=features,
+      splits={
+        name: types.SimpleNamespace(num_examples=len(examples))
+        for name, examples in splits.items()
+      },
     ),
     builder_config=types.SimpleNamespace(name="mock"),
   )
@@ -265,6 +269,24 @@ def test_objid_twice_is_named(monkeypatch):
   splits = {"train": twice, "validation": twice, "test": twice}
   builder = stub(monkeypatch, splits)
   with pytest.raises(DataError, match=f"{OBJID} occurs twice in split 'train'"):
+    galaxies.load(builder, config_of())
+
+
+def test_objid_in_two_splits_is_named(monkeypatch):
+  one = [fake_layout.example(OBJID)]
+  other = [fake_layout.example(OBJID + 1)]
+  builder = stub(monkeypatch, {"train": one, "validation": other, "test": one})
+  with pytest.raises(DataError, match=rf"{OBJID} is in two splits .* \(1 such"):
+    galaxies.load(builder, config_of())
+
+
+def test_missing_galaxies_are_noticed(monkeypatch):
+  examples = [fake_layout.example(OBJID + i) for i in range(3)]
+  builder = stub(
+    monkeypatch, {"train": examples, "validation": examples, "test": examples}
+  )
+  builder.info.splits["train"].num_examples = 4
+  with pytest.raises(DataError, match="'train' .* has 3 galaxies; expected 4"):
     galaxies.load(builder, config_of())
 
 

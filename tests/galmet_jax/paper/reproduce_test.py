@@ -51,7 +51,9 @@ def write_random_run(config, folder):
   (folder / "config.json").write_text(config.to_json())
   evaluated = json.loads(config.eval.to_json())
   steps = {"trained_steps": 1, "of_steps": 1}
-  results.write_summary(folder, {"checkpoint": steps, "eval": evaluated})
+  results.write_summary(
+    folder, {"checkpoint": steps, "eval": evaluated}, ["test"]
+  )
 
 
 @pytest.fixture(scope="module")

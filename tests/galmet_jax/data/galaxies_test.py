@@ -286,7 +286,7 @@ def test_missing_galaxies_are_noticed(monkeypatch):
     monkeypatch, {"train": examples, "validation": examples, "test": examples}
   )
   builder.info.splits["train"].num_examples = 4
-  with pytest.raises(DataError, match="'train' .* has 3 galaxies; expected 4"):
+  with pytest.raises(DataError, match=r"'train' .* has 3 galaxies; expected 4"):
     galaxies.load(builder, config_of())
 
 

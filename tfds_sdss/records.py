@@ -103,7 +103,11 @@ def decode(fields: Layout, record: bytes) -> dict[str, Any]:
       for name, field in fields.items()
     }
   except IndexError:
-    absent = next(name for name in fields if not feature[name].ByteSize())
+    absent = next(
+      name
+      for name, field in fields.items()
+      if not getattr(feature[name], field).value
+    )
     raise RecordError(f"it has no {absent}") from None
   # Protobuf's errors have no common base class.
   except Exception as error:

@@ -90,6 +90,7 @@ def test_encoder_does_not_reuse_values():
     (b"\xff\xff\xff", "not a tf.train.Example"),
     (b"", "no image"),
     (records.Encoder({"z": "float_list"}).encode({"z": 1.0}), "no image"),
+    (records.Encoder({"image": "int64_list"}).encode({"image": 1}), "no image"),
   ],
 )
 def test_invalid_records_are_refused(record, message):

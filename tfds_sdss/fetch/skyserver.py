@@ -237,9 +237,10 @@ def parse_rows(
   lines = text.split("\n")
   if lines[0].startswith("#"):
     lines = lines[1:]
-  if not lines or lines[-1] != "":
+  last = lines[-1] if lines else text
+  if last:
     raise http_responses.TransientError(
-      "cut_short", f"expected complete lines of CSV, found {_excerpt(text)}"
+      "cut_short", f"expected complete lines of CSV, found {last!r}"
     )
   try:
     table = [row for row in csv.reader(lines[:-1]) if row]

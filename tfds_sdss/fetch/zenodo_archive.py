@@ -85,13 +85,14 @@ def unpack(
             continue
           url = f"{origin.version}#{name.name}"
           record(_unpack_one(packed, member, int(name.stem), url, folder))
-    # The last three are errors of gzip and tarfile for some damages.
+    # The last four are errors of gzip and tarfile for some damages.
     except (
       tarfile.TarError,
       EOFError,
       OSError,
       zlib.error,
       ValueError,
+      TypeError,
       RecursionError,
     ) as error:
       if isinstance(error, OSError) and error.errno is not None:

@@ -57,6 +57,7 @@ def test_bytes_that_are_not_utf8_are_replaced():
   ("body", "reason", "status", "message"),
   [
     ("\n <html>", "html", 200, "found a page of HTML: '<html>'"),
+    ("#", "cut_short", None, "found '#'"),
     ("a,b\n1,2", "cut_short", None, "found '1,2'"),
     ("a,b\n1,2\n3\n", "cut_short", None, "2 fields in row 2, found 1"),
     ("c,d\n1,2\n", "not_csv", 200, "columns a,b, found 'c,d 1,2'"),

@@ -230,10 +230,11 @@ def test_decompression_bomb_is_an_error(tmp_path, monkeypatch, kind):
     run(tmp_path, server)
 
 
-def test_damaged_archive_is_an_error(tmp_path):
+@pytest.mark.parametrize("length", [3, 20, 2000])
+def test_damaged_archive_is_an_error(tmp_path, length):
   data = zenodo_files.archive(OBJIDS)
   with (
-    serve(data[: len(data) // 2]) as server,
+    serve(data[:length]) as server,
     pytest.raises(http_responses.FetchError, match="is damaged"),
   ):
     run(tmp_path, server)

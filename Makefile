@@ -78,7 +78,7 @@ sbom: $(BIN)/uv  ## write sbom.json: all packages of requirements.lock (CycloneD
 bench: $(RUNTIME)  ## images/s of training and evaluation; ARGS=--quick, 3 minutes
 	@$(BIN)/python -m benchmarks.train $(ARGS)
 
-fuzz: $(DEV)  ## 10,000 damaged files per parser, an hour
+fuzz: $(DEV)  ## 10,000 damaged files per parser, two hours
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz_test.py $(ARGS)
 
 real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER

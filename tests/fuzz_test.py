@@ -11,6 +11,7 @@ import pathlib
 import tarfile
 
 import hypothesis
+import ml_collections
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ import safetensors.numpy
 from galmet_jax import errors
 from galmet_jax import metric_writer
 from galmet_jax import workdir
+from galmet_jax.data import galaxies
 from galmet_jax.models import weight_files
 from tests import mutations
 from tests.tfds_sdss import fake_layout
@@ -186,10 +188,12 @@ def built(staged, root):
 )
 def test_built_sample(built, root, name):
   path = pathlib.Path(built) / name
+  config = ml_collections.ConfigDict({"crop": 128, "targets": ("oh_p50", "z")})
 
   def check(data):
     builder = build.load("dr17", str(root / "data"))
     origin.read(pathlib.Path(builder.data_path))
+    galaxies.load(builder, config)
     if problems := verify.verify("dr17", str(root / "data")).problems:
       raise DataError("\n".join(problems))
 

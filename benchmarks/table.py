@@ -10,7 +10,7 @@ import sys
 
 def main() -> None:
   """Prints the table of one file."""
-  lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
+  lines = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
   print("\n".join(rows([json.loads(line) for line in lines])))
 
 

@@ -144,7 +144,7 @@ def main() -> None:
   parser.add_argument("--size", type=int, default=128, help="pixels")
   args = parser.parse_args()
   # Compilers print messages to standard output, which is for the answers.
-  answers = os.fdopen(os.dup(1), "w", buffering=1)
+  answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
   os.dup2(2, 1)
   bench = Bench(args.batch, args.size)
   facts = {

@@ -87,10 +87,7 @@ def _write(
   tables = {"out_of_fold": out_of_fold(folders), "test": test}
   summary: dict[str, Any] = {}
   for name, table in tables.items():
-    title = (
-      f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
-    )
-    summary |= report.write_split(workdir, name, table, config, title, {})
+    summary |= report.write_split(workdir, name, table, config, {})
   members = metrics.compute(
     test[f"{targets[0]}_true"].to_numpy(),
     np.stack([test[f"{targets[0]}_pred_{i}"] for i in range(len(folders))]),
@@ -104,9 +101,15 @@ def _write(
   rmse = members["rmse"]
   print(
     f"A single member: {rmse.mean():.4f} ± {rmse.std(ddof=1):.4f} on the test "
-    "split.\nWrote summary.json, predictions_*.csv and figures/ to "
-    f"{workdir}."
+    "split.",
+    flush=True,
   )
+  for name, table in tables.items():
+    title = (
+      f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
+    )
+    report.draw_split(workdir, name, table, config, title, summary[name])
+  print(f"Wrote summary.json, predictions_*.csv and figures/ to {workdir}.")
   return summary
 
 

@@ -1,9 +1,12 @@
-"""Colours, histogram cells and file output shared by all figures.
+"""Settings, colours, histogram cells and file output shared by all figures.
 
 Figures are built from matplotlib objects without pyplot, whose global state and
 display backend do not suit threads and batch jobs.
 """
 
+from collections.abc import Iterator
+import contextlib
+import io
 import pathlib
 from typing import Any
 
@@ -14,6 +17,8 @@ from matplotlib import colors
 from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
+
+from tfds_sdss import files
 
 # Okabe & Ito (2008): distinguishable with any kind of colour vision.
 BLUE, RED = "#0072B2", "#D55E00"
@@ -28,6 +33,25 @@ MANY = 500
 _BLUES = matplotlib.colormaps["Blues"](np.linspace(0.22, 1, 256))
 # Without the dark shades, on which a line is invisible.
 _GREYS = matplotlib.colormaps["Greys"](np.linspace(0.08, 0.5, 256))
+
+
+@contextlib.contextmanager
+def optional(path: pathlib.Path) -> Iterator[None]:
+  """Draws with matplotlib's own settings; a failure costs one line only.
+
+  The user's matplotlibrc may need TeX or fonts that are absent here.
+
+  Args:
+    path: the figure or its folder, for the message.
+  """
+  try:
+    with matplotlib.rc_context():
+      matplotlib.rcdefaults()
+      yield
+  # Whatever goes wrong, the numbers are worth more than a figure.
+  except Exception as error:
+    reason = " ".join(str(error).split())[:200]
+    print(f"{path} is not drawn ({type(error).__name__}: {reason}).")
 
 
 def cell_edges(values: np.ndarray, number: int) -> np.ndarray:
@@ -95,10 +119,12 @@ def draw_grid(panel: axes.Axes) -> None:
 
 
 def save(fig: figure.Figure, path: pathlib.Path, dpi: int = 150) -> None:
-  """Writes a figure as PNG and creates its folder."""
+  """Writes a figure as PNG, whole or not at all; creates its folder."""
   path.parent.mkdir(parents=True, exist_ok=True)
+  image = io.BytesIO()
   # "tight" gives every figure the same margin, whatever the size of its labels.
-  fig.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.12)
+  fig.savefig(image, dpi=dpi, bbox_inches="tight", pad_inches=0.12)
+  files.write_atomically(path, image.getvalue())
 
 
 def save_for_print(fig: figure.Figure, path: pathlib.Path, title: str) -> None:

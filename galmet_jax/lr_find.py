@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import tqdm
 
+from galmet_jax import errors
+from galmet_jax import figure_style
 from galmet_jax import optimizers
 from galmet_jax import plots
 from galmet_jax import train
@@ -65,6 +67,12 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
       bar.update()
       if smoothed[-1] > _DIVERGED * min(smoothed):
         break
+  if not losses:
+    raise errors.ConfigError(
+      f"lr_find: the loss is not finite at the first rate, {rates[0]:.0e}; "
+      "expected a finite one. Check the labels and --config.model.dtype, or "
+      "start with an empty --workdir."
+    )
   table = pd.DataFrame(
     {"rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed}
   )
@@ -79,8 +87,9 @@ def _write(folder: pathlib.Path, table: pd.DataFrame, suggested: float) -> None:
     folder / "lr_find.csv", table.to_csv(index=False).encode()
   )
   path = folder / "figures" / "lr_find.png"
-  plots.lr_find(path, table, suggested)
-  print(f"Suggested peak rate: {suggested:.2g}. See {path}.")
+  print(f"Suggested peak rate: {suggested:.2g}. See {path}.", flush=True)
+  with figure_style.optional(path):
+    plots.lr_find(path, table, suggested)
 
 
 def suggest(rates: np.ndarray, smoothed: list[float]) -> float:

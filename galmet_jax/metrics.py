@@ -25,18 +25,25 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
 
   Returns:
     name -> float64 `[...]`, in the units of the target (r2, slope and
-    outlier_fraction have none).
+    outlier_fraction have none). NaN where it is undefined: all of no galaxy;
+    nmad and outlier_fraction of one; r2 and slope if all labels are equal.
   """
   true = np.asarray(true, np.float64)
   predicted = np.asarray(predicted, np.float64)
+  if not true.shape[-1]:
+    return {name: np.full(predicted.shape[:-1], np.nan) for name in NAMES}
   delta = predicted - true
   centred = true - true.mean(-1, keepdims=True)
   # Labels may all be equal, as in a bootstrap draw from a small split.
   with np.errstate(divide="ignore", invalid="ignore"):
     variance = (centred**2).sum(-1)
     r2 = 1 - (delta**2).sum(-1) / variance
+    r2 = np.where(np.isinf(r2), np.nan, r2)
     slope = (centred * predicted).sum(-1) / variance
   nmad = 1.4826 * stats.median_abs_deviation(delta, axis=-1)
+  outliers = (np.abs(delta) > 3 * nmad[..., None]).mean(-1)
+  if true.shape[-1] == 1:
+    nmad, outliers = np.full_like(nmad, np.nan), np.full_like(outliers, np.nan)
   return {
     "rmse": np.sqrt((delta**2).mean(-1)),
     "mae": np.abs(delta).mean(-1),
@@ -44,7 +51,7 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     "bias": delta.mean(-1),
     "r2": r2,
     "slope": slope,
-    "outlier_fraction": (np.abs(delta) > 3 * nmad[..., None]).mean(-1),
+    "outlier_fraction": outliers,
   }
 
 
@@ -59,16 +66,25 @@ def with_intervals(
   """
   result: dict[str, Any] = {"n": len(true)}
   values = compute(true, predicted)
-  draws = bootstrap(
-    lambda index: compute(true[index], predicted[index]),
-    len(true),
-    num_draws,
-    seed,
-  )
+  draws = {name: np.empty(0) for name in NAMES}
+  if len(true):
+    draws = bootstrap(
+      lambda index: compute(true[index], predicted[index]),
+      len(true),
+      num_draws,
+      seed,
+    )
   for name in NAMES:
     result[name] = float(values[name])
     result[f"{name}_ci68"] = interval(draws[name])
   return result
+
+
+def show(value: float | np.ndarray | None, spec: str) -> str:
+  """Formats a number for a table; "-" if it is absent or not finite."""
+  if value is None or not np.isfinite(value):
+    return "-"
+  return format(value, spec)
 
 
 def interval(draws: np.ndarray) -> list[float]:

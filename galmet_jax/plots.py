@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import figure_style
+from galmet_jax import metrics
 
 
 def predicted_against_true(
@@ -54,11 +55,11 @@ def predicted_against_true(
   handles = right.get_legend_handles_labels()
   corner.legend(*handles, loc="lower left", fontsize=8, frameon=False)
   fig.text(0.13, 0.955, title, fontsize=11)
-  low, high = values["rmse_ci68"]
+  low, high = (metrics.show(x, ".4f") for x in values["rmse_ci68"])
+  rmse, nmad = (metrics.show(values[name], ".4f") for name in ("rmse", "nmad"))
   summary = (
-    f"RMSE {values['rmse']:.4f} dex (68 %: {low:.4f}–{high:.4f})  ·  "
-    f"NMAD {values['nmad']:.4f} dex  ·  R² {values['r2']:.3f}  ·  "
-    f"n = {values['n']:,}"
+    f"RMSE {rmse} dex (68 %: {low}–{high})  ·  NMAD {nmad} dex  ·  "
+    f"R² {metrics.show(values['r2'], '.3f')}  ·  n = {values['n']:,}"
   )
   fig.text(0.13, 0.92, summary, fontsize=8.5, color=figure_style.GREY)
   figure_style.save(fig, path)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from galmet_jax import baselines
 from galmet_jax import evaluate
+from galmet_jax import figure_style
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
@@ -97,19 +98,17 @@ def _write(
   """Writes the results for the predictions `[V, N, T]` of each split."""
   config = run.config
   summary: dict[str, Any] = {}
+  tables = {}
   for name, views in predictions.items():
     split = run.data[name].split
     table = _predictions_table(split, views, config.data.targets)
+    tables[name] = table
     by_baselines = {}
     if config.eval.baselines:
       by_baselines = baselines.predict_all(
         run.data["train"].split, split, config.data.targets, config.seed
       )
-    title = f"{config.data.name}, {name} split"
-    summary |= write_split(
-      run.results, name, table, config, title, by_baselines
-    )
-    _draw_examples(run, name, table, title)
+    summary |= write_split(run.results, name, table, config, by_baselines)
   which = config.eval.checkpoint
   latest = max(run.latest.steps(), default=0)
   summary["checkpoint"] = {
@@ -121,13 +120,19 @@ def _write(
   }
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
+  results.write_summary(run.results, summary, predictions)
+  print(
+    format_metrics(summary, config.eval.splits, config.data.targets), flush=True
+  )
+  for name, table in tables.items():
+    title = f"{config.data.name}, {name} split"
+    draw_split(run.results, name, table, config, title, summary[name])
+    _draw_examples(run, name, table, title)
   rows = metric_writer.read(run.workdir)
   if rows:
-    plots.training_curves(
-      run.results / "figures" / "training_curves.png", rows, run.groups
-    )
-  results.write_summary(run.results, summary, predictions)
-  print(format_metrics(summary, config.eval.splits, config.data.targets))
+    path = run.results / "figures" / "training_curves.png"
+    with figure_style.optional(path):
+      plots.training_curves(path, rows, run.groups)
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
   return summary
 
@@ -152,18 +157,16 @@ def write_split(
   name: str,
   table: pd.DataFrame,
   config: ml_collections.ConfigDict,
-  title: str,
   by_baselines: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, Any]]:
-  """Writes predictions_NAME.csv, draws the first target, computes metrics.
+  """Writes predictions_NAME.csv and computes the metrics.
 
   Args:
-    workdir: receives the table and figures/predicted_against_true_NAME.png.
+    workdir: receives the table.
     name: name of the split.
     table: `objid` and, for each target, TARGET_true (NaN where unknown) and
       TARGET_pred; N rows.
     config: the whole config.
-    title: title of the figure.
     by_baselines: baseline -> predictions `[N, T]`, NaN where it has none.
 
   Returns:
@@ -185,15 +188,32 @@ def write_split(
         rmse = metrics.compute(true[both], values[both, i])["rmse"]
         block[f"rmse_{baseline}"] = float(rmse)
     blocks[_block_name(name, targets, i)] = block
-  plots.predicted_against_true(
-    workdir / "figures" / f"predicted_against_true_{name}.png",
-    table[f"{targets[0]}_true"].to_numpy(),
-    table[f"{targets[0]}_pred"].to_numpy(),
-    blocks[name],
-    title=title,
-    label=label(targets[0]),
-  )
   return blocks
+
+
+def draw_split(
+  workdir: pathlib.Path,
+  name: str,
+  table: pd.DataFrame,
+  config: ml_collections.ConfigDict,
+  title: str,
+  block: Mapping[str, Any],
+) -> None:
+  """Draws figures/predicted_against_true_NAME.png of the first target.
+
+  The arguments are those of `write_split`; `block` holds the metrics.
+  """
+  target = config.data.targets[0]
+  path = workdir / "figures" / f"predicted_against_true_{name}.png"
+  with figure_style.optional(path):
+    plots.predicted_against_true(
+      path,
+      table[f"{target}_true"].to_numpy(),
+      table[f"{target}_pred"].to_numpy(),
+      block,
+      title=title,
+      label=label(target),
+    )
 
 
 def _block_name(split: str, targets: tuple[str, ...], i: int) -> str:
@@ -213,13 +233,15 @@ def _draw_examples(
   }
   for kind, order in orders.items():
     index = order[:_NUM_EXAMPLES]
-    plots.examples(
-      run.results / "figures" / f"{kind}_{name}.png",
-      images[index],
-      table.iloc[index],
-      target,
-      title=f"{title}: {kind.replace('_', ' ')}",
-    )
+    path = run.results / "figures" / f"{kind}_{name}.png"
+    with figure_style.optional(path):
+      plots.examples(
+        path,
+        images[index],
+        table.iloc[index],
+        target,
+        title=f"{title}: {kind.replace('_', ' ')}",
+      )
 
 
 def label(target: str) -> str:
@@ -235,7 +257,18 @@ def format_metrics(
   for name in splits:
     for i, target in enumerate(targets):
       block = summary[_block_name(name, targets, i)]
-      low, high = block["rmse_ci68"]
+      values = {
+        name: metrics.show(block[name], spec)
+        for name, spec in {
+          "rmse": ".4f",
+          "nmad": ".4f",
+          "bias": "+.4f",
+          "r2": ".3f",
+          "slope": ".3f",
+          "outlier_fraction": ".1%",
+        }.items()
+      }
+      low, high = (metrics.show(x, ".4f") for x in block["rmse_ci68"])
       lines += [
         "",
         f"{target}, {name} split ({block['n']} galaxies)      RMSE [dex]",
@@ -244,9 +277,9 @@ def format_metrics(
         if f"rmse_{baseline}" in block:
           lines.append(f"  {title:<29}{block[f'rmse_{baseline}']:.4f}")
       lines += [
-        f"  {'network':<29}{block['rmse']:.4f}  (68 %: {low:.4f}-{high:.4f})",
-        f"    NMAD {block['nmad']:.4f}, bias {block['bias']:+.4f}, "
-        f"R² {block['r2']:.3f}, slope {block['slope']:.3f}, "
-        f"outliers {100 * block['outlier_fraction']:.1f} %",
+        f"  {'network':<29}{values['rmse']}  (68 %: {low}-{high})",
+        f"    NMAD {values['nmad']}, bias {values['bias']}, "
+        f"R² {values['r2']}, slope {values['slope']}, "
+        f"outliers {values['outlier_fraction'].replace('%', ' %')}",
       ]
   return "\n".join([*lines, ""])

@@ -71,6 +71,11 @@ def read_summary(folder: pathlib.Path) -> dict[str, Any]:
   return files.read_json(folder / _SUMMARY, _REMEDY)
 
 
+def to_json(content: dict[str, Any]) -> str:
+  """Returns indented JSON; a number that is not finite becomes null."""
+  return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
 def is_finished(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> bool:

@@ -43,7 +43,16 @@ _log = logging.getLogger(__name__)
 def write(folder: pathlib.Path, sample: Sample) -> None:
   """Writes the report and its figure into a folder, and logs a summary."""
   files.write_atomically(folder / REPORT, report(sample).encode())
-  plot(folder / FIGURE, sample)
+  # A slow import, which only builds need.
+  import matplotlib
+
+  try:
+    # The user's matplotlibrc may need TeX or fonts that are absent here.
+    with matplotlib.rc_context():
+      matplotlib.rcdefaults()
+      plot(folder / FIGURE, sample)
+  except Exception as error:
+    _log.warning("%s is not drawn: %s", FIGURE, error)
   _log.info(
     "%s: %d galaxies requested, %d without an image (%.2f %%); see %s",
     *(sample.name, sample.num_requested, sample.lost.total()),

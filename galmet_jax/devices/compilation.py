@@ -111,7 +111,7 @@ def _cpu() -> str:
   XLA's own check lets some programs of another CPU pass, which then crash.
   """
   cpuinfo = pathlib.Path("/proc/cpuinfo")
-  text = cpuinfo.read_text() if cpuinfo.exists() else ""
+  text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
   # On x86 and on ARM. Other lines, such as the clock rate, vary.
   facts = re.findall(r"^(?:model name|flags|CPU part|Features)\b.*", text, re.M)
   content = "\n".join([platform.machine(), *sorted(set(facts))])

@@ -1,7 +1,7 @@
 """Writes the results of a reproduction: table, remarks, figures."""
 
 from collections.abc import Mapping
-import json
+import functools
 import pathlib
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
+from galmet_jax import figure_style
+from galmet_jax import metrics
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax.data import galaxies
@@ -70,12 +72,12 @@ def write(
   for name, text in (
     ("paper_table.csv", rows.to_csv(index=False)),
     ("paper_table.md", page),
-    ("diagnostics.json", json.dumps(information, indent=2) + "\n"),
+    ("diagnostics.json", results.to_json(information)),
     ("predictions_test.csv", all_predictions.to_csv(index=False)),
   ):
     files.write_atomically(workdir / name, text.encode())
+  print(page, flush=True)
   figures = workdir / "figures"
-  figures.mkdir(exist_ok=True)
   sample = galaxy_figures.Sample(
     true=test.targets[:, 0],
     mass=test.columns.get(_MASS, np.full(len(test), np.nan)),
@@ -83,9 +85,10 @@ def write(
     title=title,
   )
   _draw_galaxies(figures, sample, predicted, rows)
-  sweeps.draw_resolution(figures, config, configs, rows, title)
-  sweeps.draw_learning_curve(figures, config, configs, splits, rows, title)
-  print(page)
+  with figure_style.optional(figures / "resolution.png"):
+    sweeps.draw_resolution(figures, config, configs, rows, title)
+  with figure_style.optional(figures / "learning_curve.png"):
+    sweeps.draw_learning_curve(figures, config, configs, splits, rows, title)
   print(f"Written to {workdir}: paper_table.md, paper_table.csv, figures/")
   return rows
 
@@ -126,6 +129,8 @@ def _diagnose(
   if not set(sources) <= set(predicted):
     return {}
   forest, r_band, gri = (predicted[name] for name in sources)
+  if np.isfinite(true + forest + r_band + gri).sum() < 2:
+    return {}
   return {
     "information": diagnostics.information_sum(
       true, forest, r_band, gri, num_draws, seed
@@ -165,11 +170,12 @@ def _members_and_masses(
       )
     mass = summary.get(f"test/{_MASS}")
     if mass is not None:
-      low, high = mass["rmse_ci68"]
+      rmse, low, high = (
+        metrics.show(x, ".4f") for x in (mass["rmse"], *mass["rmse_ci68"])
+      )
       paper = published.MASSES.get(name)
       remarks.append(
-        f"{label}: RMSE of the stellar mass {mass['rmse']:.4f} "
-        f"({low:.4f}-{high:.4f}) dex"
+        f"{label}: RMSE of the stellar mass {rmse} ({low}-{high}) dex"
         + (f"; in the paper {paper}." if paper else ".")
       )
   return remarks
@@ -185,12 +191,13 @@ def _scatter_about_tremonti(
     relations.scatter_about_tremonti(mass, values)
     for values in (predicted["gri"], test.targets[:, 0])
   )
+  show = functools.partial(metrics.show, spec=".4f")
   paper = published.TREMONTI
   return [
     "Scatter about the mass-metallicity relation of Tremonti et al. (2004): "
-    f"predictions RMSE {ours['rmse']:.4f}, NMAD {ours['nmad']:.4f} dex (in the "
-    f"paper {paper['rmse']} and {paper['nmad']}), labels RMSE "
-    f"{true['rmse']:.4f}, NMAD {true['nmad']:.4f} dex."
+    f"predictions RMSE {show(ours['rmse'])}, NMAD {show(ours['nmad'])} dex (in "
+    f"the paper {paper['rmse']} and {paper['nmad']}), labels RMSE "
+    f"{show(true['rmse'])}, NMAD {show(true['nmad'])} dex."
   ]
 
 
@@ -202,7 +209,10 @@ def _describe(information: Mapping[str, Any]) -> list[str]:
 
   def show(name: str) -> str:
     low, high = values[f"{name}_ci68"]
-    return f"{values[name]:.4g} ({low:.4g} to {high:.4g})"
+    return (
+      f"{metrics.show(values[name], '.4g')} ({metrics.show(low, '.4g')} to "
+      f"{metrics.show(high, '.4g')})"
+    )
 
   correlations = []
   for name in pairs:
@@ -210,7 +220,8 @@ def _describe(information: Mapping[str, Any]) -> list[str]:
       low, high = pairs[f"{name}_ci68"]
       sources = name.replace(":", " and ").replace("_", " ")
       correlations.append(
-        f"{sources} {pairs[name]:.2f} ({low:.2f} to {high:.2f})"
+        f"{sources} {metrics.show(pairs[name], '.2f')} "
+        f"({metrics.show(low, '.2f')} to {metrics.show(high, '.2f')})"
       )
   return [
     "## Do colours and shapes add up? (section 4.1)",
@@ -236,17 +247,19 @@ def _draw_galaxies(
     name for name in ("r_band", "random_forest", network) if name in predicted
   ]
   panels = {published.reference(name).label: predicted[name] for name in names}
-  galaxy_figures.figure1(
-    figures / "figure1.png", sample, panels, rows.set_index("system").loc[names]
-  )
+  merits = rows.set_index("system").loc[names]
+  with figure_style.optional(figures / "figure1.png"):
+    galaxy_figures.figure1(figures / "figure1.png", sample, panels, merits)
   # The last panel shows the best system.
   label, best = list(panels.items())[-1]
   if np.isfinite(sample.mass).any():
-    galaxy_figures.mass_metallicity(
-      figures / "mass_metallicity.png", sample, best
-    )
-  galaxy_figures.distributions(
-    figures / "distributions.png", sample, dict(reversed(panels.items()))
-  )
+    path = figures / "mass_metallicity.png"
+    with figure_style.optional(path):
+      galaxy_figures.mass_metallicity(path, sample, best)
+  path = figures / "distributions.png"
+  with figure_style.optional(path):
+    galaxy_figures.distributions(path, sample, dict(reversed(panels.items())))
   sample = sample._replace(title=f"{sample.title}, {label}")
-  galaxy_figures.residuals(figures / "residuals.png", sample, best)
+  path = figures / "residuals.png"
+  with figure_style.optional(path):
+    galaxy_figures.residuals(path, sample, best)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import figure_style
+from galmet_jax import metrics
 from galmet_jax.paper import relations
 
 _MASS = r"log($M_{\ast}$ / $M_{\odot}$)"
@@ -78,13 +79,13 @@ def figure1(
     for axis in (panel.xaxis, panel.yaxis):
       axis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
     # R² is undefined for a single galaxy.
-    r2 = f"{row.r2:.3f}" if np.isfinite(row.r2) else "–"
+    nmad, r2 = metrics.show(row.nmad, ".4f"), metrics.show(row.r2, ".3f")
     # Galaxies are rarest in the upper left corner.
     panel.text(
       0.04,
       0.96,
       f"RMSE {row.rmse:.4f} ± {(row.rmse_high - row.rmse_low) / 2:.4f}\n"
-      f"NMAD {row.nmad:.4f}\nR² {r2}",
+      f"NMAD {nmad}\nR² {r2}",
       transform=panel.transAxes,
       va="top",
       fontsize=8.5,
@@ -133,7 +134,8 @@ def mass_metallicity(
     )
     panel.set_xlabel(_MASS)
     about = relations.scatter_about_tremonti(mass, values)
-    scatter = f"RMSE {about['rmse']:.4f}, NMAD {about['nmad']:.4f} dex"
+    rmse, nmad = (metrics.show(about[x], ".4f") for x in ("rmse", "nmad"))
+    scatter = f"RMSE {rmse}, NMAD {nmad} dex"
     panel.set_title(f"{name}, about the relation:\n{scatter}", fontsize=9)
   axs[0].set_ylabel(sample.quantity)
   _draw_legend(fig, axs[0])

@@ -85,6 +85,9 @@ def compare_pairs(
   for worse, better in published.ORDER:
     if worse not in predicted or better not in predicted:
       continue
+    # Fewer than two galaxies have no interval.
+    if np.isfinite(true + predicted[worse] + predicted[better]).sum() < 2:
+      continue
     found = diagnostics.paired_rmse_difference(
       true, predicted[worse], predicted[better], num_draws, seed
     )
@@ -123,16 +126,18 @@ def to_markdown(
     in_paper = np.isfinite(row.paper_rmse)
     cells = [
       row.label,
-      f"{row.rmse:.4f} ({row.rmse_low:.4f}-{row.rmse_high:.4f})",
-      f"{row.nmad:.4f}",
-      f"{row.r2:.3f}",
+      f"{metrics.show(row.rmse, '.4f')} "
+      f"({metrics.show(row.rmse_low, '.4f')}-"
+      f"{metrics.show(row.rmse_high, '.4f')})",
+      metrics.show(row.nmad, ".4f"),
+      metrics.show(row.r2, ".3f"),
       f"{row.paper_rmse:.4g}" if in_paper else "",
       _signed(row.difference, row.difference_low, row.difference_high)
       if in_paper
       else "",
     ]
     if has_noiseless:
-      cells.append(f"{row.rmse_noiseless:.4f}")
+      cells.append(metrics.show(row.rmse_noiseless, ".4f"))
     body.append(cells)
   lines = [f"# {title}", "", *_markdown_table(header, body), ""]
   lines += [f"RMSE and NMAD in dex, for {systems.n.max():,} test galaxies.", ""]
@@ -156,7 +161,8 @@ def to_markdown(
 
 
 def _signed(value: float, low: float, high: float) -> str:
-  return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+  shown = [metrics.show(x, "+.4f") for x in (value, low, high)]
+  return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def _markdown_table(header: list[str], body: list[list[str]]) -> Iterator[str]:

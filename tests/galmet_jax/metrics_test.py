@@ -154,3 +154,27 @@ def test_undefined_r2_is_nan(true, predicted):
   for name in ("r2", "slope"):
     for value in (found[name], *found[f"{name}_ci68"]):
       assert np.isfinite(value) != undefined
+
+
+@pytest.mark.parametrize(
+  ("true", "undefined"),
+  [
+    ([], set(metrics.NAMES)),
+    ([8.7], {"nmad", "r2", "slope", "outlier_fraction"}),
+    ([8.7, 8.7, 8.7], {"r2", "slope"}),
+    ([8.5, 8.7, 9.0], set()),
+  ],
+)
+def test_undefined_metrics_are_nan(true, undefined):
+  true = np.array(true)
+  predicted = true + np.linspace(0.1, 0.2, len(true))
+  values = metrics.with_intervals(true, predicted, 20, seed=0)
+  for name in metrics.NAMES:
+    assert np.isnan(values[name]) == (name in undefined), name
+    assert not np.isinf(values[f"{name}_ci68"]).any()
+
+
+@pytest.mark.parametrize("value", [None, np.nan, np.inf, -np.inf])
+def test_numbers_that_are_undefined_are_shown_as_a_dash(value):
+  assert metrics.show(value, ".3f") == "-"
+  assert metrics.show(0.25, "+.3f") == "+0.250"

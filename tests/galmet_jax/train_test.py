@@ -3,6 +3,7 @@
 import json
 
 import jax
+from matplotlib import figure
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,9 +125,12 @@ def test_finished_run_does_not_train_again(finished):
   assert again["timing"]["train_s"] == 0
 
 
-def test_evaluate_only_reproduces_the_summary(finished):
+def test_evaluate_only_reproduces_the_summary(finished, monkeypatch):
   config, workdir, summary = finished
-  assert report.evaluate_only(config, workdir)["test"] == summary["test"]
+  with monkeypatch.context() as patch:
+    # Without any figure.
+    patch.setattr(figure.Figure, "savefig", None)
+    assert report.evaluate_only(config, workdir)["test"] == summary["test"]
   # Neither field affects training.
   config = shrunk.config(
     config.data.data_dir, eval__checkpoint="best", train__log_every_steps=1
@@ -178,6 +182,16 @@ def test_evaluate_only_needs_a_checkpoint(mock_data_dir, tmp_path):
   config = shrunk.config(mock_data_dir)
   with pytest.raises(errors.NoCheckpointError, match="Train first"):
     report.evaluate_only(config, tmp_path)
+
+
+def test_lr_find_without_a_finite_loss(mock_data_dir, tmp_path, monkeypatch):
+  def compile_step(run, state, phase):
+    return lambda state, batch: (state, {"loss": np.float32(np.nan)})
+
+  monkeypatch.setattr(train, "compile_step", compile_step)
+  with pytest.raises(errors.ConfigError, match="is not finite at the first"):
+    lr_find.find(shrunk.config(mock_data_dir), tmp_path)
+  assert not (tmp_path / "lr_find.csv").exists()
 
 
 def test_lr_find_does_not_change_the_run(finished):

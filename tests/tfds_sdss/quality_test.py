@@ -2,6 +2,7 @@
 
 import collections
 
+import matplotlib
 import numpy as np
 from PIL import Image
 import pytest
@@ -143,3 +144,17 @@ def test_report_warns_of_values_out_of_range(tmp_path, marker, caplog):
   text = quality.report(sample)
   assert "**Warning:**" in text
   assert "| lgm_tot_p50 | 4 |" in text
+
+
+def test_figure_does_not_depend_on_the_users_settings(sample, tmp_path):
+  quality.write(tmp_path, sample)
+  expected = (tmp_path / quality.FIGURE).read_bytes()
+  with matplotlib.rc_context({"text.usetex": True, "axes.facecolor": "black"}):
+    quality.write(tmp_path, sample)
+  assert (tmp_path / quality.FIGURE).read_bytes() == expected
+
+
+def test_report_is_written_without_its_figure(sample, tmp_path, monkeypatch):
+  monkeypatch.setattr(quality, "plot", None)
+  quality.write(tmp_path, sample)
+  assert (tmp_path / quality.REPORT).read_text() == quality.report(sample)

@@ -42,11 +42,15 @@ def test_same_config_is_accepted(config, started):
   ],
 )
 def test_other_fields(config, started, field, value, is_refused):
+  before = workdir_lib.flatten(config.to_dict())[field]
   config.update_from_flattened_dict({field: value})
   if not is_refused:
     return check(config, started)
-  with pytest.raises(errors.ConfigError, match=rf"{field}: expected .* found"):
+  with pytest.raises(errors.ConfigError) as error:
     check(config, started)
+  assert f"\n  {field}: expected {before!r}, found {value!r}\n" in str(
+    error.value
+  )
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,10 @@ def test_workdir_is_locked(tmp_path):
     pass
 
 
+def test_workdir_with_checkpoint_is_accepted(started):
+  workdir_lib.check_has_checkpoint(started)
+
+
 def test_workdir_without_checkpoint_is_named(tmp_path):
   with pytest.raises(errors.NoCheckpointError, match="Train first"):
     workdir_lib.check_has_checkpoint(tmp_path / "mistyped")
@@ -126,6 +134,7 @@ def test_results_of_a_read_only_run_are_written_elsewhere(
   assert folder.name.startswith("run_results_")
   assert folder != workdir_lib.results_folder(tmp_path / "other" / "run")
   assert folder.is_dir()
+  assert workdir_lib.results_folder(workdir) == folder
   assert "is read-only" in capsys.readouterr().out
 
 

@@ -1,0 +1,123 @@
+"""Downloads, retries and headers of the client."""
+
+import asyncio
+import logging
+import types
+
+import pytest
+import yarl
+
+from tests.tfds_sdss.fetch import fetching
+from tests.tfds_sdss.fetch import stand_in
+from tests.tfds_sdss.fetch import stand_in_connections as connections
+from tests.tfds_sdss.fetch.stand_in_http import Response
+import tfds_sdss
+from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import http_responses
+
+DATA = bytes(range(256)) * 40
+SIZE = len(DATA)
+
+
+@pytest.fixture
+def server():
+  frame = stand_in.frame_of(1)
+  with stand_in.StandIn(frame, stand_in.jpeg_of, archive=DATA) as running:
+    yield running
+
+
+def download(folder, server, size=SIZE, contact=None):
+  async def run():
+    async with http_client.Client(
+      server.base_url, 1000.0, 1, fetching.LIMITS, contact
+    ) as client:
+      url = yarl.URL(server.base_url + stand_in.CODELOAD)
+      await client.download(url, folder / "file", size)
+
+  asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+  ("part", "size", "requested"),
+  [
+    (b"", SIZE, None),
+    (DATA[:100], SIZE, "bytes=100-"),
+    # Without a size the part may be of another file, as if it is too long.
+    (DATA[:100], None, None),
+    (DATA + b"more", SIZE, None),
+  ],
+)
+def test_download_resumes_what_fits(tmp_path, server, part, size, requested):
+  (tmp_path / "file.part").write_bytes(part)
+  download(tmp_path, server, size)
+  assert (tmp_path / "file").read_bytes() == DATA
+  assert not (tmp_path / "file.part").exists()
+  (sent,) = server.requests
+  assert sent.headers.get("Range") == requested
+  # Compression would change the number of bytes.
+  assert sent.headers["Accept-Encoding"] == "identity"
+
+
+def test_complete_part_is_not_requested(tmp_path, server):
+  (tmp_path / "file.part").write_bytes(DATA)
+  download(tmp_path, server)
+  assert (tmp_path / "file").read_bytes() == DATA
+  assert server.requests == []
+
+
+def test_file_that_is_too_long_is_not_kept(tmp_path, server):
+  size = SIZE - 1
+  with pytest.raises(
+    http_responses.TransientError, match=f"expected {size} bytes, found"
+  ) as error:
+    download(tmp_path, server, size)
+  assert error.value.reason == "cut_short"
+  assert len(server.requests) == fetching.LIMITS.attempts
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 3)])
+def test_refused_download(tmp_path, server, status, attempts):
+  def refuse(request, response):
+    return Response(status)
+
+  server.file_faults[stand_in.CODELOAD] = [refuse] * 9
+  with pytest.raises(http_responses.ResponseError) as error:
+    download(tmp_path, server)
+  assert error.value.reason == f"http_{status}"
+  assert error.value.status == status
+  assert server.base_url + stand_in.CODELOAD in str(error.value)
+  assert len(server.requests) == attempts
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("contact", [None, "a@example.org"])
+def test_agent_names_the_project_and_the_contact(tmp_path, server, contact):
+  download(tmp_path, server, contact=contact)
+  agent = server.requests[0].headers["User-Agent"]
+  more = f"; {contact}" if contact else ""
+  version = tfds_sdss.__version__
+  assert agent == f"galmet_jax/{version} (arXiv:1810.12913{more})"
+
+
+def test_server_decides_how_long_a_retry_waits(tmp_path, server):
+  server.file_faults[stand_in.CODELOAD] = [connections.unavailable(1)]
+  download(tmp_path, server)
+  first, second = (sent.time for sent in server.requests)
+  assert second - first >= 0.99
+
+
+@pytest.mark.parametrize(
+  ("seconds", "level"), [(3.0, logging.DEBUG), (3.1, logging.INFO)]
+)
+def test_only_long_waits_are_shown(caplog, seconds, level):
+  error = http_responses.TransientError("timeout", "no answer")
+  state = types.SimpleNamespace(
+    next_action=types.SimpleNamespace(sleep=seconds),
+    outcome=types.SimpleNamespace(exception=lambda: error),
+  )
+  with caplog.at_level(logging.DEBUG):
+    http_client._log_retry(state)
+  (record,) = caplog.records
+  assert record.levelno == level
+  assert record.getMessage() == "no answer; retrying in 3 s"

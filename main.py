@@ -5,12 +5,15 @@ import contextlib
 import pathlib
 import re
 import sys
+import traceback
 
 from absl import app
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from galmet_jax import errors
+from tfds_sdss import files
 from tfds_sdss import signals
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -69,10 +72,17 @@ def parse_flags(argv: list[str]) -> list[str]:
       raise flags.Error(f"expected flags only, found {' '.join(rest[1:])}")
     if _CONFIG.value is None:
       raise flags.Error("flag --config is missing")
-    # ml_collections reports a missing file on the first access.
+    # ml_collections reports a missing file here, on the first access.
+    if not hasattr(_CONFIG.value, "lock"):
+      found = type(_CONFIG.value).__name__
+      raise flags.Error(
+        f"flag --config: expected get_config to return a ConfigDict, found "
+        f"{found}"
+      )
     _CONFIG.value.lock()
     return rest
-  except (flags.Error, AttributeError, KeyError, OSError) as error:
+  # A config is a program, which may raise anything.
+  except Exception as error:
     problem = " ".join(_problem(error, argv).split())
     problem = problem.replace(" ?", "?").replace("' Did", "'. Did")
     end = "" if problem.endswith((".", "?")) else "."
@@ -80,6 +90,11 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def _problem(error: Exception, argv: list[str]) -> str:
+  place = _place_in_config(error)
+  if place:
+    return f"flag --config: {place}: {type(error).__name__}: {error}"
+  if isinstance(error, SyntaxError):
+    return f"flag --config: expected a Python file, found {error}"
   if isinstance(error, flags.Error):
     # For an error in `get_config` the text is its traceback.
     flag, _, traceback = str(error).partition("Error whilst parsing config")
@@ -92,11 +107,26 @@ def _problem(error: Exception, argv: list[str]) -> str:
     cause = cause.args[0]
   if isinstance(error, OSError):
     return f"flag --config: {str(cause).rpartition('] ')[2]}"
+  if "has no attribute 'get_config'" in str(error):
+    return "flag --config: expected a Python file with get_config(), found none"
   # ml_collections names the field that does not exist, but not its flag.
   message = str(cause.args[0])
   name = re.findall(r"\w+", message)[0]
   flag = next((x for x in argv if name in re.split(r"[.=]", x)), "--config")
   return f"flag {flag}: no field {message}"
+
+
+def _place_in_config(error: Exception) -> str | None:
+  """Returns file and line of the config that raised the error, if one did."""
+  if isinstance(error, SyntaxError) and error.filename:
+    return f"{error.filename}, line {error.lineno}"
+  frames = [
+    f"{frame.filename}, line {frame.lineno}"
+    for frame in traceback.extract_tb(error.__traceback__)
+    if frame.name in ("get_config", "<module>")
+    and pathlib.Path(frame.filename) != pathlib.Path(__file__)
+  ]
+  return frames[-1] if frames else None
 
 
 def default_workdir() -> pathlib.Path:
@@ -109,9 +139,27 @@ def default_workdir() -> pathlib.Path:
   return pathlib.Path("runs") / "_".join(part for part in parts if part)
 
 
+def workdir() -> pathlib.Path:
+  """Returns the folder of --workdir, or the default.
+
+  Raises:
+    PathError: if it is not a local path.
+    ConfigError: if the library of the checkpoints cannot use it.
+  """
+  path = files.local_path(_WORKDIR.value or default_workdir(), "--workdir")
+  found = sorted(set(str(path.absolute())) & set("[]*?{}"))
+  if found:
+    raise errors.ConfigError(
+      f"--workdir={path}: expected a path without {' '.join(found)}, which "
+      "the checkpoint library takes for a pattern of names. Give another path."
+    )
+  return path
+
+
 def main(argv: list[str]) -> None:
   """Runs the mode."""
   del argv
+  folder = workdir()
   # Orbax logs every file at INFO.
   logging.set_verbosity(logging.WARNING)
   # Imported late: --help and a mistyped flag must not wait for JAX, and
@@ -124,11 +172,12 @@ def main(argv: list[str]) -> None:
     _NUM_PROCESSES.value,
     _PROCESS_ID.value,
   )
+  processes.start_jax()
   with processes.exit_together(), user_errors_on_one_line():
-    _run()
+    _run(folder)
 
 
-def _run() -> None:
+def _run(folder: pathlib.Path) -> None:
   from galmet_jax import ensemble
   from galmet_jax import export
   from galmet_jax import lr_find
@@ -144,22 +193,22 @@ def _run() -> None:
     "reproduce": reproduce.reproduce,
     "export": export.export,
   }
-  workdir = pathlib.Path(_WORKDIR.value or default_workdir())
-  modes[_MODE.value](_CONFIG.value, workdir)
+  modes[_MODE.value](_CONFIG.value, folder)
 
 
 @contextlib.contextmanager
 def user_errors_on_one_line() -> Iterator[None]:
-  """Exits without a traceback on signals and the errors of this project."""
+  """Exits without a traceback on signals and errors that a user can mend."""
   try:
     yield
   except signals.Stopped as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(stopped.exit_status)
-  except (ValueError, OSError, FloatingPointError) as error:
-    if not type(error).__module__.startswith(("galmet_jax", "tfds_sdss")):
+  except Exception as error:
+    message = errors.describe(error)
+    if message is None:
       raise
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {message}")
 
 
 if __name__ == "__main__":

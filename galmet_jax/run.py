@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from galmet_jax import checkpoints
+from galmet_jax import config_checks
 from galmet_jax import errors
 from galmet_jax import evaluate
 from galmet_jax import manifest
@@ -97,6 +98,7 @@ class Run:
       FileNotFoundError: if the data set is absent; names the commands that
         make it.
     """
+    config_checks.check(config)
     workdir_lib.check_jax()
     mesh = sharding.make_mesh()
     for name in ("train.batch_size", "eval.batch_size"):
@@ -125,6 +127,7 @@ class Run:
     workdir_lib.check_in_all_processes(content)
     processes.on_first(lambda: workdir_lib.check(content, workdir))
     if not read_only:
+      processes.on_first(lambda: workdir_lib.check_writable(workdir))
       processes.on_first(lambda: workdir_lib.write_config(content, workdir))
     folder = workdir / "checkpoints"
     return cls(
@@ -210,15 +213,10 @@ class Run:
 
     Raises:
       CheckpointError: if it cannot be read.
-      ConfigError: unless it names 'latest' or 'best'.
       NoCheckpointError: if there is none.
     """
     which = self.config.eval.checkpoint
     stores = {"latest": self.latest, "best": self.best}
-    if which not in stores:
-      raise errors.ConfigError(
-        f"eval.checkpoint is {which!r}; expected latest or best."
-      )
     restored = self.restore(stores[which])
     if restored is None:
       raise errors.NoCheckpointError(

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shlex
+import tempfile
 from typing import Any
 
 from flax import traverse_util
@@ -198,6 +199,20 @@ def _has_checkpoint(workdir: pathlib.Path) -> bool:
     ".orbax-checkpoint-tmp" not in path.name
     for path in (workdir / "checkpoints").glob("*/[0-9]*")
   )
+
+
+def check_writable(workdir: pathlib.Path) -> None:
+  """Raises ConfigError unless files can be written to the workdir's folders."""
+  for folder in (workdir, workdir / "figures", workdir / "tensorboard"):
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      with tempfile.TemporaryFile(dir=folder):
+        pass
+    except OSError as error:
+      raise errors.ConfigError(
+        f"--workdir={workdir}: expected a folder that can be written, found "
+        f"{files.describe(error)} Or give another --workdir."
+      ) from error
 
 
 def check_has_checkpoint(workdir: pathlib.Path) -> None:

@@ -2,18 +2,23 @@
 
 import json
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from configs import resnet34
 from configs import zenodo as zenodo_config
+from galmet_jax import baselines
 from galmet_jax import train
 from galmet_jax.data import galaxies
 from tests import shrunk
+from tests.tfds_sdss import fake_staging
 from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_faults as faults
 from tests.tfds_sdss.fetch import zenodo_files
 from tfds_sdss import __main__ as cli
 from tfds_sdss import build
+from tfds_sdss import columns
 from tfds_sdss.fetch import zenodo
 from tfds_sdss.mock import render
 
@@ -31,11 +36,14 @@ def mock_sky():
   return frame, dict(zip(frame.objid, images, strict=True))
 
 
-def test_zenodo_sample_loads_with_its_config(tmp_path):
+@pytest.mark.parametrize("names", [zenodo_files.FEW, columns.ZENODO])
+def test_zenodo_sample_loads_with_its_config(tmp_path, names):
   frame = stand_in.frame_of(60)
+  more = fake_staging.table(60, ("objid", "dr7objid", "reliable"))
+  frame = frame.join(more[["dr7objid", "reliable"]])
   files = {
     zenodo.ARCHIVE: zenodo_files.archive(frame.objid),
-    zenodo.CATALOG: zenodo_files.catalog(frame),
+    zenodo.CATALOG: zenodo_files.catalog(frame, names),
   }
   staging, data_dir = tmp_path / "staging", tmp_path / "data"
   with stand_in.StandIn(frame, stand_in.jpeg_of, zenodo_files=files) as server:
@@ -49,6 +57,13 @@ def test_zenodo_sample_loads_with_its_config(tmp_path):
   splits = galaxies.load(builder, config.data)
   assert sum(len(split) for split in splits.values()) == 60
   assert splits["train"].images.shape[1:] == (160, 160, 3)
+  is_whole = names == columns.ZENODO
+  assert baselines.has_photometry(splits["train"]) == is_whole
+  predicted = baselines.predict_all(
+    splits["train"], splits["test"], config.data.targets, seed=0
+  )
+  for name in ("random_forest", "gradient_boosting", "mass_metallicity"):
+    assert np.isfinite(predicted[name]).all()
 
 
 def test_predictions_from_fetched_galaxies(tmp_path, capsys):

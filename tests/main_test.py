@@ -1,5 +1,7 @@
 """The command line: errors on one line, default directories, fast --help."""
 
+import errno
+import os
 import pathlib
 import re
 import subprocess
@@ -7,16 +9,19 @@ import sys
 
 import pytest
 
+from galmet_jax import errors as errors_lib
+import main
 import tfds_sdss
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"
 
 
-def run_python(*arguments):
+def run_python(*arguments, **variables):
   return subprocess.run(
     [sys.executable, *arguments],
     cwd=ROOT,
+    env={**os.environ, **variables},
     capture_output=True,
     text=True,
     timeout=120,
@@ -70,6 +75,86 @@ def test_mistyped_flags(arguments, message):
   assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ("import no_such_module", "line 1: ModuleNotFoundError: No module named"),
+    ("def get_config(:", "line 1: SyntaxError"),
+    ("def get_config():\n  return 1 // 0", "line 2: ZeroDivisionError"),
+    ("def get_config():\n  return {}['a']", "line 2: KeyError: 'a'"),
+    ("def get_config():\n  return 5", "return a ConfigDict, found int"),
+    ("{}", "expected a Python file with get_config(), found none"),
+    ("\0", "expected a Python file, found source code string"),
+  ],
+)
+def test_config_file_that_is_no_config(tmp_path, content, message):
+  (tmp_path / "config.py").write_text(content)
+  error = error_of(f"--config={tmp_path / 'config.py'}")
+  assert message in error
+  assert error.count("\n") == 1
+
+
+def test_config_that_is_a_folder(tmp_path):
+  assert "Is a directory" in error_of(f"--config={tmp_path}")
+
+
+@pytest.mark.parametrize(
+  ("path", "message"),
+  [
+    ("gs://bucket/run", "expected a local path, found a URL"),
+    ("file:///run", "expected a local path, found a URL"),
+    ("a[1]/b", "without [ ], which the checkpoint library takes"),
+    ("what?", "without ?, which"),
+    ("~nobody_of_this_name/run", "Give the path without ~"),
+  ],
+)
+def test_workdir_that_cannot_be_used(path, message):
+  error = error_of(QUICKSTART, f"--workdir={path}")
+  assert f"--workdir={path}" in error
+  assert message in error
+  assert error.count("\n") == 1
+
+
+def test_platform_that_is_absent(tmp_path):
+  result = run_python(
+    *("main.py", QUICKSTART, f"--workdir={tmp_path / 'w'}"),
+    JAX_PLATFORMS="no_such_device",
+  )
+  assert result.returncode == 1
+  assert result.stderr.startswith("error: JAX cannot start with JAX_PLATFORMS=")
+  assert result.stderr.count("\n") == 1
+  assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+  ("error", "message"),
+  [
+    (OSError(errno.ENOSPC, "No space left on device"), "Free some space"),
+    (OSError(errno.EROFS, "Read-only", "/x"), "/x: Read-only. Give a path on"),
+    (PermissionError(errno.EACCES, "No access", "/x"), "/x: No access. Change"),
+    (FileExistsError(errno.EEXIST, "Exists", "/x"), "A file is where a folder"),
+    (OSError(errno.EFBIG, "File too large", "/x"), "ulimit -f"),
+    (OSError(errno.EIO, "Input/output error", "/x"), "Check the disk"),
+    (MemoryError(), "The memory is full. Lower --config.train.batch_size"),
+    (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nat"), "Out of memory. L"),
+    (errors_lib.ConfigError("own message"), "error: own message"),
+  ],
+)
+def test_errors_that_a_user_can_mend(error, message):
+  with (
+    pytest.raises(SystemExit, match=message) as raised,
+    main.user_errors_on_one_line(),
+  ):
+    raise error
+  assert "\n" not in raised.value.code
+  assert raised.value.code.startswith("error: ")
+
+
+def test_errors_of_the_program_keep_their_traceback():
+  with pytest.raises(ZeroDivisionError), main.user_errors_on_one_line():
+    _ = 1 // 0
+
+
 def test_batch_that_the_devices_cannot_share(tmp_path):
   error = error_of(
     QUICKSTART, f"--workdir={tmp_path / 'w'}", "--config.train.batch_size=18"
@@ -101,11 +186,12 @@ def test_absent_data_set_gives_the_commands_of_both_sources(tmp_path):
     ([QUICKSTART], "runs/quickstart"),
     (["--config", "configs/resnet34.py:r_band"], "runs/resnet34_r_band"),
     ([QUICKSTART, "--mode=ensemble"], "runs/quickstart_ensemble"),
+    ([QUICKSTART, "--workdir=~/a"], str(pathlib.Path.home() / "a")),
   ],
 )
 def test_default_workdir(arguments, workdir):
   program = "import main, sys; main.parse_flags(sys.argv); "
-  program += "print(main.default_workdir())"
+  program += "print(main.workdir())"
   result = run_python("-c", program, *arguments)
   assert result.stdout.strip() == workdir, result.stderr
 

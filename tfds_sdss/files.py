@@ -27,6 +27,22 @@ _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _log = logging.getLogger(__name__)
 
 
+# What to do about errors of the file system.
+_REMEDIES = {
+  (errno.ENOSPC, errno.EDQUOT): "Free some space and repeat the command.",
+  (errno.EACCES, errno.EPERM): "Change its permissions, or give another path.",
+  (errno.EROFS,): "Give a path on a disk that can be written.",
+  (errno.EEXIST, errno.ENOTDIR): (
+    "A file is where a folder is expected: give another path."
+  ),
+  (errno.EISDIR,): "A folder is where a file is expected: give another path.",
+  (errno.ENOENT,): "Check the path.",
+  (errno.EFBIG,): "Raise the limit of file sizes (ulimit -f).",
+  (errno.EMFILE, errno.ENFILE): "Raise the limit of open files (ulimit -n).",
+  (errno.ENAMETOOLONG, errno.ELOOP): "Give a shorter path without links.",
+}
+
+
 class PathError(DataError):
   """A flag or a config field does not name a local path."""
 
@@ -69,8 +85,30 @@ def local_path(text: str | os.PathLike, flag: str) -> pathlib.Path:
     ) from error
 
 
+def describe(error: OSError, path: str | os.PathLike = "") -> str:
+  """Returns the path, the reason and a remedy of an error, as sentences.
+
+  Args:
+    error: an error of the operating system, or a subclass with its own text.
+    path: what was read or written, if the error does not name it.
+  """
+  if error.errno is None:
+    return str(error)
+  reason = error.strerror or os.strerror(error.errno)
+  name = os.fspath(error.filename or path)
+  remedy = next(
+    (text for codes, text in _REMEDIES.items() if error.errno in codes),
+    "Check the disk and repeat the command.",
+  )
+  return f"{name}: {reason}. {remedy}" if name else f"{reason}. {remedy}"
+
+
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Writes `path`.part and renames it: an interruption leaves the old file."""
+  """Writes `path`.part and renames it: an interruption leaves the old file.
+
+  Raises:
+    OSError: with the path, also if the operating system does not give it.
+  """
   part = path.with_name(f"{path.name}.part")
   try:
     part.write_bytes(data)

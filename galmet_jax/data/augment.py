@@ -22,6 +22,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # SDSS bands of the channels red, green and blue.
 BANDS = ("i", "r", "g")
+# Kinds of test-time augmentation.
+TTA = ("none", "random", "dihedral")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ def make_frame(
   """
   bands = tuple(bands or config.bands)
   resolution = config.resolution or config.crop
-  if resolution < 1 or config.crop % resolution:
+  if config.crop % resolution:
     raise errors.ConfigError(
       f"data.resolution is {resolution}; expected a divisor of "
       f"data.crop={config.crop}, so that each pixel averages a square."
@@ -151,19 +153,13 @@ def tta_views(
 
   Returns:
     n views for each element, the plain image first.
-
-  Raises:
-    ConfigError: for another kind.
   """
   n = len(objid)
   if kind == "none":
     return [plain_views(n)]
   if kind == "dihedral":
     return [plain_views(n, symmetry) for symmetry in range(8)]
-  if kind != "random":
-    raise errors.ConfigError(
-      f"eval.tta is {kind!r}; expected none, random or dihedral."
-    )
+  assert kind == "random", kind
   # NumPy cuts the objIDs into halves, because jnp truncates int64 silently.
   fold_in = jax.vmap(jax.random.fold_in)
   keys = fold_in(jnp.broadcast_to(key, n), (objid >> 32).astype(np.uint32))

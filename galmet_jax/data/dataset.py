@@ -3,6 +3,8 @@
 import ml_collections
 import tensorflow_datasets as tfds
 
+from galmet_jax import errors
+from galmet_jax.data import batches
 from galmet_jax.data import galaxies
 from galmet_jax.data import splits
 from galmet_jax.devices import processes
@@ -26,10 +28,51 @@ def load(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
     DatasetNotBuiltError: if the data set is missing and cannot be built
       without a staging folder.
   """
-  data = processes.first_then_others(
+  data = read(config)
+  check_sizes(data, config, in_folds=config.data.fold is not None)
+  return splits.apply_splits(data, config.data, config.seed)
+
+
+def read(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
+  """Returns the data set's own splits; raises the same as `load`."""
+  return processes.first_then_others(
     lambda: galaxies.load(_find_or_build(config.data), config.data)
   )
-  return splits.apply_splits(data, config.data, config.seed)
+
+
+def check_sizes(
+  data: dict[str, galaxies.Split],
+  config: ml_collections.ConfigDict,
+  *,
+  in_folds: bool,
+) -> None:
+  """Checks that there are galaxies for every fold, sample and batch.
+
+  Args:
+    data: the data set's own splits.
+    config: the whole config.
+    in_folds: whether the training galaxies are divided into folds. All of them
+      are checked, so that an ensemble does not fail after its first members.
+
+  Raises:
+    ConfigError: if a fold is empty, or training galaxies are too few.
+  """
+  number, num_train = len(data["train"]), config.data.num_train
+  if in_folds:
+    sizes = splits.fold_sizes(data, config.data.num_folds)
+    number = int(sizes.sum() - sizes.max())
+    if not sizes.all():
+      raise errors.ConfigError(
+        f"data.num_folds is {config.data.num_folds}; expected galaxies in each "
+        f"fold, found {', '.join(map(str, sizes))}. Use fewer folds or more "
+        "galaxies."
+      )
+  if num_train is not None and num_train > number:
+    raise errors.ConfigError(
+      f"data.num_train is {num_train}; expected 1 to {number}, the number of "
+      "training galaxies."
+    )
+  batches.steps_per_epoch(num_train or number, config.train.batch_size)
 
 
 def _find_or_build(

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from galmet_jax import errors
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import galaxies
@@ -24,6 +23,9 @@ from galmet_jax.devices import sharding
 # Share of a device's memory that the images may take; steps need the rest.
 _SHARE = 0.5
 _PREFETCHED_BATCHES = 8
+
+
+KINDS = ("device", "host", "auto")
 
 
 class _Placed:
@@ -164,23 +166,16 @@ def make(
     config: the whole config; `data.placement` is 'device', 'host' or 'auto',
       which chooses the devices if all splits fit in half of one's memory.
     mesh: the devices.
-
-  Raises:
-    ConfigError: for an unknown placement.
   """
-  kinds: dict[str, type[Placement]] = {"device": OnDevice, "host": OnHost}
   chosen = config.data.placement
   if chosen == "auto":
     pixels = sum(split.images[..., 0].size for split in splits.values())
     fits = 4 * pixels <= _SHARE * _memory(mesh.local_devices[0])
     # Devices of several hosts may differ a little: the first one decides.
     chosen = "device" if processes.broadcast_int(fits) else "host"
-  if chosen not in kinds:
-    raise errors.ConfigError(
-      f"data.placement is {chosen!r}; expected device, host or auto."
-    )
+  kind: type[Placement] = OnDevice if chosen == "device" else OnHost
   return {
-    name: kinds[chosen](split, mesh, config.seed, config.train.batch_size)
+    name: kind(split, mesh, config.seed, config.train.batch_size)
     for name, split in splits.items()
   }
 

@@ -29,8 +29,7 @@ def apply_splits(
     seed: seed of the sample and of the shuffles.
 
   Raises:
-    ConfigError: for an unknown fold or control, or more training galaxies than
-      there are.
+    ConfigError: for an unknown fold, or more training galaxies than there are.
   """
   splits = dict(splits)
   if config.fold is not None:
@@ -60,6 +59,42 @@ def hold_out(
     ConfigError: if num_folds does not divide the data set's ten folds, or
       there is no such fold.
   """
+  check_fold(fold, num_folds)
+  pool = _join(splits["train"], splits["validation"])
+  held = _folds(pool, num_folds) == fold
+  return {
+    "train": take(pool, np.flatnonzero(~held)),
+    "validation": take(pool, np.flatnonzero(held)),
+  }
+
+
+def fold_sizes(splits: dict[str, galaxies.Split], num_folds: int) -> np.ndarray:
+  """Returns the number of galaxies in each fold, int `[num_folds]`.
+
+  Raises:
+    ConfigError: as for `hold_out`.
+  """
+  check_fold(0, num_folds)
+  parts = [_folds(splits[name], num_folds) for name in ("train", "validation")]
+  return np.bincount(np.concatenate(parts), minlength=num_folds)
+
+
+def _folds(split: galaxies.Split, num_folds: int) -> np.ndarray:
+  if "fold" not in split.columns:
+    raise errors.ConfigError(
+      "the data set has no column fold; expected version 2.0.0 or later. "
+      "Build it again: python -m tfds_sdss build"
+    )
+  if not np.isin(split.columns["fold"], range(tfds_splits.NUM_FOLDS)).all():
+    raise DataError(
+      "the data set has a fold outside 0 to 9. Delete it, and build it again: "
+      "python -m tfds_sdss build"
+    )
+  return split.columns["fold"].astype(int) % num_folds
+
+
+def check_fold(fold: int, num_folds: int) -> None:
+  """Raises ConfigError unless num_folds is 2, 5 or 10, and has the fold."""
   if (
     num_folds < 2
     or tfds_splits.NUM_FOLDS % num_folds
@@ -69,22 +104,6 @@ def hold_out(
       f"data.fold is {fold} of data.num_folds={num_folds}; expected 2, 5 or 10 "
       "folds, counted from 0."
     )
-  pool = _join(splits["train"], splits["validation"])
-  if "fold" not in pool.columns:
-    raise errors.ConfigError(
-      "the data set has no column fold; expected version 2.0.0 or later. "
-      "Build it again: python -m tfds_sdss build"
-    )
-  if not np.isin(pool.columns["fold"], range(tfds_splits.NUM_FOLDS)).all():
-    raise DataError(
-      "the data set has a fold outside 0 to 9. Delete it, and build it again: "
-      "python -m tfds_sdss build"
-    )
-  held = pool.columns["fold"].astype(int) % num_folds == fold
-  return {
-    "train": take(pool, np.flatnonzero(~held)),
-    "validation": take(pool, np.flatnonzero(held)),
-  }
 
 
 def take(split: galaxies.Split, index: np.ndarray) -> galaxies.Split:
@@ -143,10 +162,7 @@ def _apply_control(
       name: dataclasses.replace(split, images=np.zeros_like(split.images))
       for name, split in splits.items()
     }
-  if control != "none":
-    raise errors.ConfigError(
-      f"data.control is {control!r}; expected one of {CONTROLS}."
-    )
+  assert control == "none", control
   return splits
 
 

@@ -102,6 +102,25 @@ def join(
     )
 
 
+def start_jax() -> None:
+  """Starts JAX on its devices.
+
+  Raises:
+    ConfigError: if there are none of the kind in JAX_PLATFORMS.
+  """
+  try:
+    jax.devices()
+  # JAX has no common class for a backend that cannot be started.
+  except (RuntimeError, AssertionError, ValueError) as error:
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    reason = str(error).partition("\n")[0] or "no such device or no driver"
+    raise errors.ConfigError(
+      f"JAX cannot start with JAX_PLATFORMS={platforms} ({reason}). Unset "
+      "JAX_PLATFORMS to use the devices that there are, or install JAX for "
+      'this device, such as pip install "jax[cuda12]".'
+    ) from error
+
+
 def _join_cluster() -> None:
   try:
     jax.distributed.initialize()

@@ -8,19 +8,26 @@ import pathlib
 import shutil
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pandas as pd
 
 from galmet_jax import baselines
+from galmet_jax import config_checks
 from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import results
 from galmet_jax import train
+from galmet_jax import train_state
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import augment
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
+from galmet_jax.models import network
+from galmet_jax.models import pretrained
 from galmet_jax.paper import comparison
 
 _MASS = "lgm_tot_p50"
@@ -67,6 +74,7 @@ def _reproduce(
   workdir: pathlib.Path,
 ) -> pd.DataFrame | None:
   runs = workdir / "runs"
+  _check_systems(config, configs, runs)
   for name in config.reproduce.runs:
     print(f"== {name}", flush=True)
     _train_run(name, configs, runs)
@@ -102,6 +110,41 @@ def system_configs(
     if name in config.reproduce.ensembles:
       configs[name].eval.splits = ("validation", "test")
   return configs
+
+
+def _check_systems(
+  config: ml_collections.ConfigDict,
+  configs: dict[str, ml_collections.ConfigDict],
+  runs: pathlib.Path,
+) -> None:
+  """Checks every system before the first one is trained."""
+  config_checks.check(config)
+  data = dataset.read(config)
+  for name, system in configs.items():
+    try:
+      config_checks.check(system)
+      in_folds = name in config.reproduce.ensembles
+      dataset.check_sizes(data, system, in_folds=in_folds)
+      if not (runs / name).exists():
+        _check_weights(system)
+    except errors.ConfigError as error:
+      raise errors.ConfigError(f"System {name}: {error}") from error
+
+
+def _check_weights(config: ml_collections.ConfigDict) -> None:
+  source = config.model.pretrained
+  if not source:
+    return
+  targets = len(config.data.targets)
+  state = jax.eval_shape(
+    lambda: train_state.create(
+      network.from_config(config.model, targets),
+      config,
+      augment.make_frame(config.data).resolution,
+      jnp.zeros(targets),
+    )
+  )
+  processes.first_then_others(lambda: pretrained.load(source, state.variables))
 
 
 def _common_config(

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from galmet_jax import errors
 from galmet_jax import train
+from galmet_jax.data import dataset
+from galmet_jax.data import splits
 from galmet_jax.run import Run
 from tests import shrunk
 
@@ -36,3 +39,51 @@ def test_missing_data_set_names_the_commands(tmp_path):
   with pytest.raises(FileNotFoundError, match="python -m tfds_sdss fetch"):
     train.train_and_evaluate(config, tmp_path / "w")
   assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("folder", ["", "figures"])
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_folder_that_cannot_be_written_is_found_before_training(
+  mock_data_dir, tmp_path, monkeypatch, folder, kind
+):
+  monkeypatch.setattr(train, "_train_phase", None)
+  path = tmp_path / "w" / folder
+  path.parent.mkdir(exist_ok=True)
+  if kind == "file":
+    path.write_text("not a folder")
+  else:
+    path.symlink_to(tmp_path / "absent" / "x")
+  with pytest.raises((errors.ConfigError, OSError), match="w"):
+    train.train_and_evaluate(shrunk.config(mock_data_dir), tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"train__batch_size": 96, "data__fold": 0}, "batch_size is 96; expected"),
+    (
+      {"data__num_train": 96, "data__fold": 0},
+      "num_train is 96; expected 1 to",
+    ),
+    ({"data__num_train": 900}, "num_train is 900; expected 1 to"),
+    ({"train__batch_size": 900}, "batch_size is 900; expected at most"),
+  ],
+)
+def test_sizes_of_all_folds_are_checked(mock_data_dir, changes, message):
+  config = shrunk.config(mock_data_dir, **changes)
+  with pytest.raises(errors.ConfigError, match=message):
+    dataset.load(config)
+
+
+def test_empty_folds_are_refused(mock_data_dir):
+  config = shrunk.config(mock_data_dir)
+  data = dataset.read(config)
+  few = {
+    name: splits.take(split, np.flatnonzero(split.columns["fold"] != 3))
+    for name, split in data.items()
+  }
+  config.data.num_folds = 10
+  with pytest.raises(
+    errors.ConfigError, match=r"galaxies in each fold, .*, 0,"
+  ):
+    dataset.check_sizes(few, config, in_folds=True)

@@ -255,11 +255,6 @@ def test_dihedral_tta_changes_only_the_symmetry():
   assert (views[:, 1:] == views[0, 1:]).all()
 
 
-def test_unknown_kind_of_tta_is_refused():
-  with pytest.raises(ValueError, match="'all'; expected none, random or dih"):
-    tta([OBJID], "all")
-
-
 def test_random_views_depend_on_the_objid_alone(random_tta):
   chosen = np.random.default_rng(0).permutation(20)[:7]
   part = tta(GALAXIES[chosen])

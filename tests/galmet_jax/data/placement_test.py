@@ -5,7 +5,6 @@ import ml_collections
 import numpy as np
 import pytest
 
-from galmet_jax import errors
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import placement
@@ -113,9 +112,3 @@ def test_auto_placement_depends_on_the_memory(
 
 def test_memory_of_a_cpu_device():
   assert placement._memory(jax.devices()[0]) > 2**28
-
-
-def test_unknown_placement_is_refused():
-  config = ml_collections.ConfigDict({"data": {"placement": "gpu"}})
-  with pytest.raises(errors.ConfigError, match="'gpu'; expected device, host"):
-    placement.make({}, config, sharding.make_mesh())

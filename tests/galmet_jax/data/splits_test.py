@@ -158,8 +158,3 @@ def test_blank_images_keep_their_labels():
     assert split.images.shape == sample()[name].images.shape
     assert not split.images.any()
     np.testing.assert_array_equal(split.targets, sample()[name].targets)
-
-
-def test_unknown_control_is_refused():
-  with pytest.raises(ValueError, match=r"'noise'; expected one of .*'none'"):
-    changed(control="noise")

@@ -9,6 +9,7 @@ from configs import reproduce as reproduce_config
 from configs import reproduce_demo500
 from configs import reproduce_mock
 from galmet_jax import ensemble
+from galmet_jax import errors
 from galmet_jax import results
 from galmet_jax import train
 from galmet_jax.data import dataset
@@ -198,3 +199,29 @@ def test_shipped_configs_have_distinct_systems(module):
 def test_unknown_system_cannot_be_selected():
   with pytest.raises(KeyError, match="rband"):
     reproduce_config.select_systems(("gri", "rband"), ())
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"data.num_train": 4000}, r"System odd: data\.num_train is 4000"),
+    ({"train.batch_size": 4000}, r"System odd: train\.batch_size is 4000"),
+    ({"eval.tta": "all"}, r"System odd: eval\.tta is 'all'"),
+    ({"optim.all_sgdr.cycles": 0}, r"System odd: optim\.all_sgdr\.cycles is 0"),
+    (
+      {"model.pretrained": "absent.safetensors"},
+      r"System odd: .*absent\.safetensors",
+    ),
+  ],
+)
+def test_all_systems_are_checked_before_the_first(
+  mock_data_dir, tmp_path, monkeypatch, changes, message
+):
+  config = make_config(mock_data_dir)
+  config.reproduce = reproduce_config.select_systems(
+    runs=("gri", "odd"), ensembles=(), odd=changes
+  )
+  monkeypatch.setattr(train, "train_and_evaluate", None)
+  with pytest.raises(errors.ConfigError, match=message):
+    reproduce.reproduce(config, tmp_path / "w")
+  assert not (tmp_path / "w").exists()

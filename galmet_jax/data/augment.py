@@ -56,7 +56,7 @@ def make_frame(
   """
   bands = tuple(bands or config.bands)
   resolution = config.resolution or config.crop
-  if config.crop % resolution:
+  if resolution < 1 or config.crop % resolution:
     raise errors.ConfigError(
       f"data.resolution is {resolution}; expected a divisor of "
       f"data.crop={config.crop}, so that each pixel averages a square."

@@ -53,6 +53,19 @@ def test_other_fields(config, started, field, value, is_refused):
   )
 
 
+def test_all_other_fields_and_the_remedy_are_named(config, started):
+  config.update_from_flattened_dict({"seed": 7, "optim.loss": "mse"})
+  with pytest.raises(errors.ConfigError) as error:
+    check(config, started)
+  first, loss, seed, remedy = str(error.value).split("\n")
+  assert first == f"{started} holds a run with another config:"
+  assert loss.startswith("  optim.loss: ")
+  assert seed.startswith("  seed: ")
+  assert remedy.startswith("Give a new --workdir, or resume the run with its ")
+  assert "galaxies (galaxies.*)" in remedy
+  assert remedy.endswith("JAX_* environment variables (jax.*).")
+
+
 @pytest.mark.parametrize(
   ("name", "value"),
   [
@@ -88,6 +101,15 @@ def test_unsupported_jax_settings_are_refused(name, value):
   workdir_lib.check_jax()
 
 
+def test_run_with_other_jax_settings_is_recognized(config):
+  content = workdir_lib.describe(config, {})
+  assert not workdir_lib.has_other_jax_settings(content)
+  # Version 0.1 did not store them.
+  assert not workdir_lib.has_other_jax_settings({})
+  content["jax"] = {**content["jax"], "jax_default_prng_impl": "rbg"}
+  assert workdir_lib.has_other_jax_settings(content)
+
+
 def test_damaged_config_is_named_with_the_remedy(config, started):
   path = started / "config.json"
   path.write_bytes(path.read_bytes()[:-9])
@@ -99,7 +121,7 @@ def test_damaged_config_is_named_with_the_remedy(config, started):
 
 def test_config_of_version_0_1_is_accepted(config, started):
   (started / "config.json").write_text(config.to_json())
-  check(config, started)
+  check(config, started, {"train": make_split()})
 
 
 def test_workdir_is_locked(tmp_path):
@@ -116,8 +138,11 @@ def test_workdir_with_checkpoint_is_accepted(started):
 
 
 def test_workdir_without_checkpoint_is_named(tmp_path):
-  with pytest.raises(errors.NoCheckpointError, match="Train first"):
-    workdir_lib.check_has_checkpoint(tmp_path / "mistyped")
+  folder = tmp_path / "mistyped"
+  with pytest.raises(errors.NoCheckpointError) as error:
+    workdir_lib.check_has_checkpoint(folder)
+  assert f" in {folder}/checkpoints" in str(error.value)
+  assert str(error.value).endswith("Train first: leave out --mode.")
   assert not list(tmp_path.iterdir())
 
 
@@ -171,5 +196,6 @@ def test_results_of_another_kind_are_not_overwritten(tmp_path, mark, kind):
     if other == kind:
       workdir_lib.check_kind(tmp_path, other)
     else:
-      with pytest.raises(errors.ConfigError, match=f"one of a {kind}"):
+      with pytest.raises(errors.ConfigError, match=f"one of a {kind}") as error:
         workdir_lib.check_kind(tmp_path, other)
+      assert str(error.value).endswith("Give another --workdir.")

@@ -65,6 +65,22 @@ def test_complete_part_is_not_requested(tmp_path, server):
   assert server.requests == []
 
 
+def test_large_answer_in_many_pieces_is_whole(server):
+  data = bytes(range(256)) * 4_000
+
+  async def run():
+    async with http_client.Client(
+      server.base_url, 1000.0, 1, fetching.LIMITS, None
+    ) as client:
+      url = yarl.URL(server.base_url + stand_in.CODELOAD)
+      return await client.get(url, lambda response: response.body)
+
+  server.file_faults[stand_in.CODELOAD] = [
+    lambda request, response: response._replace(body=data)
+  ]
+  assert asyncio.run(run()) == data
+
+
 def test_file_that_is_too_long_is_not_kept(tmp_path, server):
   size = SIZE - 1
   with pytest.raises(

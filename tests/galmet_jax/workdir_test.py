@@ -110,6 +110,31 @@ def test_run_with_other_jax_settings_is_recognized(config):
   assert workdir_lib.has_other_jax_settings(content)
 
 
+def test_all_processes_compare_config_and_galaxies(config, monkeypatch):
+  def compared():
+    found = {}
+    monkeypatch.setattr(
+      "galmet_jax.devices.processes.assert_equal_across_processes",
+      found.__setitem__,
+    )
+    content = workdir_lib.describe(config, {"train": make_split()})
+    workdir_lib.check_in_all_processes(content)
+    return found
+
+  first = compared()
+  assert set(first) == {"the config", "the train split"}
+  assert (
+    first["the train split"]
+    == workdir_lib.describe(config, {"train": make_split()})["galaxies"][
+      "train"
+    ].encode()
+  )
+  config.data.data_dir = "elsewhere"
+  assert compared() == first
+  config.seed += 1
+  assert compared()["the config"] != first["the config"]
+
+
 def test_damaged_config_is_named_with_the_remedy(config, started):
   path = started / "config.json"
   path.write_bytes(path.read_bytes()[:-9])

@@ -65,7 +65,7 @@ def test_complete_part_is_not_requested(tmp_path, server):
   assert server.requests == []
 
 
-def test_large_answer_in_many_pieces_is_whole(server):
+def test_large_answer_is_whole_or_refused(server, monkeypatch):
   data = bytes(range(256)) * 4_000
 
   async def run():
@@ -79,6 +79,11 @@ def test_large_answer_in_many_pieces_is_whole(server):
     lambda request, response: response._replace(body=data)
   ]
   assert asyncio.run(run()) == data
+  monkeypatch.setattr(http_client, "_MAX_BYTES", len(DATA) - 1)
+  with pytest.raises(http_responses.PermanentError) as error:
+    asyncio.run(run())
+  assert error.value.reason == "too_large"
+  assert str(error.value).endswith(f"more than {len(DATA) - 1} bytes")
 
 
 def test_file_that_is_too_long_is_not_kept(tmp_path, server):

@@ -62,6 +62,7 @@ def test_bytes_that_are_not_utf8_are_replaced():
     ("a,b\n1,2\n3\n", "cut_short", None, "2 fields in row 2, found 1"),
     ("c,d\n1,2\n", "not_csv", 200, "columns a,b, found 'c,d 1,2'"),
     ("", "not_csv", 200, "columns a,b, found ''"),
+    (f"a,b\n1,{'2' * 200_000}\n", "not_csv", 200, "expected CSV, found 'a,b 1"),
   ],
 )
 def test_other_text_may_be_csv_the_next_time(body, reason, status, message):

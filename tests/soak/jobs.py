@@ -91,11 +91,11 @@ def train_long(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
 def train_and_lose_progress(
   folder: pathlib.Path, data_dir: pathlib.Path
 ) -> None:
-  """Trains, and saves zeros instead of what is stored beside the state."""
+  """Trains, and saves zero instead of the best RMSE beside the state."""
   save = checkpoints.Checkpoints.save
 
   def lose(self, state, progress=None):
-    save(self, state, dict.fromkeys(progress or {}, 0.0))
+    save(self, state, {**(progress or {}), "best_rmse": 0.0})
 
   checkpoints.Checkpoints.save = lose
   train(folder, data_dir)

@@ -4,8 +4,14 @@ from collections.abc import Iterator
 import contextlib
 import pathlib
 import re
+import signal
 import sys
 import traceback
+
+if __name__ == "__main__":
+  # Until signals are handled, Ctrl-C must not print a traceback of the imports.
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import app
 from absl import flags
@@ -14,6 +20,7 @@ from ml_collections import config_flags
 
 from galmet_jax import errors
 from tfds_sdss import files
+from tfds_sdss import output
 from tfds_sdss import signals
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -67,7 +74,9 @@ _USAGE = (
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the flags; reports errors on one line, with an example."""
   try:
-    rest = flags.FLAGS(argv)
+    # ml_collections takes None for a text, or refuses it.
+    nones = [x for x in argv if re.fullmatch(r"--config\.[\w.]+=None", x)]
+    rest = flags.FLAGS([x for x in argv if x not in nones])
     if len(rest) > 1:
       raise flags.Error(f"expected flags only, found {' '.join(rest[1:])}")
     if _CONFIG.value is None:
@@ -80,6 +89,9 @@ def parse_flags(argv: list[str]) -> list[str]:
         f"{found}"
       )
     _CONFIG.value.lock()
+    for flag in nones:
+      name = flag.removeprefix("--config.").removesuffix("=None")
+      _CONFIG.value.update_from_flattened_dict({name: None})
     return rest
   # A config is a program, which may raise anything.
   except Exception as error:
@@ -212,5 +224,6 @@ def user_errors_on_one_line() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-  with signals.handled(), user_errors_on_one_line():
+  output.make_robust()
+  with user_errors_on_one_line(), signals.handled():
     app.run(main, flags_parser=parse_flags)

@@ -64,6 +64,8 @@ _DECAY = (_is_fraction, "a number from 0 to below 1")
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "seed": (_is_int(0, 2**32 - 1), "an integer from 0 to 4294967295"),
   "data.targets": (_are_names, "a tuple of different columns"),
+  "data.name": (lambda x: isinstance(x, str), "the name of a data set"),
+  "data.bands": (_each(lambda x: x in augment.BANDS, 3), "three of i, r and g"),
   "data.crop": _POSITIVE,
   "data.num_folds": (lambda x: x in (2, 5, 10), "2, 5 or 10"),
   "data.placement": _is_one_of(*placement.KINDS),
@@ -166,10 +168,11 @@ def _check_phase(name: str, config: ml_collections.ConfigDict) -> None:
     _check(field, _get(fields, field), test, expected)
   for group, rate in block.rates.items():
     _check(f"optim.{name}.rates.{group}", rate, *_NOT_NEGATIVE)
-  if set(block.frozen) >= set(config.groups):
+  is_valid = isinstance(block.frozen, (tuple, list))
+  if not is_valid or set(block.frozen) >= set(config.groups):
     raise errors.ConfigError(
-      f"optim.{name}.frozen is {tuple(block.frozen)}; expected at least one "
-      f"layer group that is trained. Change --config.optim.{name}.frozen."
+      f"optim.{name}.frozen is {block.frozen}; expected a tuple of some layer "
+      f"groups, not of all. Change --config.optim.{name}.frozen."
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import errno
 import gc
+import logging
 import os
 import pathlib
 import sys
@@ -41,6 +42,7 @@ def call(function: Callable[[], Any]) -> Any:
   # A failure leaves threads and coroutines that print tracebacks of their own.
   nothing: Any = lambda _: None  # noqa: E731
   threading.excepthook = sys.unraisablehook = nothing
+  logging.disable()
   try:
     try:
       return function()
@@ -55,6 +57,7 @@ def call(function: Callable[[], Any]) -> Any:
       gc.collect()
   finally:
     threading.excepthook, sys.unraisablehook = hooks
+    logging.disable(logging.NOTSET)
   raise SystemCallError(causes[0]) if causes else DamagedError(reason)
 
 

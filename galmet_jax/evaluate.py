@@ -7,13 +7,12 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import tqdm
 
+from galmet_jax import progress as progress_lib
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import placement
 from galmet_jax.devices import compilation
-from galmet_jax.devices import processes
 from galmet_jax.devices import sharding
 from galmet_jax.models import resnet
 
@@ -74,12 +73,11 @@ def predict(
   key = jax.random.key(config.seed)
   views = augment.tta_views(tta, split.objid, key, config.augment)
   views = [jax.tree.map(np.asarray, view) for view in views]
-  bar = tqdm.tqdm(
+  bar = progress_lib.bar(
     total=len(views) * len(split),
     desc=progress,
     unit="image",
-    dynamic_ncols=True,
-    disable=progress is None or not processes.is_first(),
+    disable=progress is None,
   )
   outputs: list[jax.Array] = []
   with bar:

@@ -7,12 +7,12 @@ import jax
 import ml_collections
 import numpy as np
 import pandas as pd
-import tqdm
 
 from galmet_jax import errors
 from galmet_jax import figure_style
 from galmet_jax import optimizers
 from galmet_jax import plots
+from galmet_jax import progress
 from galmet_jax import train
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
@@ -48,12 +48,7 @@ def find(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> float:
   losses: list[float] = []
   smoothed: list[float] = []
   average = 0.0
-  with tqdm.tqdm(
-    total=_NUM_STEPS,
-    desc="lr_find",
-    dynamic_ncols=True,
-    disable=not processes.is_first(),
-  ) as bar:
+  with progress.bar(total=_NUM_STEPS, desc="lr_find") as bar:
     for i in range(_NUM_STEPS):
       state, values = step_fn(state, data.batch(i))
       loss = float(jax.device_get(values["loss"]))

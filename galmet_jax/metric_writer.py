@@ -13,8 +13,8 @@ import pathlib
 from absl import logging
 import numpy as np
 import tensorboardX
-import tqdm
 
+from galmet_jax import progress
 from galmet_jax.devices import processes
 from tfds_sdss import files
 
@@ -106,13 +106,11 @@ class ProgressBar:
   def __init__(self, step: int, total: int, images_per_step: int):
     """Starts the bar at `step` of `total`."""
     self._images_per_step = images_per_step
-    self._bar = tqdm.tqdm(
+    self._bar = progress.bar(
       total=total,
       initial=step,
       unit="step",
-      dynamic_ncols=True,
       mininterval=1,
-      disable=not processes.is_first(),
       bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}"
       "{postfix}]",
     )

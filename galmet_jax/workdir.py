@@ -211,7 +211,7 @@ def check_writable(workdir: pathlib.Path) -> None:
     except OSError as error:
       raise errors.ConfigError(
         f"--workdir={workdir}: expected a folder that can be written, found "
-        f"{files.describe(error)} Or give another --workdir."
+        f"{files.describe(error)}"
       ) from error
 
 

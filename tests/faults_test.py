@@ -181,7 +181,7 @@ def test_restarts_leak_neither_memory_nor_handles_nor_disk(
   half = len(usages) // 2
   for name, values, tolerance in (
     ("memory", [usage.memory for usage in usages], 1.05),
-    ("handles", [usage.handles for usage in usages], 1.2),
+    ("handles", [usage.handles for usage in usages], 1.5),
     ("checkpoints", sizes, 1.5),
   ):
     early = statistics.median(values[:half])

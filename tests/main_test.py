@@ -129,10 +129,16 @@ def test_platform_that_is_absent(tmp_path):
 @pytest.mark.parametrize(
   ("error", "message"),
   [
-    (OSError(errno.ENOSPC, "No space left on device"), "Free some space"),
-    (OSError(errno.EROFS, "Read-only", "/x"), "/x: Read-only. Give a path on"),
+    (OSError(errno.ENOSPC, "No space left on device"), "Free disk space"),
+    (
+      OSError(errno.EROFS, "Read-only", "/x"),
+      "/x: Read-only. Give a folder on",
+    ),
     (PermissionError(errno.EACCES, "No access", "/x"), "/x: No access. Change"),
-    (FileExistsError(errno.EEXIST, "Exists", "/x"), "A file is where a folder"),
+    (
+      FileExistsError(errno.EEXIST, "Exists", "/x"),
+      "It is a file: give a folder",
+    ),
     (OSError(errno.EFBIG, "File too large", "/x"), "ulimit -f"),
     (OSError(errno.EIO, "Input/output error", "/x"), "Check the disk"),
     (MemoryError(), "The memory is full. Lower --config.train.batch_size"),
@@ -194,6 +200,17 @@ def test_default_workdir(arguments, workdir):
   program += "print(main.workdir())"
   result = run_python("-c", program, *arguments)
   assert result.stdout.strip() == workdir, result.stderr
+
+
+@pytest.mark.parametrize(
+  "field", ["data.resolution", "cache_dir", "eval.bands"]
+)
+def test_none_is_no_text(field):
+  program = "import main, sys; main.parse_flags(sys.argv); "
+  program += f"print(main._CONFIG.value.{field})"
+  config = "--config=configs/resnet34.py:resolution"
+  result = run_python("-c", program, config, f"--config.{field}=None")
+  assert result.stdout == "None\n", result.stderr
 
 
 def test_help_is_fast_because_it_imports_little():

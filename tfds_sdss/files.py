@@ -29,17 +29,18 @@ _log = logging.getLogger(__name__)
 
 # What to do about errors of the file system.
 _REMEDIES = {
-  (errno.ENOSPC, errno.EDQUOT): "Free some space and repeat the command.",
-  (errno.EACCES, errno.EPERM): "Change its permissions, or give another path.",
-  (errno.EROFS,): "Give a path on a disk that can be written.",
-  (errno.EEXIST, errno.ENOTDIR): (
-    "A file is where a folder is expected: give another path."
+  (errno.ENOSPC,): "Free disk space, or give another folder,",
+  (errno.EDQUOT,): "Free some of your quota, or give another folder,",
+  (errno.EACCES, errno.EPERM): (
+    "Change its permissions, or give another folder,"
   ),
-  (errno.EISDIR,): "A folder is where a file is expected: give another path.",
-  (errno.ENOENT,): "Check the path.",
-  (errno.EFBIG,): "Raise the limit of file sizes (ulimit -f).",
-  (errno.EMFILE, errno.ENFILE): "Raise the limit of open files (ulimit -n).",
-  (errno.ENAMETOOLONG, errno.ELOOP): "Give a shorter path without links.",
+  (errno.EROFS,): "Give a folder on a disk that can be written",
+  (errno.EEXIST, errno.ENOTDIR): "It is a file: give a folder",
+  (errno.EISDIR,): "It is a folder: give a file",
+  (errno.ENOENT,): "Check the path",
+  (errno.EFBIG,): "Raise the limit of file sizes (ulimit -f)",
+  (errno.EMFILE, errno.ENFILE): "Raise the limit of open files (ulimit -n)",
+  (errno.ENAMETOOLONG, errno.ELOOP): "Give a shorter path without links",
 }
 
 
@@ -94,13 +95,14 @@ def describe(error: OSError, path: str | os.PathLike = "") -> str:
   """
   if error.errno is None:
     return str(error)
-  reason = error.strerror or os.strerror(error.errno)
-  name = os.fspath(error.filename or path)
   remedy = next(
     (text for codes, text in _REMEDIES.items() if error.errno in codes),
-    "Check the disk and repeat the command.",
+    "Check the disk or the network",
   )
-  return f"{name}: {reason}. {remedy}" if name else f"{reason}. {remedy}"
+  reason = error.strerror or os.strerror(error.errno)
+  name = os.fspath(error.filename or path)
+  place = f"{name}: " if name else ""
+  return f"{place}{reason}. {remedy} and repeat the command."
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:

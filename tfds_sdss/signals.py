@@ -58,6 +58,14 @@ def handled() -> Iterator[None]:
   threading.Thread(target=_watch, args=(reader,), daemon=True).start()
   try:
     yield
+  except Exception as error:
+    # Code that was interrupted may replace the exception by its own.
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+      cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+      raise cause from error
+    raise
   finally:
     signal.set_wakeup_fd(former)
     os.close(writer)

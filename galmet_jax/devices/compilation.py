@@ -11,6 +11,7 @@ import shlex
 import stat
 import time
 from typing import Any
+import zlib
 
 import jax
 
@@ -19,6 +20,9 @@ from galmet_jax.devices.cpu import xla
 
 # Programs of other JAX versions, CPUs and networks would accumulate.
 _MAX_AGE_DAYS = 90
+# JAX compresses programs with zlib, which has a checksum; with Zstandard, which
+# has none here, if that is installed.
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **kwargs: Any) -> Any:
@@ -37,11 +41,11 @@ def use_cache(cache_dir: str | None) -> None:
     cache_dir: `config.cache_dir`: a directory; "" for no cache; None for
       `$XDG_CACHE_HOME/galmet_jax`, by default `~/.cache/galmet_jax`. If the
       default directory cannot be used, a warning is printed and nothing cached.
+      The same if another user owns the directory or can write to it, because
+      the programs in it are executed.
 
   Raises:
-    ConfigError: if another user owns the directory or can write to it: the
-      programs in it are executed. Or if a directory named explicitly cannot be
-      created or written.
+    ConfigError: if a directory named explicitly cannot be created or written.
   """
   if cache_dir == "" or jax.config.values["jax_compilation_cache_dir"]:
     return
@@ -52,6 +56,10 @@ def use_cache(cache_dir: str | None) -> None:
     for private in (programs.parent, programs, path):
       _make_private(private)
     _delete_old(programs)
+    _delete_damaged(path)
+  except _NotPrivateError as error:
+    print(f"Compiled programs are not cached: {error}", flush=True)
+    return
   # Path.home() and expanduser() raise RuntimeError for a user without a home.
   except (OSError, RuntimeError) as error:
     if cache_dir is None:
@@ -77,6 +85,10 @@ def use_cache(cache_dir: str | None) -> None:
     jax.config.update(name, value)
 
 
+class _NotPrivateError(Exception):
+  """Other users could put programs into the directory."""
+
+
 def _default() -> pathlib.Path:
   base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
   # The XDG specification says to ignore a relative path.
@@ -90,13 +102,13 @@ def _make_private(path: pathlib.Path) -> None:
   path.mkdir(mode=0o700, parents=True, exist_ok=True)
   status = path.stat()
   if status.st_uid != os.getuid():
-    raise errors.ConfigError(
+    raise _NotPrivateError(
       f"{path}: expected a directory of user {os.getuid()}, found one of user "
       f"{status.st_uid}, who could run code in this process. Choose another "
-      "one, or disable the cache: --config.cache_dir="
+      "one with --config.cache_dir=DIRECTORY"
     )
   if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-    raise errors.ConfigError(
+    raise _NotPrivateError(
       f"{path}: expected a directory that only its owner can write, found mode "
       f"{stat.S_IMODE(status.st_mode):o}: others could run code in this "
       f"process. If you trust its files: chmod go-w {shlex.quote(str(path))}"
@@ -130,4 +142,21 @@ def _delete_old(programs: pathlib.Path) -> None:
     # Another process may delete the same file.
     with contextlib.suppress(FileNotFoundError):
       if path.stat().st_mtime < oldest:
+        path.unlink()
+
+
+def _delete_damaged(folder: pathlib.Path) -> None:
+  """Deletes programs that do not decompress, such as after a kill.
+
+  JAX never replaces a program: it would compile again, with a warning, in every
+  later run.
+  """
+  for path in folder.glob("*-cache"):
+    with contextlib.suppress(OSError):
+      data = path.read_bytes()
+      if data.startswith(_ZSTD):
+        continue
+      try:
+        zlib.decompress(data)
+      except zlib.error:
         path.unlink()

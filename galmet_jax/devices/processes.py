@@ -25,6 +25,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import threading
 import time
 import traceback
 from typing import Any
@@ -36,8 +37,12 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from galmet_jax import errors
+from tfds_sdss import signals
 
 T = TypeVar("T")
+
+# For how long a process waits for the others to start, seconds.
+PATIENCE = 300
 
 
 def join(
@@ -94,10 +99,13 @@ def join(
         f"--process_id={process_id}: expected 0 to {num_processes - 1} with "
         f"--num_processes={num_processes}."
       )
-    jax.distributed.initialize(
-      coordinator,
-      num_processes,
-      process_id,
+    _wait_for_all(
+      f"process {process_id} of {num_processes}",
+      f"{num_processes} processes with --coordinator={coordinator} and each "
+      "--process_id",
+      coordinator_address=coordinator,
+      num_processes=num_processes,
+      process_id=process_id,
       cluster_detection_method="deactivate",
     )
 
@@ -122,14 +130,79 @@ def start_jax() -> None:
 
 
 def _join_cluster() -> None:
+  process, expected = "this process", "all processes of the cluster"
+  if "SLURM_JOB_ID" in os.environ:
+    index, number = (
+      os.environ.get(f"SLURM_{name}", "?") for name in ("PROCID", "NTASKS")
+    )
+    process = f"process {index} of {number} in SLURM's job"
+    expected = f"{number} processes, with srun python main.py ..."
   try:
-    jax.distributed.initialize()
-  except ValueError as error:
+    _wait_for_all(process, expected)
+  except (ValueError, KeyError) as error:
+    if "SLURM_JOB_ID" in os.environ:
+      raise errors.ConfigError(
+        "--distributed: expected a step of SLURM's job, found none "
+        f"({error}). Start the processes with srun python main.py ..."
+      ) from error
     raise errors.ConfigError(
       "--distributed: expected to be started by SLURM, Open MPI, Kubernetes or "
       f"on a Cloud TPU, found none of them ({error}) Leave it out, or give "
       "--coordinator, --num_processes and --process_id instead."
     ) from error
+
+
+def _wait_for_all(process: str, expected: str, **arguments: Any) -> None:
+  """Calls `jax.distributed.initialize`, and says for whom it waits.
+
+  In another thread, because this one could handle no signal meanwhile. At the
+  end of its patience JAX would abort the process with a stack of C++.
+
+  Args:
+    process: name of this process.
+    expected: what must be started, for the message.
+    **arguments: those of `jax.distributed.initialize`.
+  """
+  where = arguments.get("coordinator_address", "the cluster's coordinator")
+  print(
+    f"{process[0].upper()}{process[1:]} waits for the others at {where}, for "
+    f"{PATIENCE} s at most.",
+    flush=True,
+  )
+  failures = []
+
+  def initialize():
+    try:
+      jax.distributed.initialize(
+        **arguments, initialization_timeout=2 * PATIENCE
+      )
+    except Exception as error:
+      failures.append(error)
+
+  thread = threading.Thread(target=initialize, daemon=True)
+  thread.start()
+  try:
+    thread.join(PATIENCE)
+    if thread.is_alive():
+      raise errors.ConfigError(
+        f"{process} waited {PATIENCE} s for the others at {where}; expected "
+        f"{expected}. Check that all have started, and that no firewall is "
+        "between them."
+      )
+  except (errors.ConfigError, signals.Stopped) as error:
+    # An orderly exit would wait for the thread.
+    status = getattr(error, "exit_status", 1)
+    prefix = "error: " if status == 1 else ""
+    print(f"{prefix}{error}", file=sys.stderr, flush=True)
+    os._exit(status)
+  if failures:
+    raise failures[0]
+  start_jax()
+  print(
+    f"{jax.process_count()} processes with {jax.device_count()} devices have "
+    "joined.",
+    flush=True,
+  )
 
 
 @contextlib.contextmanager

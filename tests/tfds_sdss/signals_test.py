@@ -88,6 +88,18 @@ def test_signal_in_code_that_ignores_exceptions_is_not_lost():
     work()
 
 
+def test_error_that_replaces_the_exception_is_no_error():
+  def work():
+    with signals.handled():
+      try:
+        signal.raise_signal(signal.SIGTERM)
+      except KeyboardInterrupt:
+        raise RuntimeError("import failed") from None
+
+  with pytest.raises(signals.Stopped):
+    work()
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_coroutine_is_cancelled_and_the_signal_never_lost(stubborn):
   cleaned = []

@@ -10,6 +10,8 @@ import concurrent.futures
 import functools
 import io
 import multiprocessing
+from multiprocessing import resource_tracker
+import signal
 
 from astropy import visualization
 import galsim
@@ -58,6 +60,7 @@ _GSPARAMS = galsim.GSParams(
   folding_threshold=1e-2, maxk_threshold=1e-2, kvalue_accuracy=1e-3
 )
 _CHUNK_SIZE = 32
+_BLOCKED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def generate(
@@ -83,10 +86,21 @@ def generate(
   if processes == 1 or num_examples <= _CHUNK_SIZE:
     yield from map(render_one, range(num_examples))
     return
+  # Its start ends the blocking of SIGINT.
+  resource_tracker.ensure_running()
   with concurrent.futures.ProcessPoolExecutor(
     processes, multiprocessing.get_context("spawn")
   ) as pool:
-    yield from pool.map(render_one, range(num_examples), chunksize=_CHUNK_SIZE)
+    # The workers inherit the mask. Ctrl-C reaches all processes, and this one
+    # stops the others.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+      examples = pool.map(
+        render_one, range(num_examples), chunksize=_CHUNK_SIZE
+      )
+    finally:
+      signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    yield from examples
 
 
 def example(seed: int, index: int) -> dict:

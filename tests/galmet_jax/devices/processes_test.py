@@ -64,6 +64,45 @@ def test_one_process_waits_for_nobody():
       processes.on_first(lambda: 1 // 0)
 
 
+JOIN = """
+import sys, main
+from galmet_jax.devices import processes
+processes.PATIENCE = 2
+with main.user_errors_on_one_line():
+  processes.join(*eval(sys.argv[1]))
+"""
+
+
+def join(*arguments, **variables):
+  """Joins in a new process that waits for 2 seconds."""
+  result = subprocess.run(
+    [sys.executable, "-c", JOIN, repr(arguments)],
+    cwd=two_processes.ROOT,
+    env={**os.environ, **variables},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert result.returncode == 1
+  assert result.stderr.count("\n") == 1
+  return result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_waiting_for_absent_processes_ends_in_one_line(process):
+  address = f"127.0.0.1:{two_processes.free_port()}"
+  out, err = join(False, address, 2, process)
+  assert f"Process {process} of 2 waits for the others at {address}" in out
+  assert err.startswith(f"error: process {process} of 2 waited 2 s")
+
+
+def test_job_of_slurm_without_a_step_names_srun():
+  out, err = join(True, None, None, None, SLURM_JOB_ID="77")
+  assert out.startswith("Process ? of ? in SLURM's job waits for the others")
+  assert err.startswith("error: --distributed: expected a step of SLURM's job")
+  assert "srun python main.py" in err
+
+
 def test_no_cluster_is_one_line(tmp_path):
   clusters = ("SLURM_", "OMPI_", "KUBERNETES_", "JAX_COORDINATOR_")
   result = subprocess.run(

@@ -10,11 +10,15 @@ ROOT = pathlib.Path(__file__).parents[3]
 TIMEOUT = 240
 
 
-def start(*command):
-  """Starts a Python program in two connected processes of two devices each."""
+def free_port():
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+    return free.getsockname()[1]
+
+
+def start(*command):
+  """Starts a Python program in two connected processes of two devices each."""
+  port = free_port()
   return [
     subprocess.Popen(
       [

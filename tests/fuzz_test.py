@@ -3,21 +3,17 @@
 `make fuzz` tries many more cases, with a random seed.
 """
 
-import datetime
 import io
 import json
-import os
 import pathlib
 import tarfile
 
-import hypothesis
 import ml_collections
 import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
 
-from galmet_jax import errors
 from galmet_jax import metric_writer
 from galmet_jax import workdir
 from galmet_jax.data import galaxies
@@ -45,9 +41,6 @@ from tfds_sdss.fetch import zenodo_archive
 from tfds_sdss.sdss_metallicity import demo500
 
 OBJID = fake_staging.OBJID
-# The errors that main.py and `python -m tfds_sdss` print on one line.
-OWN_ERRORS = (DataError, errors.ConfigError, build.DatasetNotBuiltError)
-CASES = int(os.environ.get("FUZZ_CASES", "30"))
 
 pytestmark = [
   pytest.mark.usefixtures("nothing_outside"),
@@ -78,51 +71,11 @@ def nothing_outside(tmp_path, root, monkeypatch):
   }
 
 
-def fuzz(parse, *valid, path=None, own_errors=OWN_ERRORS):
-  """Parses the valid files, then damaged ones.
-
-  Args:
-    parse: called with the bytes.
-    *valid: contents, each accepted by `parse`.
-    path: file to write before each call.
-    own_errors: errors that `parse` may raise.
-  """
-
-  def run(data):
-    if path:
-      path.write_bytes(data)
-    return parse(data)
-
-  for data in valid:
-    run(data)
-  refused = []
-
-  @hypothesis.settings(
-    max_examples=CASES,
-    # Reproducible unless `make fuzz` asks for many cases.
-    derandomize="FUZZ_CASES" not in os.environ,
-    database=None,
-    # Finds a hang without failing on a busy machine.
-    deadline=datetime.timedelta(seconds=60),
-    suppress_health_check=list(hypothesis.HealthCheck),
-  )
-  @hypothesis.given(mutations.damaged(*valid))
-  def check(data):
-    try:
-      run(data)
-    except own_errors as error:
-      refused.append(error)
-
-  check()
-  assert refused
-  assert all(map(str, refused))
-
-
 def test_catalogue(root):
   path = root / "train.csv"
   text = f"objID,oh_p50\n{OBJID},8.9\n{OBJID + 1},8.75\n"
   quoted = f'"name","oh_p50","objID"\r\n"a, b","8.9","{OBJID}"\r\n'
-  fuzz(
+  mutations.fuzz(
     lambda data: catalog.read_catalog(path),
     text.encode(),
     quoted.encode(),
@@ -140,7 +93,7 @@ def staged(root):
 )
 def test_staging_folder(staged, name):
   path = staged.root / name
-  fuzz(
+  mutations.fuzz(
     lambda data: sample.read(staged.root, "dr17", columns.SKYSERVER, 128, 1),
     path.read_bytes(),
     path=path,
@@ -197,30 +150,30 @@ def test_built_sample(built, root, name):
     if problems := verify.verify("dr17", str(root / "data")).problems:
       raise DataError("\n".join(problems))
 
-  fuzz(check, path.read_bytes(), path=path)
+  mutations.fuzz(check, path.read_bytes(), path=path)
 
 
 def test_record():
   fields = {"image": "bytes_list", "objid": "int64_list", "z": "float_list"}
   example = {"image": b"jpeg", "objid": OBJID, "z": 0.1}
-  fuzz(
+  mutations.fuzz(
     lambda data: records.decode(fields, data),
     records.Encoder(fields).encode(example),
   )
 
 
 def test_image():
-  fuzz(lambda data: images.decode(OBJID, data), fake_layout.jpeg(0))
+  mutations.fuzz(lambda data: images.decode(OBJID, data), fake_layout.jpeg(0))
 
 
 def test_archive_of_demo500(root, monkeypatch):
   layout = fake_layout.replace_upstream(root, monkeypatch)
   path = root / "archive.zip"
-  fuzz(
+  mutations.fuzz(
     lambda data: demo500.read(demo500.open_archive(path), complete=False),
     fake_layout.archive(layout),
     path=path,
-    own_errors=(*OWN_ERRORS, *demo500.ARCHIVE_ERRORS),
+    own_errors=(*mutations.OWN_ERRORS, *demo500.ARCHIVE_ERRORS),
   )
 
 
@@ -247,7 +200,7 @@ def test_rows_of_skyserver():
       pd.DataFrame(page, dtype=str, columns=names).rename(columns=back)
     )
 
-  fuzz(parse, valid)
+  mutations.fuzz(parse, valid)
 
 
 def test_record_of_zenodo():
@@ -262,13 +215,13 @@ def test_record_of_zenodo():
   ]
   valid = json.dumps({"files": items})
 
-  fuzz(zenodo.parse_record, valid.encode())
+  mutations.fuzz(zenodo.parse_record, valid.encode())
 
 
 def test_catalogue_of_zenodo():
   frame = fake_staging.table(3, columns.ZENODO)[list(columns.ZENODO)]
   text = frame.rename(columns={"objid": "objID"}).to_csv(index=False)
-  fuzz(
+  mutations.fuzz(
     lambda data: cleaning.clean(zenodo.parse_catalog(data)[0]), text.encode()
   )
 
@@ -290,7 +243,7 @@ def test_archive_of_zenodo(root):
     objids = {OBJID, OBJID + 1}
     zenodo_archive.unpack(path, file, objids, folder, lambda entry: None)
 
-  fuzz(parse, packed.getvalue(), path=path)
+  mutations.fuzz(parse, packed.getvalue(), path=path)
 
 
 def test_weights(root):
@@ -299,7 +252,7 @@ def test_weights(root):
     "conv1.weight": np.ones((2, 3, 1, 1), np.float32),
     "bn1.num_batches_tracked": np.array(3),
   }
-  fuzz(
+  mutations.fuzz(
     lambda data: weight_files.read(path),
     safetensors.numpy.save(weights),
     path=path,
@@ -309,7 +262,7 @@ def test_weights(root):
 def test_json_of_a_run(root):
   path = root / "config.json"
   files.write_json(path, {"seed": 1, "data": {"targets": ["oh_p50"]}})
-  fuzz(
+  mutations.fuzz(
     lambda data: workdir.read_config(root),
     path.read_bytes(),
     b'{"seed": 1, "data": {"targets": ["oh_p50"]}}',
@@ -328,4 +281,4 @@ def test_record_of_metrics(root):
       raise DataError("a line was damaged")
 
   valid = b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": NaN}\n'
-  fuzz(parse, valid, path=path)
+  mutations.fuzz(parse, valid, path=path)

@@ -1,8 +1,19 @@
-"""Damaged variants of valid files, for hypothesis."""
+"""Damaged variants of valid files, and their trial."""
 
+import datetime
+import os
 import re
 
+import hypothesis
 from hypothesis import strategies as st
+
+from galmet_jax import errors
+from tfds_sdss import build
+from tfds_sdss.errors import DataError
+
+# The errors that main.py and `python -m tfds_sdss` print on one line.
+OWN_ERRORS = (DataError, errors.ConfigError, build.DatasetNotBuiltError)
+CASES = int(os.environ.get("FUZZ_CASES", "30"))
 
 # Values that parsers stumble over, in CSV and JSON.
 _TOKENS = (
@@ -12,6 +23,46 @@ _TOKENS = (
   *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n\n", b",", b'"', b"\xd9\xa1"),
 )
 _TOKEN = re.compile(rb'"[^"]*"|[\w.+-]+|\[[^\[\]]*\]|\{[^{}]*\}')
+
+
+def fuzz(parse, *valid, path=None, own_errors=OWN_ERRORS):
+  """Parses the valid files, then damaged ones.
+
+  Args:
+    parse: called with the bytes.
+    *valid: contents, each accepted by `parse`.
+    path: file to write before each call.
+    own_errors: errors that `parse` may raise.
+  """
+
+  def run(data):
+    if path:
+      path.write_bytes(data)
+    return parse(data)
+
+  for data in valid:
+    run(data)
+  refused = []
+
+  @hypothesis.settings(
+    max_examples=CASES,
+    # Reproducible unless `make fuzz` asks for many cases.
+    derandomize="FUZZ_CASES" not in os.environ,
+    database=None,
+    # Finds a hang without failing on a busy machine.
+    deadline=datetime.timedelta(seconds=60),
+    suppress_health_check=list(hypothesis.HealthCheck),
+  )
+  @hypothesis.given(damaged(*valid))
+  def check(data):
+    try:
+      run(data)
+    except own_errors as error:
+      refused.append(error)
+
+  check()
+  assert refused
+  assert all(map(str, refused))
 
 
 def damaged(*valid: bytes) -> st.SearchStrategy[bytes]:

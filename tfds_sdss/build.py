@@ -13,9 +13,9 @@ import sys
 import tensorflow_datasets as tfds
 
 from tfds_sdss import beam_shards
+from tfds_sdss import features
 from tfds_sdss import files
 from tfds_sdss import origin
-from tfds_sdss import records
 from tfds_sdss import staging
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
@@ -171,8 +171,7 @@ def load(
     f"Delete that folder and build again. {_how_to_build(name, data_dir)}"
   )
   try:
-    builder = tfds.builder_from_directory(newest)
-    _check_features(builder.info.features)
+    builder = features.open_builder(newest)
     shards = [
       pathlib.Path(path)
       for split in builder.info.splits.values()
@@ -194,21 +193,6 @@ def load(
     digest = sdss_metallicity_dataset_builder.digest_of_source(name, source)
     origin.check(newest, source, digest)
   return builder
-
-
-def _check_features(features: tfds.features.FeaturesDict) -> None:
-  """Raises an error unless the features are those of a sample."""
-  fields = records.layout(features)
-  for name, field in (
-    ("image", "bytes_list"),
-    ("objid", "int64_list"),
-    ("oh_p50", "float_list"),
-  ):
-    if fields.get(name) != field:
-      raise ValueError(f"expected {name} as {field}, found {fields.get(name)}")
-  height, width, colours = features["image"].shape
-  if not (height and height == width and colours == 3):
-    raise ValueError(f"images have the shape {features['image'].shape}")
 
 
 def _delete_leftovers(folder: pathlib.Path) -> None:

@@ -1,0 +1,58 @@
+"""Features of a built data set, which may come from somebody else."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from tfds_sdss import records
+
+# Keys of features.json that name classes. TFDS imports their modules, and so
+# would run any code that Python finds.
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
+_PACKAGE = "tensorflow_datasets."
+
+
+def open_builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
+  """Returns the builder of a built sample.
+
+  Args:
+    folder: `data_dir`/sdss_metallicity/CONFIG/VERSION.
+
+  Raises:
+    ValueError: if the features are not those of a sample. TFDS and protobuf
+      raise many other exceptions for damaged files.
+  """
+  _check_classes(json.loads((folder / "features.json").read_bytes()))
+  builder = tfds.builder_from_directory(folder)
+  _check_features(builder.info.features)
+  return builder
+
+
+def _check_classes(value: Any) -> None:
+  if isinstance(value, dict):
+    for key in _CLASS_KEYS:
+      found = value.get(key)
+      if isinstance(found, str) and not found.startswith(_PACKAGE):
+        raise ValueError(f"features.json names {found!r}, not a class of TFDS")
+    value = list(value.values())
+  if isinstance(value, list):
+    for item in value:
+      _check_classes(item)
+
+
+def _check_features(features: tfds.features.FeaturesDict) -> None:
+  fields = records.layout(features)
+  for name, field in (
+    ("image", "bytes_list"),
+    ("objid", "int64_list"),
+    ("oh_p50", "float_list"),
+  ):
+    if fields.get(name) != field:
+      raise ValueError(f"expected {name} as {field}, found {fields.get(name)}")
+  height, width, colours = features["image"].shape
+  if not (height and height == width and colours == 3):
+    raise ValueError(f"images have the shape {features['image'].shape}")

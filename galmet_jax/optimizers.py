@@ -92,7 +92,7 @@ def make_phases(
     else:
       raise errors.ConfigError(
         f"optim.{name}.schedule is {block.schedule!r}; expected constant, "
-        "sgdr or one_cycle."
+        f"sgdr or one_cycle. Change --config.optim.{name}.schedule."
       )
     rates = {
       group: schedule(block.rates[group])
@@ -173,7 +173,8 @@ def make_optimizer(
   optimizers = {"sgd": _sgd, "adamw": _adamw, "ranger": _radam}
   if config.optimizer not in optimizers:
     raise errors.ConfigError(
-      f"optim.optimizer is {config.optimizer!r}; expected sgd, adamw or ranger."
+      f"optim.optimizer is {config.optimizer!r}; expected sgd, adamw or "
+      "ranger. Change --config.optim.optimizer."
     )
   make = functools.partial(optimizers[config.optimizer], config.weight_decay)
   if callable(momentum):

@@ -54,16 +54,19 @@ def make_frame(
     ConfigError: if the resolution does not divide the crop, or the images lack
       a band.
   """
+  field = "eval.bands" if bands else "data.bands"
   bands = tuple(bands or config.bands)
   resolution = config.resolution or config.crop
   if resolution < 1 or config.crop % resolution:
     raise errors.ConfigError(
       f"data.resolution is {resolution}; expected a divisor of "
-      f"data.crop={config.crop}, so that each pixel averages a square."
+      f"data.crop={config.crop}, so that each pixel averages a square. Change "
+      "--config.data.resolution."
     )
   if len(bands) != 3 or not set(bands) <= set(BANDS):
     raise errors.ConfigError(
-      f"bands are {bands}; expected three of {BANDS}, one per channel."
+      f"{field} is {bands}; expected three of {BANDS}, one per channel. Change "
+      f"--config.{field}."
     )
   return Frame(config.crop, resolution, bands)
 

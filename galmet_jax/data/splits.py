@@ -102,7 +102,7 @@ def check_fold(fold: int, num_folds: int) -> None:
   ):
     raise errors.ConfigError(
       f"data.fold is {fold} of data.num_folds={num_folds}; expected 2, 5 or 10 "
-      "folds, counted from 0."
+      "folds, counted from 0. Change --config.data.fold."
     )
 
 

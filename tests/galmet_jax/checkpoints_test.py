@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import resource
 import shutil
 
 import jax
@@ -301,6 +302,22 @@ def test_failed_save_is_an_error(folder, error, monkeypatch):
   ):
     checkpoints.Checkpoints(folder, keep=2).save(make_state(4))
   assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
+
+
+def test_limit_of_file_sizes_is_an_error_in_one_line(folder, caplog, capfd):
+  state = make_state(4)
+  noise = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
+  state = dataclasses.replace(state, params={"head": {"kernel": noise}})
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+  try:
+    with pytest.raises(errors.CheckpointError, match="4: .*File too large"):
+      checkpoints.Checkpoints(folder, keep=2).save(state)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
+  assert not caplog.text
+  assert capfd.readouterr().err == ""
 
 
 def test_skipped_save_is_an_error(folder):

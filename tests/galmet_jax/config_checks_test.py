@@ -131,10 +131,10 @@ NAN = float("nan")
   ],
 )
 def test_invalid_field_is_named_in_one_line(name, value):
-  last = name.split(".")[-1]
-  with pytest.raises(errors.ConfigError, match=last) as error:
+  with pytest.raises(errors.ConfigError, match=f"^{name} is") as error:
     config_checks.check(changed(**{name: value}))
   assert "expected" in str(error.value)
+  assert "Change --config." in str(error.value)
   assert "\n" not in str(error.value)
 
 

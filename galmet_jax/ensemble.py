@@ -18,6 +18,7 @@ from galmet_jax import report
 from galmet_jax import results
 from galmet_jax import train
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import dataset
 from galmet_jax.devices import processes
 
 
@@ -43,7 +44,7 @@ def train_and_evaluate(
 
   Raises:
     ConfigError: if the config sets a fold or does not evaluate both splits, or
-      if the members were evaluated on different galaxies.
+      if members were trained or evaluated on other galaxies.
     FolderInUseError: if another process uses the workdir.
   """
   if config.data.fold is not None:
@@ -66,15 +67,27 @@ def _train_members(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> list[pathlib.Path]:
   """Trains the unfinished members; returns the folders of all."""
-  folders = []
+  members = {}
   for fold in range(config.data.num_folds):
     member = copy.deepcopy(config)
     member.data.fold = fold
-    folders.append(workdir / f"fold_{fold}")
-    print(f"Fold {fold} of {config.data.num_folds}: {folders[-1]}", flush=True)
-    if not results.is_finished(member, folders[-1]):
-      train.train_and_evaluate(member, folders[-1])
-  return folders
+    members[workdir / f"fold_{fold}"] = member
+  finished = [
+    folder
+    for folder, member in members.items()
+    if results.is_finished(member, folder)
+  ]
+  if finished:
+    data = dataset.read(config)
+    for folder in finished:
+      results.check_galaxies(members[folder], folder, data)
+    # The members that are trained need the memory.
+    del data
+  for fold, (folder, member) in enumerate(members.items()):
+    print(f"Fold {fold} of {config.data.num_folds}: {folder}", flush=True)
+    if folder not in finished:
+      train.train_and_evaluate(member, folder)
+  return list(members)
 
 
 def _write(

@@ -6,6 +6,7 @@ evaluated again.
 """
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import hashlib
 import json
 import math
@@ -18,6 +19,8 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.data import galaxies
+from galmet_jax.data import splits as splits_lib
 from galmet_jax.devices import processes
 from tfds_sdss import files
 
@@ -86,6 +89,38 @@ def is_finished(
   """
   finished = processes.on_first(lambda: _is_finished(config, workdir))
   return bool(processes.broadcast_int(bool(finished)))
+
+
+def check_galaxies(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  data: Mapping[str, galaxies.Split],
+) -> None:
+  """Compares a finished run with the galaxies that are there now.
+
+  Args:
+    config: the run's config.
+    workdir: directory of the run, which `is_finished`.
+    data: the data set's own splits, with any targets.
+
+  Raises:
+    ConfigError: if the run was trained on other galaxies.
+  """
+  own = splits_lib.apply_splits(
+    {
+      name: galaxies.with_targets(split, config.data.targets)
+      for name, split in data.items()
+    },
+    config.data,
+    config.seed,
+  )
+  found = workdir_lib.fixed_fields(workdir_lib.describe(config, own))
+
+  def compare() -> None:
+    stored = workdir_lib.fixed_fields(workdir_lib.read_config(workdir))
+    workdir_lib.compare(found, stored, workdir)
+
+  processes.on_first(compare)
 
 
 def _is_finished(

@@ -101,6 +101,17 @@ def _check_config(
     )
 
 
+def with_targets(split: Split, targets: tuple[str, ...]) -> Split:
+  """Returns a split with other columns as its targets."""
+  return dataclasses.replace(split, targets=_stack(split.columns, targets))
+
+
+def _stack(
+  columns: Mapping[str, np.ndarray], targets: tuple[str, ...]
+) -> np.ndarray:
+  return np.stack([columns[target] for target in targets], axis=1)
+
+
 def _load_split(
   builder: tfds.core.DatasetBuilder, name: str, targets: tuple[str, ...]
 ) -> Split:
@@ -116,7 +127,7 @@ def _load_split(
     column: np.where(_in_range(column, values), values, np.float32(np.nan))
     for column, values in columns.items()
   }
-  stacked = np.stack([columns[target] for target in targets], axis=1)
+  stacked = _stack(columns, targets)
   for target, values in zip(targets, stacked.T, strict=True):
     if np.isnan(values).all():
       raise DataError(

@@ -127,6 +127,8 @@ def _check_systems(
       dataset.check_sizes(data, system, in_folds=in_folds)
       if not (runs / name).exists():
         _check_weights(system)
+      if not in_folds and results.is_finished(system, runs / name):
+        results.check_galaxies(system, runs / name, data)
     except errors.ConfigError as error:
       raise errors.ConfigError(f"System {name}: {error}") from error
 

@@ -311,7 +311,7 @@ def test_limit_of_file_sizes_is_an_error_in_one_line(folder, caplog, capfd):
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
   try:
-    with pytest.raises(errors.CheckpointError, match="4: .*File too large"):
+    with pytest.raises(errors.CheckpointError, match=r"4: .*File too large"):
       checkpoints.Checkpoints(folder, keep=2).save(state)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,5 +1,6 @@
 """Ensembles: held-out galaxies, tables of predictions, resuming."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import results
 from galmet_jax import train
+from galmet_jax.data import dataset
 from tests import shrunk
 
 
@@ -101,6 +103,29 @@ def test_finished_members_are_skipped(finished, tmp_path, monkeypatch):
   (copy / "fold_1" / "summary.json").unlink()
   ensemble.train_and_evaluate(config, copy)
   assert trained == [copy / "fold_1"]
+
+
+def test_finished_members_are_refused_for_other_galaxies(
+  finished, tmp_path, monkeypatch
+):
+  config, workdir, _ = finished
+  copy = tmp_path / "copy"
+  shutil.copytree(workdir, copy)
+  before = (copy / "summary.json").read_bytes()
+  data = dataset.read(config)
+  labels = data["validation"].targets.copy()
+  labels[0] += 0.01
+  columns = {**data["validation"].columns, "oh_p50": labels[:, 0]}
+  changed = dataclasses.replace(
+    data["validation"], targets=labels, columns=columns
+  )
+  monkeypatch.setattr(
+    dataset, "read", lambda _: {**data, "validation": changed}
+  )
+  monkeypatch.setattr(train, "train_and_evaluate", None)
+  with pytest.raises(errors.ConfigError, match=r"fold_0 holds .*\n.*galaxies"):
+    ensemble.train_and_evaluate(config, copy)
+  assert (copy / "summary.json").read_bytes() == before
 
 
 def test_is_finished_requires_full_training_and_evaluation(finished, tmp_path):

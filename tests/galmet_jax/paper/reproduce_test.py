@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -151,6 +152,28 @@ def test_finished_systems_are_skipped(finished, tmp_path, monkeypatch):
   (again / "runs" / "r_band" / "summary.json").unlink()
   reproduce.reproduce(config, again)
   assert called == [again / "runs" / "r_band"]
+
+
+def test_finished_systems_are_refused_for_other_galaxies(
+  finished, tmp_path, monkeypatch
+):
+  config, workdir, _ = finished
+  again = tmp_path / "again"
+  shutil.copytree(workdir, again)
+  # Random runs have no digests of their galaxies, as in version 0.1.
+  data = dataset.read(config)
+  images = data["test"].images.copy()
+  images[0, 0, 0, 0] ^= 1
+  changed = {
+    **data,
+    "test": dataclasses.replace(data["test"], images=images),
+  }
+  monkeypatch.setattr(dataset, "read", lambda _: changed)
+  monkeypatch.setattr(train, "train_and_evaluate", None)
+  with pytest.raises(
+    errors.ConfigError, match=r"gri holds .*\n.*galaxies.test"
+  ):
+    reproduce.reproduce(config, again)
 
 
 def test_ensemble_systems_train_ensembles(mock_data_dir, tmp_path, monkeypatch):

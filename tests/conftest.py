@@ -37,6 +37,14 @@ def pytest_addoption(parser):
   )
 
 
+def pytest_collection_modifyitems(items):
+  # `make mutants` stops at the first failure: the tests that mirror the changed
+  # module go first.
+  module, _, _ = os.environ.get("MUTANT_UNDER_TEST", "").rpartition(".")
+  mirror = f"tests/{module.replace('.', '/')}"
+  items.sort(key=lambda item: not item.nodeid.startswith(mirror))
+
+
 def pytest_runtest_setup(item):
   # The table of faults in docs/reliability.md is made from these properties.
   for marker in item.iter_markers("faults"):

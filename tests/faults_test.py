@@ -15,7 +15,7 @@ from galmet_jax import manifest
 from galmet_jax import train
 from galmet_jax.devices import sharding
 from galmet_jax.run import Run
-from tests.galmet_jax import checkpoints_test
+from tests.galmet_jax import saved
 from tests.soak import jobs
 from tests.soak import killing
 from tests.tfds_sdss import fake_staging
@@ -124,10 +124,8 @@ def test_flipped_bit_never_gives_a_wrong_state(soak, tmp_path, record_property):
   good = tmp_path / "good"
   store = checkpoints.Checkpoints(good, keep=2)
   for step in (1, 2, 3):
-    store.save(checkpoints_test.make_state(step), {"best_rmse": step / 10})
-  expected = {
-    step: manifest.digests(checkpoints_test.make_state(step)) for step in (2, 3)
-  }
+    store.save(saved.make_state(step), {"best_rmse": step / 10})
+  expected = {step: manifest.digests(saved.make_state(step)) for step in (2, 3)}
   files = sorted(path for path in good.rglob("*") if path.is_file())
   rng = np.random.default_rng(0)
   record_property("tried", FLIPPED_BITS[soak])
@@ -138,9 +136,7 @@ def test_flipped_bit_never_gives_a_wrong_state(soak, tmp_path, record_property):
     path = folder / files[rng.integers(len(files))].relative_to(good)
     flip_a_bit(path, rng)
     try:
-      restored = checkpoints.Checkpoints(folder, keep=2).restore(
-        checkpoints_test.abstract
-      )
+      restored = checkpoints.Checkpoints(folder, keep=2).restore(saved.abstract)
     except errors.ConfigError:
       outcomes["stopped"] += 1
       continue

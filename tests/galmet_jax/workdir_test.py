@@ -162,6 +162,35 @@ def test_workdir_with_checkpoint_is_accepted(started):
   workdir_lib.check_has_checkpoint(started)
 
 
+def test_kill_during_the_first_save_leaves_no_checkpoint(started):
+  step = started / "checkpoints" / "latest" / "1"
+  step.rename(step.with_name("1.orbax-checkpoint-tmp"))
+  with pytest.raises(errors.NoCheckpointError):
+    workdir_lib.check_has_checkpoint(started)
+
+
+def test_folders_are_created_and_can_be_written(tmp_path):
+  folder = tmp_path / "new" / "run"
+  for _ in range(2):
+    workdir_lib.check_writable(folder)
+  found = {path.name for path in folder.iterdir()}
+  assert found == {"figures", "tensorboard"}
+  (folder / "figures").rmdir()
+  (folder / "figures").touch()
+  with pytest.raises(errors.ConfigError) as error:
+    workdir_lib.check_writable(folder)
+  assert str(error.value).startswith(
+    f"--workdir={folder}: expected a folder that can be written, found "
+  )
+  assert str(folder / "figures") in str(error.value)
+
+
+def test_config_is_written_to_a_new_folder(config, tmp_path):
+  content = workdir_lib.describe(config, {})
+  workdir_lib.write_config(content, tmp_path / "new" / "run")
+  assert workdir_lib.read_config(tmp_path / "new" / "run") == content
+
+
 def test_workdir_without_checkpoint_is_named(tmp_path):
   folder = tmp_path / "mistyped"
   with pytest.raises(errors.NoCheckpointError) as error:
@@ -191,7 +220,7 @@ def test_results_of_a_read_only_run_are_written_elsewhere(
 def make_split(label=8.5, pixel=0):
   return galaxies.Split(
     np.arange(3),
-    np.full((3, 2, 2, 3), pixel, np.uint8),
+    np.stack([np.full((2, 2, 3), x, np.uint8) for x in (0, pixel, 0)]),
     np.full((3, 1), label, np.float32),
     {},
   )

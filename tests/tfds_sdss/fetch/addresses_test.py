@@ -219,8 +219,11 @@ def test_file_of_unknown_size_is_limited(tmp_path, monkeypatch, compressed):
       if is_accepted:
         assert download(tmp_path, server) == data
       else:
-        with pytest.raises(http_responses.PermanentError, match="more than"):
+        with pytest.raises(
+          http_responses.PermanentError, match="more than"
+        ) as error:
           download(tmp_path, server)
+        assert error.value.reason == "too_large"
         assert len(server.requests) == 1
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -1,9 +1,14 @@
 """Downloads, retries and headers of the client."""
 
 import asyncio
+import http
 import logging
+import random
+import threading
+import time
 import types
 
+import aiohttp
 import pytest
 import yarl
 
@@ -12,6 +17,7 @@ from tests.tfds_sdss.fetch import stand_in
 from tests.tfds_sdss.fetch import stand_in_connections as connections
 from tests.tfds_sdss.fetch.stand_in_http import Response
 import tfds_sdss
+from tfds_sdss.fetch import addresses
 from tfds_sdss.fetch import http_client
 from tfds_sdss.fetch import http_responses
 
@@ -33,6 +39,24 @@ def download(folder, server, size=SIZE, contact=None):
     ) as client:
       url = yarl.URL(server.base_url + stand_in.CODELOAD)
       await client.download(url, folder / "file", size)
+
+  asyncio.run(run())
+
+
+def parse(response):
+  if response.status != 200:
+    raise http_responses.status_error(response, "")
+
+
+def get(base_url, limits=fetching.LIMITS, number=1, **kwargs):
+  """Requests a file `number` times, over two connections."""
+
+  async def run():
+    async with http_client.Client(base_url, 1000.0, 2, limits, None) as client:
+      url = yarl.URL(base_url + stand_in.CODELOAD)
+      await asyncio.gather(
+        *(client.get(url, parse, **kwargs) for _ in range(number))
+      )
 
   asyncio.run(run())
 
@@ -79,6 +103,8 @@ def test_large_answer_is_whole_or_refused(server, monkeypatch):
     lambda request, response: response._replace(body=data)
   ]
   assert asyncio.run(run()) == data
+  monkeypatch.setattr(http_client, "_MAX_BYTES", len(DATA))
+  assert asyncio.run(run()) == DATA
   monkeypatch.setattr(http_client, "_MAX_BYTES", len(DATA) - 1)
   with pytest.raises(http_responses.PermanentError) as error:
     asyncio.run(run())
@@ -107,7 +133,9 @@ def test_refused_download(tmp_path, server, status, attempts):
     download(tmp_path, server)
   assert error.value.reason == f"http_{status}"
   assert error.value.status == status
-  assert server.base_url + stand_in.CODELOAD in str(error.value)
+  phrase = http.HTTPStatus(status).phrase
+  url = server.base_url + stand_in.CODELOAD
+  assert str(error.value) == f"HTTP status {status} {phrase}: {url}"
   assert len(server.requests) == attempts
   assert list(tmp_path.iterdir()) == []
 
@@ -142,3 +170,70 @@ def test_only_long_waits_are_shown(caplog, seconds, level):
   (record,) = caplog.records
   assert record.levelno == level
   assert record.getMessage() == "no answer; retrying in 3 s"
+
+
+def test_waits_double_up_to_the_longest(server, monkeypatch):
+  waits = []
+  monkeypatch.setattr(random, "uniform", lambda low, high: high)
+  monkeypatch.setattr(
+    http_client, "_log_retry", lambda state: waits.append(state.next_action)
+  )
+  limits = http_client.Limits(attempts=5, backoff=0.02, longest_wait=0.05)
+  server.file_faults[stand_in.CODELOAD] = [connections.unavailable()] * 9
+  with pytest.raises(http_responses.TransientError):
+    get(server.base_url, limits=limits)
+  assert [wait.sleep for wait in waits] == [0.02, 0.04, 0.05, 0.05]
+
+
+def test_connections_are_limited(server):
+  lock, active, most = threading.Lock(), 0, 0
+
+  def count(request, response):
+    nonlocal active, most
+    with lock:
+      active += 1
+      most = max(most, active)
+    time.sleep(0.05)
+    with lock:
+      active -= 1
+    return response
+
+  server.file_faults[stand_in.CODELOAD] = [count] * 6
+  get(server.base_url, number=6)
+  assert most == 2
+
+
+def test_names_are_checked(monkeypatch):
+  async def refuse(*args, **kwargs):
+    raise http_responses.FetchError("a private address")
+
+  monkeypatch.setattr(addresses.Resolver, "resolve", refuse)
+  with pytest.raises(http_responses.FetchError, match="a private address"):
+    get("http://service.invalid")
+
+
+def test_proxy_of_the_environment_is_used(server, monkeypatch):
+  monkeypatch.setenv("http_proxy", server.base_url)
+  monkeypatch.setenv("no_proxy", "")
+  get("http://service.invalid")
+  (sent,) = server.requests
+  assert sent.headers["Host"] == "service.invalid"
+
+
+def test_requests_have_their_timeouts(tmp_path, server, monkeypatch):
+  found, real = [], aiohttp.ClientTimeout
+
+  def record(total, sock_connect, sock_read):
+    found.append((total, sock_connect, sock_read))
+    return real(total=total, sock_connect=sock_connect, sock_read=sock_read)
+
+  monkeypatch.setattr(aiohttp, "ClientTimeout", record)
+  get(server.base_url)
+  get(server.base_url, total=660.0)
+  download(tmp_path, server)
+  limits = fetching.LIMITS
+  assert found == [
+    (limits.total, limits.connect, limits.read),
+    (660.0, limits.connect, 660.0),
+    (limits.file_total, limits.connect, limits.read),
+  ]

@@ -1,6 +1,9 @@
 """SkyServer's URLs and responses, without a server."""
 
+import asyncio
 import json
+import re
+import types
 
 import pytest
 
@@ -36,7 +39,9 @@ def test_cutout_has_position_scale_and_size():
 def test_long_query_is_refused():
   with pytest.raises(ValueError, match="at most 2048"):
     SERVICE.query_url("select " + "a" * 2048)
-  assert SERVICE.query_url("select 1").query["format"] == "csv"
+  others = len("cmd=&format=csv")
+  query = SERVICE.query_url("a" * (2048 - others)).query
+  assert query["format"] == "csv"
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -153,3 +158,69 @@ def test_message_of_another_type_is_shown(message):
     error_of(response(body, 500, "application/json")),
     http_responses.PermanentError,
   )
+
+
+def read(monkeypatch, count, ids, limit=None):
+  """Reads pages of two rows; returns the tops, the progress and the ids."""
+  tops, progress = [], []
+
+  async def get(url, parse, total):
+    sql = url.query["cmd"]
+    if "count_big" in sql:
+      return [{"n": count}]
+    (top,) = re.findall(r"top (\d+)", sql)
+    tops.append(int(top))
+    start = sum(tops[:-1])
+    return [{"specObjID": name} for name in ids[start : start + int(top)]]
+
+  monkeypatch.setattr(skyserver, "PAGE_ROWS", 2)
+  client = types.SimpleNamespace(
+    get=get, limits=types.SimpleNamespace(throttle=1.0, query_total=1.0)
+  )
+  frame, total = asyncio.run(
+    skyserver.read_sample(
+      client, SERVICE, limit, lambda *numbers: progress.append(numbers)
+    )
+  )
+  assert total == int(count)
+  return tops, progress, list(frame["specobjid"])
+
+
+@pytest.mark.parametrize(
+  ("limit", "tops", "progress"),
+  [
+    # One row more than counted is requested.
+    (None, [2, 2, 2], [(2, 5), (4, 5), (5, 5)]),
+    (3, [2, 1], [(2, 3), (3, 3)]),
+    (9, [2, 2, 2], [(2, 5), (4, 5), (5, 5)]),
+  ],
+)
+def test_sample_is_read_in_pages(monkeypatch, limit, tops, progress):
+  ids = ["1", "2", "3", "4", "5"]
+  wanted = progress[-1][1]
+  assert read(monkeypatch, "5", ids, limit) == (tops, progress, ids[:wanted])
+
+
+AGAIN = "Run the same command again."
+
+
+@pytest.mark.parametrize(
+  ("count", "ids", "end"),
+  [
+    ("0", [], "(COUNT is 0). Check --source and --base_url."),
+    ("x", [], f"number of rows (COUNT), found 'x'. {AGAIN}"),
+    ("2", ["1"], f"2 rows (COUNT), found 1. No row was stored. {AGAIN}"),
+    ("1", ["1", "2"], f"(COUNT), found more. No row was stored. {AGAIN}"),
+    (
+      "2",
+      ["2", "1"],
+      f"found 1 after 2 in row 2 of a page. No row was stored. {AGAIN} If the "
+      "server ignores ORDER BY, pass the address of another one as --base_url.",
+    ),
+  ],
+)
+def test_wrong_answers_name_the_remedy(monkeypatch, count, ids, end):
+  with pytest.raises(http_responses.FetchError) as error:
+    read(monkeypatch, count, ids)
+  assert str(error.value).startswith("https://example.org, dr17: expected ")
+  assert str(error.value).endswith(end)

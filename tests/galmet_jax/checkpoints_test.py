@@ -36,7 +36,7 @@ def test_round_trip_is_exact(folder):
 
 
 def test_progress_is_restored(tmp_path):
-  store = checkpoints.Checkpoints(tmp_path, keep=2)
+  store = checkpoints.Checkpoints(tmp_path / "new" / "latest", keep=2)
   store.save(saved.make_state(1), {"best_rmse": 0.1 + 0.2})
   assert store.restore(saved.abstract).progress == {"best_rmse": 0.1 + 0.2}
 

@@ -187,6 +187,12 @@ def test_text_in_a_number_is_rejected(text):
     cleaning.clean(rows({}, {"z": text}))
 
 
+@pytest.mark.parametrize("text", ["", "1.23766E+18", "x"])
+def test_objid_that_is_no_integer_is_rejected(text):
+  with pytest.raises(DataError):
+    cleaning.clean(rows({}, {"objid": text}))
+
+
 def test_first_of_equal_rows_is_kept():
   # More rows than an unstable sort leaves in order.
   text = rows(*[{"objid": str(FIRST + i % 2)} for i in range(100)])

@@ -95,12 +95,13 @@ def check_jax() -> None:
   for name, expected in (
     ("jax_enable_x64", False),
     ("jax_numpy_dtype_promotion", "standard"),
+    ("jax_disable_jit", False),
   ):
     found = jax.config.values[name]
     if found != expected:
       raise errors.ConfigError(
-        f"{name} is {found}; expected {expected}, with which the checkpoints "
-        "and all results are defined. Run: env -u "
+        f"{name} is {found}; expected {expected}, the only value with which "
+        "training is defined and tested. Run: env -u "
         f"{name.upper()} python main.py ..."
       )
 

@@ -32,6 +32,8 @@ from tfds_sdss.errors import DataError
 # Maximum number of examples in a shard: some 40 MB in a task's memory.
 MAX_EXAMPLES = 10_000
 CHECKSUMS = "shards.sha256"
+# The first version of the data set that has this file.
+_WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
 class Source(Protocol):
@@ -201,3 +203,32 @@ def digest(path: pathlib.Path) -> str:
   """Returns the SHA-256 of a file in hexadecimal."""
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compare(builder: tfds.core.DatasetBuilder) -> list[str]:
+  """Compares each shard with its digest; returns a line per difference."""
+  folder = pathlib.Path(builder.data_dir)
+  names = {
+    pathlib.Path(path).name
+    for split in builder.info.splits.values()
+    for path in split.filepaths
+  }
+  try:
+    digests = read_checksums(folder)
+  except FileNotFoundError:
+    if builder.version < _WITH_CHECKSUMS:
+      return []
+    return [f"{CHECKSUMS} is absent"]
+  except ValueError as error:
+    return [f"{CHECKSUMS} is damaged: {error}"]
+  problems = [
+    f"{name} is not in both {CHECKSUMS} and dataset_info.json"
+    for name in sorted(names ^ digests.keys())
+  ]
+  for name in sorted(names & digests.keys()):
+    found = digest(folder / name)
+    if found != digests[name]:
+      problems.append(
+        f"{name} is damaged: expected SHA-256 {digests[name]}, found {found}"
+      )
+  return problems

@@ -35,8 +35,6 @@ _KINDS = {
   "split": "O",
   "fold": "i",
 }
-# First version with digests of the shards.
-_WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +86,7 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
     RecordError: if the sample is not in ArrayRecord.
   """
   builder = build.load(config_name, data_dir)
-  problems = _check_checksums(builder)
+  problems = shards.compare(builder)
   rows = {}
   galaxies: dict[str, list[_Galaxy]] = {}
   for split in splits.SPLIT_PARTS:
@@ -115,35 +113,6 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
   except files.DamagedFileError as error:
     problems.append(str(error))
   return Report(builder.info.full_name, table, problems)
-
-
-def _check_checksums(builder: tfds.core.DatasetBuilder) -> list[str]:
-  """Compares each shard with its SHA-256."""
-  folder = pathlib.Path(builder.data_dir)
-  names = {
-    pathlib.Path(path).name
-    for split in builder.info.splits.values()
-    for path in split.filepaths
-  }
-  try:
-    digests = shards.read_checksums(folder)
-  except FileNotFoundError:
-    if builder.version < _WITH_CHECKSUMS:
-      return []
-    return [f"{shards.CHECKSUMS} is absent"]
-  except ValueError as error:
-    return [f"{shards.CHECKSUMS} is damaged: {error}"]
-  problems = [
-    f"{name} is not in both {shards.CHECKSUMS} and dataset_info.json"
-    for name in sorted(names ^ digests.keys())
-  ]
-  for name in sorted(names & digests.keys()):
-    found = shards.digest(folder / name)
-    if found != digests[name]:
-      problems.append(
-        f"{name} is damaged: expected SHA-256 {digests[name]}, found {found}"
-      )
-  return problems
 
 
 def _read(

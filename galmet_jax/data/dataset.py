@@ -9,6 +9,8 @@ from galmet_jax.data import galaxies
 from galmet_jax.data import splits
 from galmet_jax.devices import processes
 from tfds_sdss import build
+from tfds_sdss import shards
+from tfds_sdss.errors import DataError
 
 # These need no staging folder: mock is rendered, demo500 is a small download.
 _BUILT_WHEN_MISSING = ("mock", "demo500")
@@ -35,9 +37,18 @@ def load(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
 
 def read(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
   """Returns the data set's own splits; raises the same as `load`."""
-  return processes.first_then_others(
-    lambda: galaxies.load(_find_or_build(config.data), config.data)
-  )
+  return processes.first_then_others(lambda: _read(config.data))
+
+
+def _read(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
+  builder = _find_or_build(config)
+  # Shards of another data set may look like these.
+  for problem in shards.compare(builder):
+    raise DataError(
+      f"{builder.info.full_name}: {problem}. Check the data set: "
+      f"{galaxies.verify_command(builder)}"
+    )
+  return galaxies.load(builder, config)
 
 
 def check_sizes(

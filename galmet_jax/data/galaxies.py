@@ -75,7 +75,7 @@ def load(
     raise DataError(
       f"objid {ids[counts > 1][0]} is in two splits of "
       f"{builder.info.full_name} ({len(objid) - len(ids)} such galaxies). "
-      f"Check the data set: {_verify_command(builder)}"
+      f"Check the data set: {verify_command(builder)}"
     )
   return loaded
 
@@ -120,7 +120,7 @@ def _load_split(
   if len(repeated):
     raise DataError(
       f"objid {repeated[0]} occurs twice in split {name!r}. Check the data "
-      f"set: {_verify_command(builder)}"
+      f"set: {verify_command(builder)}"
     )
   _check_first_target(objid, columns[targets[0]], targets[0])
   columns = {
@@ -154,7 +154,7 @@ def _read(
     for error in batch.faults.values():
       raise DataError(
         f"{batch.path} is damaged ({error}). Check the data set: "
-        f"{_verify_command(builder)}"
+        f"{verify_command(builder)}"
       )
     examples = [records.decode(layout, record) for record in batch.records]
     objids += [example["objid"] for example in examples]
@@ -164,13 +164,13 @@ def _read(
   if not objids:
     raise DataError(
       f"Split {name!r} of {builder.info.full_name} is empty; expected at least "
-      f"one galaxy. Check the data set: {_verify_command(builder)}"
+      f"one galaxy. Check the data set: {verify_command(builder)}"
     )
   expected = builder.info.splits[name].num_examples
   if len(objids) != expected:
     raise DataError(
       f"Split {name!r} of {builder.info.full_name} has {len(objids)} galaxies; "
-      f"expected {expected}. Check the data set: {_verify_command(builder)}"
+      f"expected {expected}. Check the data set: {verify_command(builder)}"
     )
   objid = np.array(objids, np.int64)
   order = np.argsort(objid, kind="stable")
@@ -198,7 +198,8 @@ def _decode(objid: np.ndarray, jpegs: list[bytes], size: int) -> np.ndarray:
   return pixels
 
 
-def _verify_command(builder: tfds.core.DatasetBuilder) -> str:
+def verify_command(builder: tfds.core.DatasetBuilder) -> str:
+  """Returns the command that checks a data set."""
   return (
     f"python -m tfds_sdss verify {builder.info.name}/"
     f"{builder.builder_config.name}"

@@ -1,6 +1,7 @@
 """Checks of the config before training."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from galmet_jax.data import dataset
 from galmet_jax.data import splits
 from galmet_jax.run import Run
 from tests import shrunk
+from tfds_sdss.errors import DataError
 
 
 def test_config_may_change_before_the_first_checkpoint(mock_data_dir, tmp_path):
@@ -73,6 +75,20 @@ def test_sizes_of_all_folds_are_checked(mock_data_dir, changes, message):
   config = shrunk.config(mock_data_dir, **changes)
   with pytest.raises(errors.ConfigError, match=message):
     dataset.load(config)
+
+
+def test_shard_of_another_data_set_is_noticed(mock_data_dir, tmp_path):
+  shutil.copytree(mock_data_dir, tmp_path / "copy")
+  config = shrunk.config(tmp_path / "copy")
+  train, test = (
+    next((tmp_path / "copy").rglob(f"*{name}.array_record*"))
+    for name in ("train", "test")
+  )
+  test.write_bytes(train.read_bytes())
+  with pytest.raises(
+    DataError, match=rf"{test.name} is damaged.*verify sdss_metallicity/mock"
+  ):
+    dataset.read(config)
 
 
 def test_empty_folds_are_refused(mock_data_dir):

@@ -88,7 +88,11 @@ def test_other_jax_settings_are_refused(config, started, name, value):
 
 @pytest.mark.parametrize(
   ("name", "value"),
-  [("jax_enable_x64", True), ("jax_numpy_dtype_promotion", "strict")],
+  [
+    ("jax_enable_x64", True),
+    ("jax_numpy_dtype_promotion", "strict"),
+    ("jax_disable_jit", True),
+  ],
 )
 def test_unsupported_jax_settings_are_refused(name, value):
   before = jax.config.values[name]

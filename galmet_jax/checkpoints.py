@@ -164,6 +164,8 @@ class Checkpoints:
         max_to_keep=None if self._read_only else self._keep,
         enable_async_checkpointing=False,
         read_only=self._read_only,
+        # Otherwise Orbax warns that it sets this.
+        save_interval_steps=0 if self._read_only else 1,
         # Otherwise Orbax waits for the other processes.
         create=False,
         multiprocessing_options=ocp.options.MultiprocessingOptions(

@@ -240,9 +240,11 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
 def results_folder(workdir: pathlib.Path) -> pathlib.Path:
   """Returns the folder for results of a run that is not trained further.
 
-  It is the workdir, or a folder of the working directory if the workdir is
-  read-only.
+  It is the workdir, which is created for a search of the rate, or a folder of
+  the working directory if the workdir is read-only.
   """
+  with contextlib.suppress(OSError):
+    workdir.mkdir(parents=True, exist_ok=True)
   if os.access(workdir, os.W_OK):
     return workdir
   path = workdir.absolute()

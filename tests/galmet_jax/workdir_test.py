@@ -211,6 +211,9 @@ def test_results_of_a_read_only_run_are_written_elsewhere(
   workdir = tmp_path / "disk" / "run"
   workdir.mkdir(parents=True)
   assert workdir_lib.results_folder(workdir) == workdir
+  new = tmp_path / "new" / "run"
+  assert workdir_lib.results_folder(new) == new
+  assert new.is_dir()
   monkeypatch.setattr("os.access", lambda path, mode: False)
   folder = workdir_lib.results_folder(workdir)
   assert folder.absolute().parent == tmp_path

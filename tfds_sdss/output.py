@@ -38,7 +38,8 @@ def make_robust() -> None:
       sys,
       name,
       io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        # As Python itself: write_through is python -u.
+        raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

@@ -1,6 +1,7 @@
 """Predictions do not depend on batch size, order or placement."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -118,8 +119,9 @@ def test_placements_give_the_same_predictions(predict, split, expected):
 @pytest.mark.parametrize("place", [placement.OnDevice, placement.OnHost])
 @pytest.mark.parametrize(("tta", "number"), [("none", 1), ("dihedral", 8)])
 def test_each_galaxy_is_counted_once_in_each_view(
-  split, tta, number, place, capsys
+  split, tta, number, place, capsys, monkeypatch
 ):
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
   seen = []
 
   def eval_step(variables, images, views):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -111,7 +112,8 @@ def test_tensorboard_purges_later_events(tmp_path):
   assert started == [5]
 
 
-def test_progress_bar_shows_the_step(capsys):
+def test_progress_bar_shows_the_step(capsys, monkeypatch):
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
   with metric_writer.ProgressBar(2, 10, images_per_step=16) as bar:
     bar.update(1, [1.0, 3.0])
     bar.print_line("epoch 1: validation RMSE 0.1000")

@@ -56,6 +56,12 @@ def test_program_goes_on_without_its_output(tmp_path, command):
   assert b"Traceback" not in result.stderr + result.stdout
 
 
+def test_unbuffered_output_keeps_its_order(tmp_path):
+  environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+  lines = run(tmp_path / "end", "2>&1", env=environment).stdout.splitlines()
+  assert lines[:3] == ["R² ± 0.1 0".encode(), b"a line", "R² ± 0.1 1".encode()]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_program_goes_on_in_every_encoding(tmp_path, encoding):
   environment = {**os.environ, "PYTHONIOENCODING": encoding}

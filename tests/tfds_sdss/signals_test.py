@@ -132,6 +132,7 @@ def test_second_signal_ends_a_process_that_is_busy_in_c():
     [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True
   ) as process:
     assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # until it waits for the mutex
     process.send_signal(signal.SIGTERM)
     # Longer than what counts as a repetition of the first.
     time.sleep(0.5)

@@ -140,9 +140,9 @@ class Checkpoints:
     if step < 0:
       return None
     abstract = template(step)
-    where = jax.tree.leaves(abstract)[0].sharding
-    state = sharding.device_put(
-      processes.broadcast_arrays(restored and restored.state, abstract), where
+    mesh = jax.tree.leaves(abstract)[0].sharding.mesh
+    state = sharding.replicate(
+      processes.broadcast_arrays(restored and restored.state, abstract), mesh
     )
     return Restored(state, restored.progress if restored else {})
 

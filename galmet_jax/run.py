@@ -238,8 +238,4 @@ class Run:
       )
       return train_state.start_phase(state, phase)
 
-    everywhere = sharding.replicated(self.mesh)
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-      jax.eval_shape(create),
-    )
+    return sharding.abstract(jax.eval_shape(create), self.mesh)

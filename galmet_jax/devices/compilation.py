@@ -26,9 +26,16 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **kwargs: Any) -> Any:
-  """Calls `jax.jit`, with the CPU compiler options if the mesh is of CPUs."""
+  """Calls `jax.jit`, with the CPU workarounds if the mesh is of CPUs."""
+
+  def traced(*args):
+    with xla.tracing_for(mesh):
+      return function(*args)
+
+  # Profiles show the name; a partial has none.
+  traced.__name__ = getattr(function, "func", function).__name__
   options = xla.compiler_options(mesh)
-  return jax.jit(function, compiler_options=options, **kwargs)
+  return jax.jit(traced, compiler_options=options, **kwargs)
 
 
 def use_cache(cache_dir: str | None) -> None:

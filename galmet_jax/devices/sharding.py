@@ -7,10 +7,17 @@ so the loss is already global.
 from typing import Any
 
 import jax
+from jax.experimental.layout import Format
+from jax.experimental.layout import Layout
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
 from galmet_jax import errors
+
+# Order of the axes in memory of arrays with four axes, which are the kernels of
+# convolutions, `[kh, kw, in, out]`, by platform. cuDNN reads [out, kh, kw, in];
+# in the default order each step would copy every kernel and its momentum.
+_KERNEL_LAYOUTS = {"gpu": Layout((3, 0, 1, 2))}
 
 
 def make_mesh(devices: list | None = None) -> jax.sharding.Mesh:
@@ -35,24 +42,54 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def replicated_formats(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Returns the sharding, and the layout if it matters, of each array."""
+  layout = _KERNEL_LAYOUTS.get(mesh.devices.flat[0].platform)
+  everywhere = replicated(mesh)
+  return jax.tree.map(
+    lambda x: (
+      Format(layout, everywhere) if layout and x.ndim == 4 else everywhere
+    ),
+    tree,
+  )
+
+
+def abstract(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Returns shapes and dtypes of arrays that are on each device."""
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    tree,
+    replicated_formats(tree, mesh),
+  )
+
+
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Copies numpy arrays to each device."""
-  return device_put(tree, replicated(mesh))
+  return device_put(tree, replicated_formats(tree, mesh))
 
 
 def shard_batch(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Distributes the leading axis of numpy arrays over the devices."""
-  return device_put(tree, batch_sharding(mesh))
+  where = batch_sharding(mesh)
+  return device_put(tree, jax.tree.map(lambda _: where, tree))
 
 
-def device_put(tree: Any, sharding: NamedSharding) -> Any:
-  """`jax.device_put` of numpy arrays that are the same in each process."""
-  if sharding.is_fully_addressable:
-    return jax.device_put(tree, sharding)
+def device_put(tree: Any, where: Any) -> Any:
+  """`jax.device_put` of numpy arrays that are the same in each process.
+
+  Args:
+    tree: the arrays.
+    where: the sharding or format of each.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, where)
   # Across processes jax.device_put sends the arrays around to compare them.
   return jax.tree.map(
-    lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__),
+    lambda x, where: jax.make_array_from_callback(
+      x.shape, where, x.__getitem__
+    ),
     tree,
+    where,
   )
 
 

@@ -262,3 +262,27 @@ def test_new_phase_resets_the_optimizer(unfrozen):
   assert dataclasses.replace(fresh, opt_state=None) == dataclasses.replace(
     state, opt_state=None
   )
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_layout_of_kernels_changes_no_number(start, monkeypatch, num_devices):
+  expected = Step(start, "all_constant", num_devices)
+  wanted = expected(expected.state(), INDICES)[0]
+  layout = sharding._KERNEL_LAYOUTS["gpu"]
+  monkeypatch.setitem(sharding._KERNEL_LAYOUTS, "cpu", layout)
+  found = Step(start, "all_constant", num_devices)
+  state = found.state()
+  for _ in range(2):
+    kernel = state.params["stem"]["conv"]["kernel"]
+    assert kernel.shape == (7, 7, 3, 8)
+    assert kernel.format.layout.major_to_minor == (3, 0, 1, 2)
+    before = state.params["stem"]["conv"]["kernel"]
+    state, _ = found(state, INDICES)
+    assert before.is_deleted()
+    if wanted is not None:
+      jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        jax.device_get(state),
+        jax.device_get(wanted),
+      )
+      wanted = None

@@ -3,17 +3,39 @@
 benchmarks/README.md gives the speed with and without them.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
+import contextvars
 import math
 from typing import Any
 
 import jax
 from jax import lax
 
+# The mesh may be of another platform than JAX's default devices: GPU programs
+# can be compiled on a machine without a GPU.
+_platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform")
+
+
+@contextlib.contextmanager
+def tracing_for(mesh: jax.sharding.Mesh) -> Iterator[None]:
+  """Makes `in_use` depend on the platform of the mesh."""
+  token = _platform.set(platform(mesh))
+  try:
+    yield
+  finally:
+    _platform.reset(token)
+
+
+def platform(mesh: jax.sharding.Mesh) -> str:
+  """Returns the platform of the mesh's devices: cpu, gpu or tpu."""
+  return mesh.devices.flat[0].platform
+
 
 def in_use() -> bool:
-  """Returns whether JAX compiles for CPUs."""
-  return jax.default_backend() == "cpu"
+  """Returns whether JAX traces a program for CPUs."""
+  return _platform.get(jax.default_backend()) == "cpu"
 
 
 def materialize(x: Any) -> Any:
@@ -28,7 +50,7 @@ def materialize(x: Any) -> Any:
 
 def compiler_options(mesh: jax.sharding.Mesh) -> dict[str, Any]:
   """Returns the options to compile for a mesh; empty unless it has CPUs."""
-  if mesh.devices.flat[0].platform != "cpu":
+  if platform(mesh) != "cpu":
     return {}
   return {
     # YNNPACK takes several times as long as XLA for gradients of convolutions.

@@ -12,7 +12,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
+from galmet_jax.models import pooling
 
 # Top-level modules, from the image to the prediction. Layer groups are unions
 # of these (`optimizers.group_of_module`).
@@ -28,8 +30,8 @@ class Stem(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / 4, W / 4, width]`."""
-    x = self.conv_bn(self.width, 7, strides=2)(x, train=train)
-    return layers.max_pool(layers.relu(x))
+    x = self.conv_bn(self.width, 7, strides=2)(x, train=train, relu=True)
+    return pooling.max_pool(x)
 
 
 class BasicBlock(nn.Module):
@@ -43,12 +45,11 @@ class BasicBlock(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
     conv_bn, n, strides = self.conv_bn, self.features, self.strides
-    y = conv_bn(n, 3, strides=strides, suffix="1")(x, train=train)
-    y = layers.relu(y)
-    y = conv_bn(n, 3, suffix="2")(y, train=train)
+    y = conv_bn(n, 3, strides=strides, suffix="1")(x, train=train, relu=True)
     if x.shape != y.shape:
       x = conv_bn(n, 1, strides=strides, suffix="_short")(x, train=train)
-    return layers.relu(x + y)
+    last = conv_bn(n, 3, suffix="2")
+    return last(y, train=train, shortcut=x, relu=True)
 
 
 class BottleneckBlock(nn.Module):
@@ -65,14 +66,12 @@ class BottleneckBlock(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, 4 features]`."""
     conv_bn, n, strides = self.conv_bn, self.features, self.strides
-    y = conv_bn(n, 1, suffix="1")(x, train=train)
-    y = layers.relu(y)
-    y = conv_bn(n, 3, strides=strides, suffix="2")(y, train=train)
-    y = layers.relu(y)
-    y = conv_bn(4 * n, 1, suffix="3")(y, train=train)
-    if x.shape != y.shape:
+    y = conv_bn(n, 1, suffix="1")(x, train=train, relu=True)
+    y = conv_bn(n, 3, strides=strides, suffix="2")(y, train=train, relu=True)
+    if x.shape != (*y.shape[:3], 4 * n):
       x = conv_bn(4 * n, 1, strides=strides, suffix="_short")(x, train=train)
-    return layers.relu(x + y)
+    last = conv_bn(4 * n, 1, suffix="3")
+    return last(y, train=train, shortcut=x, relu=True)
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
@@ -100,7 +99,7 @@ class Head(nn.Module):
   """Concat pool and two linear layers (Wu & Boada 2019, section 3.1)."""
 
   num_targets: int
-  norm: Callable[..., layers.BatchNorm]
+  norm: Callable[..., batch_norm.BatchNorm]
   width: int = 512
   dropout_rates: Sequence[float] = (0.25, 0.5)
 
@@ -135,7 +134,7 @@ class ResNet(nn.Module):
     num_targets: number of predictions per image.
     dtype: dtype of activations; parameters are float32.
     shards: number of devices that share a training batch.
-    sync_batch_norm: see `layers.BatchNorm.sync`.
+    sync_batch_norm: see `batch_norm.BatchNorm.sync`.
   """
 
   stage_sizes: Sequence[int]
@@ -166,7 +165,7 @@ class ResNet(nn.Module):
       Predictions `[B, num_targets]`, float32, in the targets' units.
     """
     norm = functools.partial(
-      layers.BatchNorm,
+      batch_norm.BatchNorm,
       dtype=self.dtype,
       shards=self.shards,
       sync=self.sync_batch_norm,

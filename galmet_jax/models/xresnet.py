@@ -12,7 +12,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
+from galmet_jax.models import pooling
 from galmet_jax.models import resnet
 
 # fastai uses fan-in for all layers.
@@ -32,7 +34,7 @@ class Stem(nn.Module):
     x = jax.nn.mish(conv_bn(half, 3, strides=2, suffix="1")(x, train=train))
     x = jax.nn.mish(conv_bn(half, 3, suffix="2")(x, train=train))
     x = jax.nn.mish(conv_bn(self.width, 3, suffix="3")(x, train=train))
-    return layers.max_pool(x)
+    return pooling.max_pool(x)
 
 
 def _spectral_norm(
@@ -128,7 +130,7 @@ class Head(nn.Module):
   """
 
   num_targets: int
-  norm: Callable[..., layers.BatchNorm]
+  norm: Callable[..., batch_norm.BatchNorm]
 
   @nn.compact
   def __call__(

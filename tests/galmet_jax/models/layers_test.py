@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from galmet_jax.devices import sharding
+from galmet_jax.devices.cpu import xla
+from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
+from galmet_jax.models import pooling
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(8, 5, 6, 4)) * [1, 2, 3, 4] + 7, jnp.float32)
@@ -28,7 +31,7 @@ WEIGHTS = jnp.asarray(RNG.normal(size=X.shape), jnp.float32)
 
 
 def ours(variables, x, *, train=True, dtype=jnp.float32, **changes):
-  module = layers.BatchNorm(4, dtype, **changes)
+  module = batch_norm.BatchNorm(4, dtype, **changes)
   return module.apply(variables, x, train=train, mutable=["batch_stats"])
 
 
@@ -146,8 +149,10 @@ def test_bfloat16_is_normalised_in_float32():
 
 def test_relu():
   x = jnp.array([-1.0, 0.0, 2.0])
-  np.testing.assert_array_equal(layers.relu(x), [0, 0, 2])
-  gradient = jax.grad(lambda x: (layers.relu(x) * jnp.arange(1.0, 4)).sum())
+  np.testing.assert_array_equal(layers.apply_relu(x), [0, 0, 2])
+  gradient = jax.grad(
+    lambda x: (layers.apply_relu(x) * jnp.arange(1.0, 4)).sum()
+  )
   np.testing.assert_array_equal(gradient(x), [0, 0, 3])
 
 
@@ -156,7 +161,7 @@ def test_folded_batch_norm_equals_convolution_then_batch_norm(strides):
   module = layers.ConvBN(
     4,
     3,
-    norm=functools.partial(layers.BatchNorm, dtype=jnp.float32),
+    norm=functools.partial(batch_norm.BatchNorm, dtype=jnp.float32),
     kernel_init=nn.initializers.normal(0.2),
     strides=strides,
   )
@@ -183,6 +188,12 @@ def test_folded_batch_norm_equals_convolution_then_batch_norm(strides):
   assert text.count("stablehlo.convolution") == 1
 
 
+@pytest.fixture(params=["CPU", "GPU"])
+def platform(request, monkeypatch):
+  """Has layers traced as for a CPU, and as for a GPU."""
+  monkeypatch.setattr(xla, "in_use", lambda: request.param == "CPU")
+
+
 def lax_max_pool(x):
   padding = ((0, 0), (1, 1), (1, 1), (0, 0))
   return jax.lax.reduce_window(
@@ -190,6 +201,7 @@ def lax_max_pool(x):
   )
 
 
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize(
   "shape", [(2, 8, 8, 3), (2, 7, 9, 3), (1, 1, 2, 1), (3, 1, 1, 2)]
 )
@@ -199,12 +211,13 @@ def test_max_pool_equals_reduce_window(shape):
   x = rng.permutation(np.prod(shape)).reshape(shape) + 1.0
   x = jnp.asarray(x, jnp.float32)
   expected, expected_vjp = jax.vjp(lax_max_pool, x)
-  actual, vjp = jax.vjp(layers.max_pool, x)
+  actual, vjp = jax.vjp(pooling.max_pool, x)
   np.testing.assert_array_equal(actual, expected)
   weights = jnp.asarray(rng.normal(size=actual.shape), jnp.float32)
   assert_close(jax.jit(vjp)(weights), jax.jit(expected_vjp)(weights), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("platform")
 def test_first_of_equal_maxima_receives_the_gradient():
   rng = np.random.default_rng(0)
   # With three different values most windows have several maxima.
@@ -221,13 +234,14 @@ def test_first_of_equal_maxima_receives_the_gradient():
     row, column = rows.start + first[0], columns.start + first[1]
     expected[n, row, column, c] += weights[n, i, j, c]
   assert ties > 0.5 * weights.size
-  actual = jax.jit(jax.vjp(layers.max_pool, jnp.asarray(x))[1])(weights)[0]
+  actual = jax.jit(jax.vjp(pooling.max_pool, jnp.asarray(x))[1])(weights)[0]
   np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.usefixtures("platform")
 def test_gradient_of_max_pool_has_no_select_and_scatter():
   x = jnp.zeros((2, 8, 8, 3))
-  for pool, expected in ((layers.max_pool, False), (lax_max_pool, True)):
+  for pool, expected in ((pooling.max_pool, False), (lax_max_pool, True)):
     gradient = jax.jit(jax.grad(lambda x, pool=pool: pool(x).sum()))
     text = gradient.lower(x).as_text()
     assert ("select_and_scatter" in text) is expected

@@ -9,12 +9,13 @@ import pytest
 
 from configs import resnet34
 from galmet_jax import train_state
+from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
 from galmet_jax.models import network
 from galmet_jax.models import resnet
 from tests.galmet_jax.models import small_networks
 
-NORM = functools.partial(layers.BatchNorm, dtype=jnp.float32)
+NORM = functools.partial(batch_norm.BatchNorm, dtype=jnp.float32)
 FAN_OUT = layers.he_normal("fan_out")
 CONV_BN = functools.partial(layers.ConvBN, norm=NORM, kernel_init=FAN_OUT)
 
@@ -175,7 +176,7 @@ def test_bfloat16_computes_coarsely_and_keeps_float32(small_network):
   )
   assert outputs["stem"].dtype == outputs["stage2"].dtype == jnp.bfloat16
   assert found.dtype == jnp.float32
-  assert 0 < np.abs(found - expected).max() < 0.05 * np.std(expected)
+  assert 0 < np.abs(found - expected).max() < 0.1 * np.std(expected)
   _, updates = jax.eval_shape(
     functools.partial(coarse.apply, train=True, mutable=["batch_stats"]),
     variables,

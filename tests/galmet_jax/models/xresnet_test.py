@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
 from galmet_jax.models import resnet
 from galmet_jax.models import xresnet
@@ -16,7 +17,7 @@ from tests.galmet_jax.models import small_networks
 
 CONV_BN = functools.partial(
   layers.ConvBN,
-  norm=functools.partial(layers.BatchNorm, dtype=jnp.float32),
+  norm=functools.partial(batch_norm.BatchNorm, dtype=jnp.float32),
   kernel_init=layers.he_normal("fan_in"),
 )
 

@@ -165,7 +165,11 @@ def _train_phase(
     f"{compiled - started:.1f} s.",
     flush=True,
   )
-  pending = []
+  rates = rates_of(phase)
+  # Metrics of this interval, and of the one before it. The latter are recorded
+  # while the device is busy with the former: it never waits for the record.
+  pending: list[tuple[int, dict[str, jax.Array]]] = []
+  behind: list[tuple[int, dict[str, jax.Array]]] = []
   bar = metric_writer.ProgressBar(step, run.num_steps, run.views_per_step)
   # A signal stops training after the step, not within it.
   with bar, signals.postponed():
@@ -180,21 +184,22 @@ def _train_phase(
       )
       # Record, validate, save: in this order a kill at any point is harmless,
       # because the next start cuts the record back to the restored step.
-      record = (
+      flush = (
         save
         or epoch_ends
-        or len(pending) == config.train.log_every_steps
         # Several processes must stop at the same step: at the next record.
         or (jax.process_count() == 1 and signals.received())
       )
-      if record:
-        losses = _record(run, jax.device_get(pending), phase, writer)
+      interval_ends = flush or len(pending) == config.train.log_every_steps
+      if interval_ends:
+        rows = [*behind, *pending] if flush else behind
+        behind, pending = [] if flush else pending, []
+        losses = record(run, jax.device_get(rows), phase, rates, writer)
         bar.update(epoch if epoch_ends else epoch + 1, losses)
-        pending = []
       if epoch_ends:
         rmse = _validate(run, state, epoch, writer, progress)
         bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
-      stop = processes.max_int(signals.received()) if record else 0
+      stop = processes.max_int(signals.received()) if interval_ends else 0
       if save or stop:
         run.latest.save(state, progress.as_json(run))
       if stop:
@@ -208,10 +213,23 @@ def _train_phase(
   return state
 
 
-def _record(
+def rates_of(phase: optimizers.Phase) -> dict[str, np.ndarray]:
+  """Returns the learning rate of each layer group at each step of a phase.
+
+  All at once, because every evaluation would wait for the device.
+  """
+  steps = np.arange(phase.end - phase.start)
+  return {
+    group: np.broadcast_to(jax.vmap(rate)(steps), steps.shape)
+    for group, rate in phase.rates.items()
+  }
+
+
+def record(
   run: Run,
   rows: list[tuple[int, dict[str, np.ndarray]]],
   phase: optimizers.Phase,
+  rates: dict[str, np.ndarray],
   writer: metric_writer.MetricWriter,
 ) -> list[float]:
   """Checks and records the metrics of some steps; returns their losses."""
@@ -225,10 +243,10 @@ def _record(
         f"Lower the rates, --config.optim.{phase.name}.rates, in a new "
         "--workdir."
       )
-    record = {f"train/{name}": float(x) for name, x in values.items()}
-    for group, rate in phase.rates.items():
-      record[f"lr/{group}"] = float(rate(step - 1 - phase.start))
-    writer.write(step, record)
+    row = {f"train/{name}": float(x) for name, x in values.items()}
+    for group, values_of_group in rates.items():
+      row[f"lr/{group}"] = float(values_of_group[step - 1 - phase.start])
+    writer.write(step, row, events=step == rows[-1][0])
   writer.flush()
   return [float(values["loss"]) for _, values in rows]
 

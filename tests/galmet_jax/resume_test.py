@@ -13,6 +13,7 @@ import pytest
 
 from galmet_jax import metric_writer
 from galmet_jax import train
+from galmet_jax.data import placement
 from tests import shrunk
 from tfds_sdss import signals
 
@@ -98,15 +99,15 @@ def test_stopped_run_ends_with_the_same_bits(
   mock_data_dir, uninterrupted, tmp_path, monkeypatch, number, step
 ):
   config = shrunk.config(mock_data_dir)
-  record = train._record
+  batch = placement.OnDevice.batch
 
-  def record_and_signal(run, rows, *more):
-    if rows[-1][0] == step:
+  def batch_and_signal(data, index):
+    if index == step - 1:
       signal.raise_signal(number)
-    return record(run, rows, *more)
+    return batch(data, index)
 
   with monkeypatch.context() as patch, signals.handled():
-    patch.setattr(train, "_record", record_and_signal)
+    patch.setattr(placement.OnDevice, "batch", batch_and_signal)
     with pytest.raises(signals.Stopped, match=f"after step {step} of 12"):
       train.train_and_evaluate(config, tmp_path)
   stored = {path.name for path in (tmp_path / "checkpoints/latest").iterdir()}

@@ -101,7 +101,8 @@ def test_metrics_have_every_step_and_epoch(finished):
   phase = run.phases[0]
   for row in steps:
     expected = float(phase.rates["head"](row["step"] - 1))
-    assert row["lr/head"] == pytest.approx(expected)
+    # The schedule is evaluated for all steps together.
+    assert row["lr/head"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_loss_falls_from_that_of_the_mean(finished):

@@ -17,6 +17,8 @@ DEV := $(VENV)/.dev-installed
 # Runs a tool of requirements-tools.txt in an environment of its own.
 tool = $(BIN)/uv tool run --quiet --python $(BIN)/python \
   --from "$$(grep '^$(1)[<>=]' requirements-tools.txt)"
+# JAX's compiler for NVIDIA GPUs.
+GPU_PROGRAM := $(VENV)/gpu-program
 # Scratch folder of wheel-check.
 WHEEL := $(VENV)/wheel-check
 
@@ -25,6 +27,7 @@ WHEEL := $(VENV)/wheel-check
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: help quickstart test lint soak fuzz mutants audit sbom bench \
+  gpu-program gpu-program-check \
   real-data-check interop-check wheel-check lock clean
 
 help:  ## list the targets
@@ -77,6 +80,14 @@ sbom: $(BIN)/uv  ## write sbom.json: all packages of requirements.lock (CycloneD
 # Beside PyTorch: ARGS='--quick --torch-python=PATH'.
 bench: $(RUNTIME)  ## images/s of training and evaluation; ARGS=--quick, 3 minutes
 	@$(BIN)/python -m benchmarks.train $(ARGS)
+
+# In a folder of its own: JAX would look for a GPU at each start.
+gpu-program: $(GPU_PROGRAM)/.installed  ## what a step for H100s holds, without a GPU
+	@PYTHONPATH=$(GPU_PROGRAM) $(BIN)/python -m benchmarks.gpu_program $(ARGS)
+
+gpu-program-check: $(GPU_PROGRAM)/.installed $(DEV)  ## its tests
+	PYTHONPATH=$(GPU_PROGRAM) $(BIN)/python -m pytest \
+	  tests/benchmarks/gpu_program_test.py $(ARGS)
 
 fuzz: $(DEV)  ## 10,000 damaged files per parser, two hours
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz_test.py $(ARGS)
@@ -156,6 +167,12 @@ $(INTEROP)/.installed: requirements-interop.txt requirements-beam.txt requiremen
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(INTEROP)
 	@$(BIN)/uv pip install --quiet --python $(INTEROP)/bin/python \
 	  -r requirements-interop.txt
+	@touch $@
+
+$(GPU_PROGRAM)/.installed: requirements-gpu-program.txt $(RUNTIME) | $(BIN)/uv
+	@echo "Installing requirements-gpu-program.txt (500 MB on disk)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps \
+	  --target $(GPU_PROGRAM) -r requirements-gpu-program.txt
 	@touch $@
 
 $(BIN)/uv: | $(BIN)/pip

@@ -105,7 +105,7 @@ class Training:
       side, means = config.data.crop, jnp.full(1, 9.0)
       state = train_state.create(self._model, config, side, means)
     state = train_state.start_phase(state, self.phase)
-    self.state = jax.device_put(state, sharding.replicated(mesh))
+    self.state = sharding.replicate(jax.device_get(state), mesh)
     self.compile()
 
   def compile(self) -> None:

@@ -180,7 +180,7 @@ def load(
   # The parsers of TFDS and protobuf have no common error class.
   except Exception as error:
     raise DatasetNotBuiltError(
-      f"{newest} cannot be read: {error}. {remedy}"
+      f"{newest} cannot be read: {' '.join(str(error).split())} {remedy}"
     ) from error
   absent = [path.name for path in shards if not path.is_file()]
   if absent or not shards:

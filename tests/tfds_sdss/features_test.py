@@ -36,3 +36,16 @@ def test_foreign_class_is_never_imported(built, tmp_path, monkeypatch, key):
   assert "foreign_code" not in sys.modules
   path.write_text(before)
   assert features.open_builder(built).info.splits["train"].num_examples
+
+
+def test_error_of_tfds_is_on_one_line(built):
+  path = built / "features.json"
+  before = path.read_text()
+  path.write_text(before.replace("_datasets.core.", "_datasets.cora.", 1))
+  with pytest.raises(build.DatasetNotBuiltError) as error:
+    build.load("dr17", str(built.parents[2]))
+  path.write_text(before)
+  # The lines after it are commands to copy.
+  first = str(error.value).splitlines()[0]
+  assert "Could not import" in first
+  assert "Delete that folder" in first

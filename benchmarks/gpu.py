@@ -113,7 +113,10 @@ def run(
     environment["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
   failure = ""
   output = folder / "section.jsonl"
-  with output.open("w") as stdout, log.open("w") as stderr:
+  with (
+    output.open("w", encoding="utf-8") as stdout,
+    log.open("w", encoding="utf-8") as stderr,
+  ):
     try:
       subprocess.run(
         command,

@@ -176,15 +176,16 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   # Imported late: --help and a mistyped flag must not wait for JAX, and
   # processes must join before anything uses JAX.
+  from galmet_jax.devices import cluster
   from galmet_jax.devices import processes
 
-  processes.join(
+  cluster.join(
     _DISTRIBUTED.value,
     _COORDINATOR.value,
     _NUM_PROCESSES.value,
     _PROCESS_ID.value,
   )
-  processes.start_jax()
+  cluster.start_jax()
   with processes.exit_together(), user_errors_on_one_line():
     _run(folder)
 

@@ -179,8 +179,9 @@ def load(
     ]
   # The parsers of TFDS and protobuf have no common error class.
   except Exception as error:
+    reason = " ".join(str(error).split()).rstrip(".")
     raise DatasetNotBuiltError(
-      f"{newest} cannot be read: {' '.join(str(error).split())} {remedy}"
+      f"{newest} cannot be read: {reason}. {remedy}"
     ) from error
   absent = [path.name for path in shards if not path.is_file()]
   if absent or not shards:

@@ -19,7 +19,7 @@ def test_sections_run_at_the_first_try(monkeypatch, capsys):
   # These are replaced by the sections.
   monkeypatch.setattr(dataset, "load", dataset.load)
   monkeypatch.setattr(contenders, "_CPU_ROUND_S", 0)
-  for section in dict.fromkeys(gpu.SECTIONS):
+  for section in gpu.SECTIONS:
     argv = ["gpu_sections", section.name, f"--variant={section.variant}"]
     if section.variant != "deterministic":
       monkeypatch.setattr(sys, "argv", [*argv, "--rehearse"])

@@ -174,6 +174,7 @@ if __name__ == "__main__":
   from galmet_jax.data import augment
   from galmet_jax.data import batches
   from galmet_jax.data import placement
+  from galmet_jax.devices import cluster
   from galmet_jax.devices import processes
   from galmet_jax.devices import sharding
   from tests.galmet_jax.models import small_networks
@@ -183,9 +184,7 @@ if __name__ == "__main__":
   flags.DEFINE_integer("process_id", None, "")
   given = flags.FLAGS
   folder = pathlib.Path(given(sys.argv)[1])
-  processes.join(
-    False, given.coordinator, given.num_processes, given.process_id
-  )
+  cluster.join(False, given.coordinator, given.num_processes, given.process_id)
   with processes.exit_together():
     check_processes()
     check_sharding(sharding.make_mesh())

@@ -169,8 +169,13 @@ def test_image():
 def test_archive_of_demo500(root, monkeypatch):
   layout = fake_layout.replace_upstream(root, monkeypatch)
   path = root / "archive.zip"
+
+  def read(data):
+    with demo500.open_archive(path) as folder:
+      demo500.read(folder, complete=False)
+
   mutations.fuzz(
-    lambda data: demo500.read(demo500.open_archive(path), complete=False),
+    read,
     fake_layout.archive(layout),
     path=path,
     own_errors=(*mutations.OWN_ERRORS, *demo500.ARCHIVE_ERRORS),

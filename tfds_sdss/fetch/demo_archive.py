@@ -38,13 +38,13 @@ async def fetch(
         "--staging=FOLDER"
       ) from error
   try:
-    root = demo500.open_archive(archive)
-    splits = demo500.read(root, complete=True)
-    for name, upstream in demo500.read_hashes().items():
-      target = folder.root / upstream.folder / name
-      target.parent.mkdir(exist_ok=True)
-      data = (root / upstream.folder / name).read_bytes()
-      files.write_atomically(target, data)
+    with demo500.open_archive(archive) as root:
+      splits = demo500.read(root, complete=True)
+      for name, upstream in demo500.read_hashes().items():
+        target = folder.root / upstream.folder / name
+        target.parent.mkdir(exist_ok=True)
+        data = (root / upstream.folder / name).read_bytes()
+        files.write_atomically(target, data)
   # ValueError: a DataError, or a name that is not in UTF-8.
   except (*demo500.ARCHIVE_ERRORS, ValueError) as error:
     archive.unlink()

@@ -8,6 +8,8 @@ digests in `demo500.sha256`.
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterator
+import contextlib
 import errno
 import hashlib
 import logging
@@ -95,21 +97,23 @@ def check_network(downloads: pathlib.Path) -> None:
     raise OSError(f"no connection to {url.hostname}: {error}") from error
 
 
-def open_archive(path: pathlib.Path) -> zipfile.Path:
-  """Returns the top folder of GitHub's archive, without unpacking it.
+@contextlib.contextmanager
+def open_archive(path: pathlib.Path) -> Iterator[zipfile.Path]:
+  """Yields the top folder of GitHub's archive, without unpacking it.
 
   Raises:
     zipfile.BadZipFile: if the file is not a complete zip archive.
     DataError: if its top level is not exactly one folder.
   """
-  top = list(zipfile.Path(path).iterdir())
-  if len(top) != 1 or not top[0].is_dir():
-    found = sample.shorten_list(sorted(entry.name for entry in top))
-    raise DataError(
-      f"{path}: expected one folder at the top of the archive, found {found}. "
-      "Build again to download it again."
-    )
-  return top[0]
+  with zipfile.ZipFile(path) as archive:
+    top = list(zipfile.Path(archive).iterdir())
+    if len(top) != 1 or not top[0].is_dir():
+      found = sample.shorten_list(sorted(entry.name for entry in top))
+      raise DataError(
+        f"{path}: expected one folder at the top of the archive, found "
+        f"{found}. Build again to download it again."
+      )
+    yield top[0]
 
 
 def read(root: Root, complete: bool) -> dict[str, list[dict]]:

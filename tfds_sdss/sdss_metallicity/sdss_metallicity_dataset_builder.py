@@ -279,7 +279,8 @@ def _read_demo500(dl_manager) -> tuple[str, dict[str, list[dict]]]:
       f"could not download {demo500.ARCHIVE_URL}: {error}. {advice}"
     ) from error
   try:
-    examples_of = demo500.read(demo500.open_archive(archive), complete=True)
+    with demo500.open_archive(archive) as root:
+      examples_of = demo500.read(root, complete=True)
   except (*demo500.ARCHIVE_ERRORS, DataError) as error:
     # TFDS would reuse the bad file from its cache, and reject a better one,
     # whose digest differs from the recorded one.

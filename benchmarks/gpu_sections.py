@@ -20,6 +20,7 @@ from benchmarks import hlo
 from benchmarks import jax_steps
 from benchmarks import train as bench_lib
 from galmet_jax import metric_writer
+from galmet_jax import step_metrics
 from galmet_jax import train
 from galmet_jax.data import dataset
 from galmet_jax.devices import sharding
@@ -208,20 +209,19 @@ def recipe(bench: bench_lib.Bench, args: argparse.Namespace) -> None:
 
 
 def host(bench: bench_lib.Bench, args: argparse.Namespace) -> None:
-  """Reports what a step costs on the host beside its dispatch."""
-  steps = jax_steps.Training(bench.config, bench.mesh)
+  """Reports what the record of a step costs on the host."""
+  phase = jax_steps.Training(bench.config, bench.mesh).phase
   number = 50
-  run: Any = None  # for the text of an error
   values: Any = {"loss": np.float32(0.1), "grad_norm": np.float32(1.0)}
-  first = steps.phase.start + 1
-  rows = [(step, values) for step in range(first, first + number)]
-  rates = train.rates_of(steps.phase)
   with tempfile.TemporaryDirectory() as folder:
     writer = metric_writer.MetricWriter(pathlib.Path(folder), 0)
+    record = step_metrics.StepMetrics(phase, number, writer, list)
     seconds = []
     for _ in range(20):
       started = time.perf_counter()
-      train.record(run, rows, steps.phase, rates, writer)
+      for step in range(phase.start + 1, phase.start + 1 + number):
+        record.add(step, values)
+      record.record(everything=True)
       seconds.append((time.perf_counter() - started) / number)
     writer.close()
   bench.report("record_ms_per_step", 1e3 * statistics.median(seconds), "ms")

@@ -1,6 +1,9 @@
 """This project's training and evaluation steps on random images."""
 
 from collections.abc import Callable
+import contextlib
+import pathlib
+import tempfile
 import time
 from typing import Any
 
@@ -11,7 +14,9 @@ import numpy as np
 
 from configs import resnet34
 from galmet_jax import evaluate
+from galmet_jax import metric_writer
 from galmet_jax import optimizers
+from galmet_jax import step_metrics
 from galmet_jax import train_state
 from galmet_jax import train_step
 from galmet_jax.data import augment
@@ -123,12 +128,31 @@ class Training:
     self.compile_s = time.perf_counter() - started
 
   def run(self, steps: int, first: int = 0) -> float:
-    """Runs steps, starting at batch `first`; returns their seconds."""
-    started = time.perf_counter()
-    for step in range(first, first + steps):
-      self.state, _ = self.compiled(self.state, self.data.batch(step))
-    jax.block_until_ready(self.state)
-    return time.perf_counter() - started
+    """Runs steps and records their metrics, as `main.py` does.
+
+    Args:
+      steps: number of steps.
+      first: batch to start at.
+
+    Returns:
+      Their seconds.
+    """
+    with (
+      tempfile.TemporaryDirectory() as folder,
+      contextlib.closing(
+        metric_writer.MetricWriter(pathlib.Path(folder), 0)
+      ) as writer,
+    ):
+      interval = self.config.train.log_every_steps
+      record = step_metrics.StepMetrics(self.phase, interval, writer, list)
+      started = time.perf_counter()
+      for step in range(first, first + steps):
+        self.state, values = self.compiled(self.state, self.data.batch(step))
+        if record.add(self.phase.start + step + 1, values):
+          record.record()
+      record.record(everything=True)
+      jax.block_until_ready(self.state)
+      return time.perf_counter() - started
 
   @property
   def views(self) -> int:

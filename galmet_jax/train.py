@@ -18,6 +18,7 @@ from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import optimizers
 from galmet_jax import report
+from galmet_jax import step_metrics
 from galmet_jax import train_state
 from galmet_jax import train_step
 from galmet_jax import workdir as workdir_lib
@@ -26,10 +27,6 @@ from galmet_jax.devices import sharding
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 from tfds_sdss import signals
-
-
-class NonFiniteLossError(FloatingPointError):
-  """The loss or its gradient is not finite."""
 
 
 @dataclasses.dataclass
@@ -65,7 +62,7 @@ def train_and_evaluate(
 
   Raises:
     FolderInUseError: if another process uses the workdir.
-    NonFiniteLossError: names the step; earlier checkpoints stay.
+    step_metrics.NonFiniteLossError: names the step; earlier checkpoints stay.
   """
   with workdir_lib.lock(workdir):
     workdir_lib.check_kind(workdir, "run")
@@ -165,36 +162,29 @@ def _train_phase(
     f"{compiled - started:.1f} s.",
     flush=True,
   )
-  rates = rates_of(phase)
-  # Metrics of this interval, and of the one before it. The latter are recorded
-  # while the device is busy with the former: it never waits for the record.
-  pending: list[tuple[int, dict[str, jax.Array]]] = []
-  behind: list[tuple[int, dict[str, jax.Array]]] = []
+  record = step_metrics.StepMetrics(
+    phase, config.train.log_every_steps, writer, run.latest.steps
+  )
   bar = metric_writer.ProgressBar(step, run.num_steps, run.views_per_step)
   # A signal stops training after the step, not within it.
   with bar, signals.postponed():
     while step < phase.end:
       state, values = step_fn(state, data.batch(step))
       step += 1
-      pending.append((step, values))
+      full = record.add(step, values)
       epoch, position = divmod(step, run.steps_per_epoch)
       epoch_ends = position == 0
       save = (
         step % config.train.checkpoint_every_steps == 0 or step == run.num_steps
       )
+      # Several processes must stop at the same step: at the next record.
+      stopped = jax.process_count() == 1 and bool(signals.received())
       # Record, validate, save: in this order a kill at any point is harmless,
       # because the next start cuts the record back to the restored step.
-      flush = (
-        save
-        or epoch_ends
-        # Several processes must stop at the same step: at the next record.
-        or (jax.process_count() == 1 and signals.received())
-      )
-      interval_ends = flush or len(pending) == config.train.log_every_steps
+      everything = save or epoch_ends or stopped
+      interval_ends = full or everything
       if interval_ends:
-        rows = [*behind, *pending] if flush else behind
-        behind, pending = [] if flush else pending, []
-        losses = record(run, jax.device_get(rows), phase, rates, writer)
+        losses = record.record(everything=everything)
         bar.update(epoch if epoch_ends else epoch + 1, losses)
       if epoch_ends:
         rmse = _validate(run, state, epoch, writer, progress)
@@ -211,44 +201,6 @@ def _train_phase(
         )
   timing["train_s"] += time.perf_counter() - compiled
   return state
-
-
-def rates_of(phase: optimizers.Phase) -> dict[str, np.ndarray]:
-  """Returns the learning rate of each layer group at each step of a phase.
-
-  All at once, because every evaluation would wait for the device.
-  """
-  steps = np.arange(phase.end - phase.start)
-  return {
-    group: np.broadcast_to(jax.vmap(rate)(steps), steps.shape)
-    for group, rate in phase.rates.items()
-  }
-
-
-def record(
-  run: Run,
-  rows: list[tuple[int, dict[str, np.ndarray]]],
-  phase: optimizers.Phase,
-  rates: dict[str, np.ndarray],
-  writer: metric_writer.MetricWriter,
-) -> list[float]:
-  """Checks and records the metrics of some steps; returns their losses."""
-  for step, values in rows:
-    if not all(np.isfinite(value) for value in values.values()):
-      writer.flush()
-      raise NonFiniteLossError(
-        f"The loss is {values['loss']} and its gradient norm "
-        f"{values['grad_norm']} at step {step} (phase {phase.name}); expected "
-        f"finite numbers. The checkpoints of steps {run.latest.steps()} stay. "
-        f"Lower the rates, --config.optim.{phase.name}.rates, in a new "
-        "--workdir."
-      )
-    row = {f"train/{name}": float(x) for name, x in values.items()}
-    for group, values_of_group in rates.items():
-      row[f"lr/{group}"] = float(values_of_group[step - 1 - phase.start])
-    writer.write(step, row, events=step == rows[-1][0])
-  writer.flush()
-  return [float(values["loss"]) for _, values in rows]
 
 
 def _validate(

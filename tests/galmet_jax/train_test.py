@@ -15,6 +15,7 @@ from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import report
 from galmet_jax import results
+from galmet_jax import step_metrics
 from galmet_jax import train
 from galmet_jax.data import galaxies
 from galmet_jax.run import Run
@@ -236,7 +237,7 @@ def test_non_finite_loss_keeps_the_last_good_state(mock_data_dir, tmp_path):
   config.optim.all_sgdr.rates = rates
   config.optim.all_sgdr.slow_start = 0.0
   with pytest.raises(
-    train.NonFiniteLossError, match=r"at step (\d+) "
+    step_metrics.NonFiniteLossError, match=r"at step (\d+) "
   ) as error:
     train.train_and_evaluate(config, tmp_path)
   named = int(str(error.value).split("at step ")[1].split()[0])

@@ -47,7 +47,7 @@ def rehearse(folder, monkeypatch):
 
 
 def test_failed_section_leaves_the_others(tmp_path, monkeypatch):
-  sections = (gpu.Section("absent", 60), gpu.Section("host", 60))
+  sections = (gpu.Section("absent", 600), gpu.Section("host", 600))
   monkeypatch.setattr(gpu, "SECTIONS", sections)
   with pytest.raises(SystemExit, match="sections failed: absent"):
     rehearse(tmp_path, monkeypatch)

@@ -34,12 +34,12 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.full(predicted.shape[:-1], np.nan) for name in NAMES}
   delta = predicted - true
   centred = true - true.mean(-1, keepdims=True)
-  # Labels may all be equal, as in a bootstrap draw from a small split.
-  with np.errstate(divide="ignore", invalid="ignore"):
-    variance = (centred**2).sum(-1)
-    r2 = 1 - (delta**2).sum(-1) / variance
-    r2 = np.where(np.isinf(r2), np.nan, r2)
-    slope = (centred * predicted).sum(-1) / variance
+  # Labels may all be equal, as in a bootstrap draw from a small split. The sum
+  # of squares is then not always zero, because the mean is rounded.
+  equal = np.ptp(true, axis=-1) == 0
+  variance = np.where(equal, np.nan, (centred**2).sum(-1))
+  r2 = 1 - (delta**2).sum(-1) / variance
+  slope = (centred * predicted).sum(-1) / variance
   nmad = 1.4826 * stats.median_abs_deviation(delta, axis=-1)
   outliers = (np.abs(delta) > 3 * nmad[..., None]).mean(-1)
   if true.shape[-1] == 1:

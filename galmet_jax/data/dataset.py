@@ -1,6 +1,9 @@
 """Finds or builds the data set of a config and reads its splits."""
 
+import dataclasses
+
 import ml_collections
+import numpy as np
 import tensorflow_datasets as tfds
 
 from galmet_jax import errors
@@ -57,7 +60,7 @@ def check_sizes(
   *,
   in_folds: bool,
 ) -> None:
-  """Checks that there are galaxies for every fold, sample and batch.
+  """Checks that there are galaxies and labels for every fold and sample.
 
   Args:
     data: the data set's own splits.
@@ -66,7 +69,8 @@ def check_sizes(
       are checked, so that an ensemble does not fail after its first members.
 
   Raises:
-    ConfigError: if a fold is empty, or training galaxies are too few.
+    ConfigError: if a fold is empty, or training galaxies are too few, or none
+      of them has one of the targets.
   """
   number, num_train = len(data["train"]), config.data.num_train
   if in_folds:
@@ -84,6 +88,45 @@ def check_sizes(
       "training galaxies."
     )
   batches.steps_per_epoch(num_train or number, config.train.batch_size)
+  _check_labels(data, config, in_folds=in_folds)
+
+
+def _check_labels(
+  data: dict[str, galaxies.Split],
+  config: ml_collections.ConfigDict,
+  *,
+  in_folds: bool,
+) -> None:
+  """Raises ConfigError if no training galaxy has one of the targets."""
+  targets = config.data.targets
+  absent = [name for name in targets if name not in data["train"].columns]
+  if absent:
+    raise errors.ConfigError(
+      f"data.targets has {', '.join(absent)}; expected some of "
+      f"{', '.join(data['train'].columns)}. Change --config.data.targets."
+    )
+  # Copies of the images would need much memory.
+  bare = {
+    name: dataclasses.replace(
+      galaxies.with_targets(split, targets), images=split.objid
+    )
+    for name, split in data.items()
+  }
+  if not any(np.isnan(split.targets).any() for split in bare.values()):
+    return
+  options = config.data.copy_and_resolve_references()
+  options.control = "none"
+  for fold in range(options.num_folds) if in_folds else [options.fold]:
+    options.fold = fold
+    train = splits.apply_splits(bare, options, config.seed)["train"]
+    for target, labels in zip(targets, train.targets.T, strict=True):
+      if np.isnan(labels).all():
+        held_out = "" if fold is None else f" outside fold {fold}"
+        raise errors.ConfigError(
+          f"data.targets has {target}; expected it for some of the "
+          f"{len(train)} training galaxies{held_out}, found it for none. "
+          "Change --config.data.targets or --config.data.num_train."
+        )
 
 
 def _find_or_build(

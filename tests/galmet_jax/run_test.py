@@ -103,3 +103,39 @@ def test_empty_folds_are_refused(mock_data_dir):
     errors.ConfigError, match=r"galaxies in each fold, .*, 0,"
   ):
     dataset.check_sizes(few, config, in_folds=True)
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled_pixels"])
+@pytest.mark.parametrize(
+  ("changes", "in_folds", "message"),
+  [
+    ({"data__num_train": 20}, False, "some of the 20 training galaxies, found"),
+    ({}, True, r"galaxies outside fold 2, found it for none.*data\.targets"),
+    ({"data__fold": 2}, False, "outside fold 2, found"),
+  ],
+)
+def test_training_set_without_a_target_is_refused(
+  mock_data_dir, changes, in_folds, message, control
+):
+  targets = ("oh_p50", "lgm_tot_p50")
+  config = shrunk.config(
+    mock_data_dir, data__targets=targets, data__control=control, **changes
+  )
+  data = dataset.read(config)
+  sample = splits.apply_splits(data, config.data, config.seed)["train"]
+  for split in data.values():
+    lacking = split.columns["fold"] != 2
+    if config.data.num_train:
+      lacking = np.isin(split.objid, sample.objid)
+    split.columns["lgm_tot_p50"][lacking] = np.nan
+  with pytest.raises(errors.ConfigError, match=message):
+    dataset.check_sizes(data, config, in_folds=in_folds)
+
+
+def test_system_with_an_unknown_target_is_refused(mock_data_dir):
+  data = dataset.read(shrunk.config(mock_data_dir))
+  config = shrunk.config(mock_data_dir, data__targets=("oh_p50", "mass"))
+  with pytest.raises(
+    errors.ConfigError, match=r"has mass; expected some of .*lgm_tot_p50"
+  ):
+    dataset.check_sizes(data, config, in_folds=False)

@@ -97,7 +97,7 @@ def _check_labels(
   *,
   in_folds: bool,
 ) -> None:
-  """Raises ConfigError if no training galaxy has one of the targets."""
+  """Raises ConfigError if a split, or a part to train on, lacks a target."""
   targets = config.data.targets
   absent = [name for name in targets if name not in data["train"].columns]
   if absent:
@@ -114,19 +114,24 @@ def _check_labels(
   }
   if not any(np.isnan(split.targets).any() for split in bare.values()):
     return
+  labels = {
+    f"galaxies of split {name!r}": part.targets for name, part in bare.items()
+  }
   options = config.data.copy_and_resolve_references()
   options.control = "none"
   for fold in range(options.num_folds) if in_folds else [options.fold]:
     options.fold = fold
     train = splits.apply_splits(bare, options, config.seed)["train"]
-    for target, labels in zip(targets, train.targets.T, strict=True):
-      if np.isnan(labels).all():
-        held_out = "" if fold is None else f" outside fold {fold}"
-        raise errors.ConfigError(
-          f"data.targets has {target}; expected it for some of the "
-          f"{len(train)} training galaxies{held_out}, found it for none. "
-          "Change --config.data.targets or --config.data.num_train."
-        )
+    held_out = "" if fold is None else f" outside fold {fold}"
+    labels[f"{len(train)} training galaxies{held_out}"] = train.targets
+  for part, values in labels.items():
+    lacking = np.isnan(values).all(0)
+    if lacking.any():
+      raise errors.ConfigError(
+        f"data.targets has {targets[lacking.argmax()]}; expected it for some "
+        f"of the {part}, found it for none. Change --config.data.targets or "
+        "--config.data.num_train."
+      )
 
 
 def _find_or_build(

@@ -132,6 +132,17 @@ def test_training_set_without_a_target_is_refused(
     dataset.check_sizes(data, config, in_folds=in_folds)
 
 
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_system_without_a_target_in_a_split_is_refused(mock_data_dir, name):
+  data = dataset.read(shrunk.config(mock_data_dir))
+  data[name].columns["lgm_tot_p50"][:] = np.nan
+  config = shrunk.config(mock_data_dir, data__targets=("oh_p50", "lgm_tot_p50"))
+  with pytest.raises(
+    errors.ConfigError, match=f"has lgm_tot_p50; .* split '{name}', found"
+  ):
+    dataset.check_sizes(data, config, in_folds=False)
+
+
 def test_system_with_an_unknown_target_is_refused(mock_data_dir):
   data = dataset.read(shrunk.config(mock_data_dir))
   config = shrunk.config(mock_data_dir, data__targets=("oh_p50", "mass"))

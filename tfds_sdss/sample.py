@@ -180,15 +180,16 @@ def _without_outliers(name: str, values: pd.Series) -> tuple[pd.Series, int]:
 def _check_loss(
   lost: collections.Counter[str], total: int, max_loss: float, command: str
 ) -> None:
-  # A folder without any image is refused even if max_loss is 1.
-  if lost.total() <= max_loss * total and lost.total() < total:
-    return
   reasons = ", ".join(f"{count} {name}" for name, count in lost.most_common())
-  raise DataError(
-    f"{lost.total()} of {total} galaxies have no image ({reasons or 'none'}), "
-    f"more than the {max_loss:.1%} allowed. Fetch them: {command} . Or build "
-    "without them, with a larger --max_loss."
-  )
+  found = f"{lost.total()} of {total} galaxies have no image"
+  if lost.total() == total:
+    found += f" ({reasons})" if reasons else ""
+    raise DataError(f"{found}; expected some with one. Fetch them: {command}")
+  if lost.total() > max_loss * total:
+    raise DataError(
+      f"{found} ({reasons}), more than the {max_loss:.1%} allowed. Fetch them: "
+      f"{command} . Or build without them, with a larger --max_loss."
+    )
 
 
 def _check_copies(frame: pd.DataFrame, root: pathlib.Path, name: str) -> None:

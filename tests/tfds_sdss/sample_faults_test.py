@@ -57,12 +57,17 @@ def test_losses_are_limited(tmp_path):
   assert builder.info.splits.total_num_examples == 47
 
 
-def test_folder_without_images_is_refused(tmp_path):
-  frame = fake_staging.table(3)
+@pytest.mark.parametrize(
+  ("number", "found"), [(3, r"3 of 3 .* \(3 not_fetched\)"), (0, "0 of 0 .*")]
+)
+def test_folder_without_images_is_refused(tmp_path, number, found):
+  frame = fake_staging.table(3).iloc[:number]
   folder = fake_staging.write(
     tmp_path / "staging", frame, absent=frame["objid"].tolist()
   )
-  refused(folder, tmp_path, "3 of 3 galaxies have no image", max_loss=1)
+  # A larger loss is no remedy.
+  message = rf"^{found}; expected some with one\. Fetch them: \S.*\S$"
+  refused(folder, tmp_path, message, max_loss=1)
 
 
 def test_sample_with_empty_splits_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -43,7 +44,8 @@ def handled() -> Iterator[None]:
   """Raises Stopped in the main thread at a signal; exits at a second one.
 
   A signal that is ignored at the start, as by nohup, stays ignored. The context
-  must be entered in the main thread.
+  must be entered in the main thread. In code whose exceptions Python discards,
+  such as `__del__`, the first signal ends the process.
   """
   global _received
   _received = 0
@@ -56,6 +58,8 @@ def handled() -> Iterator[None]:
   os.set_blocking(writer, False)
   former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
   threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+  report = sys.unraisablehook
+  sys.unraisablehook = lambda discarded: _exit_or_report(discarded, report)
   try:
     yield
   except Exception as error:
@@ -67,6 +71,7 @@ def handled() -> Iterator[None]:
       raise cause from error
     raise
   finally:
+    sys.unraisablehook = report
     signal.set_wakeup_fd(former)
     os.close(writer)
     for number, handler in before.items():
@@ -121,6 +126,22 @@ def _handle(number: int, _: object) -> None:
   if _postponed is None:
     raise Stopped(number)
   _postponed()
+
+
+def _exit_or_report(
+  discarded: sys.UnraisableHookArgs,
+  report: Callable[[sys.UnraisableHookArgs], object],
+) -> None:
+  """Ends the process if Python discards Stopped; reports other exceptions."""
+  stopped = discarded.exc_value
+  if not isinstance(stopped, Stopped):
+    report(discarded)
+    return
+  try:
+    print(stopped, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+  finally:
+    os._exit(stopped.exit_status)
 
 
 def _watch(reader: int) -> None:

@@ -26,6 +26,22 @@ with signals.handled():
   libc.pthread_mutex_lock(mutex)
 """
 
+# Python discards exceptions of weak references and of __del__.
+DISCARDED = """
+import signal, sys, weakref
+from tfds_sdss import signals
+class Object:
+  pass
+with signals.handled():
+  kept = Object()
+  reference = weakref.ref(
+    kept, lambda _: signal.raise_signal(int(sys.argv[1]))
+  )
+  print("before")
+  del kept
+  print("after")
+"""
+
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_signal_is_raised_with_its_exit_status(number):
@@ -72,20 +88,30 @@ def test_error_is_raised_rather_than_a_postponed_signal():
     work()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_signal_in_code_that_ignores_exceptions_is_not_lost():
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_signal_in_code_that_ignores_exceptions_is_not_lost(number):
+  command = [sys.executable, "-c", DISCARDED, str(int(number))]
+  found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert found.returncode == 128 + number
+  assert found.stdout == "before\n"
+  assert found.stderr == (
+    f"stopped by {number.name}. Run the same command to resume or to start "
+    "again.\n"
+  )
+
+
+def test_other_exceptions_that_are_ignored_end_nothing(monkeypatch):
+  reported = []
+  monkeypatch.setattr(sys, "unraisablehook", reported.append)
+
   class Deleted:
     def __del__(self):
-      signal.raise_signal(signal.SIGTERM)
+      raise ValueError("harmless")
 
-  def work():
-    with signals.handled():
-      Deleted()
-      with signals.postponed():
-        pass
-
-  with pytest.raises(signals.Stopped):
-    work()
+  with signals.handled():
+    Deleted()
+  assert [str(found.exc_value) for found in reported] == ["harmless"]
+  assert sys.unraisablehook == reported.append
 
 
 def test_error_that_replaces_the_exception_is_no_error():

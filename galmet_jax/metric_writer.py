@@ -50,8 +50,10 @@ class MetricWriter:
     finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
     row = {"step": step, **finite}
     self._file.write(json.dumps(row) + "\n")
-    for name, value in values.items() if events else ():
-      self._events.add_scalar(name, value, step)
+    for name, value in finite.items() if events else ():
+      # tensorboardX warns of each number that is not finite.
+      if value is not None:
+        self._events.add_scalar(name, value, step)
 
   def flush(self) -> None:
     """Passes everything written so far to the operating system."""

@@ -39,9 +39,11 @@ def test_rows_are_read_as_written(tmp_path):
   assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
-def test_number_that_json_lacks_is_null(tmp_path):
+def test_number_that_json_lacks_is_null(tmp_path, caplog):
   write(tmp_path, 0, [(1, {"validation/rmse": float("nan")})])
   assert metric_writer.read(tmp_path) == [{"step": 1, "validation/rmse": None}]
+  assert not any(event.summary.value for event in events(tmp_path))
+  assert not caplog.records
 
 
 def test_absent_file_is_empty(tmp_path):

@@ -15,6 +15,7 @@ from galmet_jax.data import placement
 from galmet_jax.devices import compilation
 from galmet_jax.devices import sharding
 from galmet_jax.models import resnet
+from tfds_sdss import signals
 
 # Batches that the devices may have queued.
 _IN_FLIGHT = 2
@@ -82,6 +83,7 @@ def predict(
   outputs: list[jax.Array] = []
   with bar:
     for indices, count in batches.evaluation_batches(len(split), batch_size):
+      signals.check()
       images = data.images(indices)
       for view in views:
         rows = jax.tree.map(operator.itemgetter(indices), view)

@@ -19,6 +19,7 @@ from matplotlib import ticker
 import numpy as np
 
 from tfds_sdss import files
+from tfds_sdss import signals
 
 # Okabe & Ito (2008): distinguishable with any kind of colour vision.
 BLUE, RED = "#0072B2", "#D55E00"
@@ -44,6 +45,7 @@ def optional(path: pathlib.Path) -> Iterator[None]:
   Args:
     path: the figure or its folder, for the message.
   """
+  signals.check()
   try:
     with matplotlib.rc_context():
       matplotlib.rcdefaults()

@@ -84,6 +84,12 @@ def received() -> int:
   return _received
 
 
+def check() -> None:
+  """Raises Stopped again if a library has swallowed it; not while postponed."""
+  if _received and _postponed is None:
+    raise Stopped(_received)
+
+
 @contextlib.contextmanager
 def postponed(action: Callable[[], object] = lambda: None) -> Iterator[None]:
   """Calls `action` at a signal, and raises Stopped at the end of the context.

@@ -15,6 +15,7 @@ from galmet_jax.data import galaxies
 from galmet_jax.data import placement
 from galmet_jax.devices import sharding
 from tests.galmet_jax.models import small_networks
+from tfds_sdss import signals
 
 SIZE, CROP, N = 40, 32, 7
 MESH = sharding.make_mesh(jax.devices()[:1])
@@ -146,3 +147,9 @@ def test_each_galaxy_is_counted_once_in_each_view(
   # Seven galaxies in two batches of four, the last one padded.
   assert seen == [0, 1, 2, 3] * number + [4, 5, 6, 4] * number
   assert f"{number * N}/{number * N}" in capsys.readouterr().err
+
+
+def test_no_batch_is_begun_after_a_signal(predict, split, monkeypatch):
+  monkeypatch.setattr(signals, "_received", 15)
+  with pytest.raises(signals.Stopped):
+    predict(split, 8)

@@ -7,6 +7,7 @@ import pytest
 
 from galmet_jax import figure_style
 from galmet_jax import plots
+from tfds_sdss import signals
 
 TABLE = pd.DataFrame(
   {"rate": [0.1, 0.2], "loss": [2.0, 1.0], "smoothed": [2.0, 1.5]}
@@ -48,4 +49,11 @@ def test_figure_that_fails_costs_one_line(tmp_path, capsys, monkeypatch, error):
   out = capsys.readouterr().out
   assert out.startswith(f"{path} is not drawn ({type(error).__name__}: ")
   assert out.count("\n") == 1
+  assert not list(tmp_path.iterdir())
+
+
+def test_no_figure_is_begun_after_a_signal(tmp_path, monkeypatch):
+  monkeypatch.setattr(signals, "_received", 15)
+  with pytest.raises(signals.Stopped):
+    draw(tmp_path / "a.png")
   assert not list(tmp_path.iterdir())

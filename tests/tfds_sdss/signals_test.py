@@ -1,6 +1,7 @@
 """Signals stop a program after what is in progress; a second one at once."""
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -112,6 +113,25 @@ def test_other_exceptions_that_are_ignored_end_nothing(monkeypatch):
     Deleted()
   assert [str(found.exc_value) for found in reported] == ["harmless"]
   assert sys.unraisablehook == reported.append
+
+
+def test_swallowed_signal_is_raised_again_unless_postponed():
+  done = []
+
+  def work():
+    with signals.handled():
+      signals.check()
+      with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+      with contextlib.suppress(KeyboardInterrupt), signals.postponed():
+        signals.check()
+        done.append("postponed")
+      signals.check()
+      done.append("too far")
+
+  with pytest.raises(signals.Stopped):
+    work()
+  assert done == ["postponed"]
 
 
 def test_error_that_replaces_the_exception_is_no_error():

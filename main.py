@@ -43,7 +43,7 @@ _MODE = flags.DEFINE_enum(
   "train: train, or resume an interrupted run, then evaluate. evaluate: "
   "evaluate the checkpoint again. lr_find: try learning rates. ensemble: train "
   "one network per fold. reproduce: train and tabulate all systems of the "
-  "paper. export: write the weights for PyTorch.",
+  "paper. export: write the network for other programs.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",

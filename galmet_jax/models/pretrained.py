@@ -144,9 +144,9 @@ def _torch_name(path: tuple[str, ...]) -> str:
     if match and leaf in _LEAVES:
       return f"{match.expand(template)}.{_LEAVES[leaf]}"
   raise errors.ConfigError(
-    f"torchvision's ResNets have no {name}/{leaf}. Pretrained weights and "
-    "export work with --config.model.network=resnet only; to train another "
-    "network, set --config.model.pretrained= (empty)."
+    f"torchvision's ResNets have no {name}/{leaf}. Pretrained weights "
+    "work with --config.model.network=resnet only; to train another network, "
+    "set --config.model.pretrained= (empty)."
   )
 
 

@@ -162,6 +162,7 @@ def test_read_only_run_is_evaluated_and_exported(
   (folder,) = tmp_path.glob("run_results_*")
   names = {path.name for path in folder.iterdir()}
   assert {"summary.json", "figures", "weights.safetensors"} <= names
+  assert {"predict.jaxexp", "README.md"} <= names
   assert "RMSE [dex]" in capsys.readouterr().out
 
 

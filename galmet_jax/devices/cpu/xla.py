@@ -19,9 +19,9 @@ _platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform")
 
 
 @contextlib.contextmanager
-def tracing_for(mesh: jax.sharding.Mesh) -> Iterator[None]:
-  """Makes `in_use` depend on the platform of the mesh."""
-  token = _platform.set(platform(mesh))
+def tracing_for(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
+  """Makes `in_use` depend on the mesh; None: a program for all platforms."""
+  token = _platform.set(platform(mesh) if mesh else "all")
   try:
     yield
   finally:

@@ -18,6 +18,9 @@ from galmet_jax import report
 from galmet_jax import results
 from galmet_jax import train
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.calibration import figure as calibration_figure
+from galmet_jax.calibration import judgement
+from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
 from galmet_jax.devices import processes
 
@@ -109,6 +112,22 @@ def _write(
     {name: float(values[i]) for name, values in members.items()}
     for i in range(len(folders))
   ]
+  calibration = of_run.calibrate_ensemble(
+    folders, tables["out_of_fold"], targets
+  )
+  calibration.save(workdir)
+  for i, target in enumerate(targets):
+    block = summary[report.block_name("test", targets, i)]
+    labels = tables["out_of_fold"][f"{target}_true"].to_numpy()
+    block["calibration"] = judgement.judge(
+      calibration.targets[i],
+      test[f"{target}_pred"].to_numpy(),
+      test[f"{target}_true"].to_numpy(),
+      {},
+      labels,
+      config.eval.bootstrap_draws,
+      config.seed,
+    )
   results.write_summary(workdir, summary, tables)
   print(report.format_metrics(summary, tuple(tables), targets))
   rmse = members["rmse"]
@@ -122,6 +141,7 @@ def _write(
       f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
     )
     report.draw_split(workdir, name, table, config, title, summary[name])
+    calibration_figure.draw(workdir, name, summary[name], title)
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {workdir}.")
   return summary
 

@@ -18,9 +18,13 @@ from galmet_jax import metrics
 from galmet_jax import plots
 from galmet_jax import results
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.calibration import figure as calibration_figure
+from galmet_jax.calibration import judgement
+from galmet_jax.calibration import of_run
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
+from galmet_jax.train_state import TrainState
 
 # Titles of the baselines in tables and figures, in the order of tables.
 BASELINES = {
@@ -51,13 +55,15 @@ def evaluate_only(
 def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
   """Evaluates the checkpoint `eval.checkpoint` on the splits of `eval.splits`.
 
-  Writes predictions_SPLIT.csv, summary.json and figures/. The summary includes
-  `timing`: durations in seconds and rates of the run so far.
+  Writes predictions_SPLIT.csv, summary.json, figures/ and, from the validation
+  galaxies, the calibration. The summary includes `timing`: durations in seconds
+  and rates of the run so far.
 
   Returns:
     The content of summary.json: metrics of the first target under SPLIT, of
     further targets under SPLIT/TARGET, and `checkpoint`, `eval` and `timing`.
-    Empty on all processes but the first.
+    For `test` also `calibration`, see `judgement.judge`. Empty on all processes
+    but the first.
 
   Raises:
     errors.NoCheckpointError: if there is no checkpoint.
@@ -74,7 +80,8 @@ def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
       tta=config.eval.tta,
       progress=f"evaluate {name}",
     )
-    for name in config.eval.splits
+    # The validation galaxies calibrate.
+    for name in dict.fromkeys((*config.eval.splits, "validation"))
   }
   seconds = time.perf_counter() - started
   num_images = sum(x.shape[0] * x.shape[1] for x in predictions.values())
@@ -83,32 +90,46 @@ def evaluate_run(run: Run, timing: dict[str, float]) -> dict[str, Any]:
     "evaluate_s": seconds,
     "evaluate_images_per_s": num_images / seconds,
   }
-  step = int(state.step)
   return (
-    processes.on_first(lambda: _write(run, step, predictions, timing)) or {}
+    processes.on_first(lambda: _write(run, state, predictions, timing)) or {}
   )
 
 
 def _write(
   run: Run,
-  step: int,
+  state: TrainState,
   predictions: Mapping[str, np.ndarray],
   timing: dict[str, float],
 ) -> dict[str, Any]:
   """Writes the results for the predictions `[V, N, T]` of each split."""
-  config = run.config
+  config, step = run.config, int(state.step)
+  calibration = of_run.calibrate(run, state, predictions["validation"])
+  calibration.save(run.results)
   summary: dict[str, Any] = {}
   tables = {}
-  for name, views in predictions.items():
-    split = run.data[name].split
+  train = run.data["train"].split
+  for name in config.eval.splits:
+    views, split = predictions[name], run.data[name].split
     table = _predictions_table(split, views, config.data.targets)
     tables[name] = table
     by_baselines = {}
     if config.eval.baselines:
       by_baselines = baselines.predict_all(
-        run.data["train"].split, split, config.data.targets, config.seed
+        train, split, config.data.targets, config.seed
       )
-    summary |= write_split(run.results, name, table, config, by_baselines)
+    blocks = write_split(run.results, name, table, config, by_baselines)
+    if name != "validation":
+      for i, block in enumerate(blocks.values()):
+        block["calibration"] = judgement.judge(
+          calibration.targets[i],
+          views.mean(0)[:, i],
+          split.targets[:, i],
+          split.columns,
+          train.targets[:, i],
+          config.eval.bootstrap_draws,
+          config.seed,
+        )
+    summary |= blocks
   which = config.eval.checkpoint
   latest = max(run.latest.steps(), default=0)
   summary["checkpoint"] = {
@@ -120,13 +141,14 @@ def _write(
   }
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
-  results.write_summary(run.results, summary, predictions)
+  results.write_summary(run.results, summary, config.eval.splits)
   print(
     format_metrics(summary, config.eval.splits, config.data.targets), flush=True
   )
   for name, table in tables.items():
     title = f"{config.data.name}, {name} split"
     draw_split(run.results, name, table, config, title, summary[name])
+    calibration_figure.draw(run.results, name, summary[name], title)
     _draw_examples(run, name, table, title)
   rows = metric_writer.read(run.workdir)
   if rows:
@@ -187,7 +209,7 @@ def write_split(
       if both.any():
         rmse = metrics.compute(true[both], values[both, i])["rmse"]
         block[f"rmse_{baseline}"] = float(rmse)
-    blocks[_block_name(name, targets, i)] = block
+    blocks[block_name(name, targets, i)] = block
   return blocks
 
 
@@ -216,7 +238,7 @@ def draw_split(
     )
 
 
-def _block_name(split: str, targets: tuple[str, ...], i: int) -> str:
+def block_name(split: str, targets: tuple[str, ...], i: int) -> str:
   """Returns the key in summary.json for the metrics of target i."""
   return split if i == 0 else f"{split}/{targets[i]}"
 
@@ -256,7 +278,7 @@ def format_metrics(
   lines = []
   for name in splits:
     for i, target in enumerate(targets):
-      block = summary[_block_name(name, targets, i)]
+      block = summary[block_name(name, targets, i)]
       values = {
         name: metrics.show(block[name], spec)
         for name, spec in {
@@ -281,5 +303,6 @@ def format_metrics(
         f"    NMAD {values['nmad']}, bias {values['bias']}, "
         f"R² {values['r2']}, slope {values['slope']}, "
         f"outliers {values['outlier_fraction'].replace('%', ' %')}",
+        *judgement.describe(block.get("calibration", {})),
       ]
   return "\n".join([*lines, ""])

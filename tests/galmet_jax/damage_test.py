@@ -141,6 +141,8 @@ def test_evaluation_leaves_the_run_as_it_is(copied, original):
     "summary.json",
     "predictions_validation.csv",
     "predictions_test.csv",
+    "calibration.json",
+    "calibration.npz",
   }
   # The other evaluation does not count as the run's own.
   assert not results.is_finished(config, workdir)

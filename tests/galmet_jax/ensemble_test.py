@@ -84,6 +84,7 @@ def test_predictions_are_the_mean_of_the_members(finished):
   assert figures == {
     "predicted_against_true_out_of_fold.png",
     "predicted_against_true_test.png",
+    "calibration_test.png",
   }
 
 

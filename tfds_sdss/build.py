@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import logging
 import pathlib
+import re
 import shlex
-import shutil
-import sys
 
 import tensorflow_datasets as tfds
 
-from tfds_sdss import beam_shards
 from tfds_sdss import features
 from tfds_sdss import files
 from tfds_sdss import origin
+from tfds_sdss import prepare
 from tfds_sdss import staging
+from tfds_sdss.prepare import UnknownConfigError
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 DATASET = "sdss_metallicity"
 _Builder = sdss_metallicity_dataset_builder.Builder
 CONFIGS = tuple(config.name for config in _Builder.BUILDER_CONFIGS)
+# Name on the command line, and the default name of a sample of one's own.
+CUSTOM = "custom"
+# Samples without catalog.parquet.
+WITHOUT_CATALOG = ("mock", "demo500")
 # Samples built from a staging folder.
 STAGED = tuple(
   config.name for config in _Builder.BUILDER_CONFIGS if config.columns
 )
 
+# Names of the users' samples.
+OWN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
 _log = logging.getLogger(__name__)
-
-
-class UnknownConfigError(ValueError):
-  """No sample has this name or supports these options."""
 
 
 class DatasetNotBuiltError(FileNotFoundError):
@@ -87,12 +89,8 @@ def build(
   staging.check_max_loss(max_loss)
   if manual_dir is not None:
     manual_dir = str(_check_manual_dir(name, manual_dir))
-  root = _data_dir(data_dir)
-  if file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
-    raise UnknownConfigError(
-      "the file format tfrecord needs TensorFlow, which is not installed. "
-      "Install it, or build in array_record, the default."
-    )
+  root = data_dir_of(data_dir)
+  prepare.check_format(file_format)
   builder = _Builder(config=name, data_dir=root, max_loss=max_loss)
   # TFDS considers any existing folder a complete build.
   if not builder.data_path.exists():
@@ -101,38 +99,11 @@ def build(
         f"{DATASET}/{name} is built from a staging folder, and none is given. "
         + _how_to_build(name, data_dir)
       )
-    config = tfds.download.DownloadConfig(
-      manual_dir=manual_dir,
-      try_download_gcs=False,
-      beam_runner=beam_runner,
-      beam_options=beam_shards.pipeline_options(beam_options),
-    )
-    if not sys.stderr.isatty():
-      # TFDS's nested progress bars would flood a log file.
-      tfds.disable_progress_bar()
-    _log.info("building %s/%s in %s", DATASET, name, builder.data_path)
-    _delete_leftovers(pathlib.Path(builder.data_path.parent))
-    try:
-      builder.download_and_prepare(
-        download_config=config, file_format=file_format
-      )
+    config = prepare.download_config(beam_runner, beam_options, manual_dir)
+    if prepare.write(builder, config, file_format):
       manual_dir = None  # no need to compare it
-    except OSError:
-      if not builder.data_path.exists():
-        raise
-      _log.info("another process has built %s meanwhile", builder.data_path)
   built = load(name, str(root), manual_dir)
-  if file_format not in (None, built.info.file_format.value):
-    raise UnknownConfigError(
-      f"{built.data_path}: expected the file format {file_format}, found "
-      f"{built.info.file_format.value}. Build into another data_dir."
-    )
-  counts = ", ".join(
-    f"{split.num_examples} {split.name}" for split in built.info.splits.values()
-  )
-  _log.info("%s/%s is in %s: %s", DATASET, name, built.data_path, counts)
-  if record := origin.read(pathlib.Path(built.data_path)):
-    _log.info("built from %s", record["source"])
+  prepare.report(built, file_format)
   return built
 
 
@@ -156,8 +127,9 @@ def load(
       of manual_dir.
     DataError: if manual_dir is not a folder for this sample.
   """
-  name = _check_name(config_name)
-  folder = _data_dir(data_dir) / DATASET / name
+  root = data_dir_of(data_dir)
+  name = _check_name(config_name, _own_names(root))
+  folder = root / DATASET / name
   versions = [
     path for path in folder.glob("*") if tfds.core.Version.is_valid(path.name)
   ]
@@ -196,40 +168,33 @@ def load(
   return builder
 
 
-def _delete_leftovers(folder: pathlib.Path) -> None:
-  """Deletes what killed builds left; a running build holds a lock."""
-  for path in folder.glob("incomplete.*"):
-    try:
-      # Empty for an instant: the owner is about to lock it.
-      if not (path / files.LOCK).stat().st_size:
-        continue
-      with files.lock(path):
-        shutil.rmtree(path)
-      _log.info("deleted %s, left over from an interrupted build", path)
-    except files.FolderInUseError:
-      _log.info("another process is building in %s", path)
-    except OSError:
-      _log.warning(
-        "%s is left over from an interrupted build; delete it, unless that "
-        "build is still running",
-        path,
-      )
+def _own_names(root: pathlib.Path) -> tuple[str, ...]:
+  """Returns the names of the user's samples in a data directory."""
+  try:
+    found = [path.name for path in (root / DATASET).iterdir() if path.is_dir()]
+  except OSError:
+    found = []
+  return tuple(
+    sorted(n for n in found if OWN_NAME.fullmatch(n) and n not in CONFIGS)
+  )
 
 
-def _check_name(name: str) -> str:
+def _check_name(name: str, own: tuple[str, ...] = ()) -> str:
   """Returns a sample's name without `sdss_metallicity/`."""
+  known = (*CONFIGS, *own)
   bare = name.removeprefix(f"{DATASET}/")
-  if bare in CONFIGS:
+  if bare in known:
     return bare
-  close = difflib.get_close_matches(bare, CONFIGS, n=1)
+  close = difflib.get_close_matches(bare, known, n=1)
   hint = f" Did you mean {DATASET}/{close[0]}?" if close else ""
-  expected = ", ".join(f"{DATASET}/{config}" for config in CONFIGS)
+  expected = ", ".join(f"{DATASET}/{config}" for config in known)
   raise UnknownConfigError(
     f"unknown sample {name!r}, expected one of {expected}.{hint}"
   )
 
 
-def _data_dir(data_dir: str | None) -> pathlib.Path:
+def data_dir_of(data_dir: str | None) -> pathlib.Path:
+  """Returns the data directory of TFDS, see `build`."""
   # TFDS's own constant ignores later changes of TFDS_DATA_DIR.
   root = data_dir or tfds.core.constants.get_default_data_dir()
   flag = "--data_dir" if data_dir else "$TFDS_DATA_DIR"
@@ -260,6 +225,11 @@ def _how_to_build(name: str, data_dir: str | None) -> str:
   if data_dir:
     folder = shlex.quote(str(data_dir))
     flag, field = f" --data_dir={folder}", f" --config.data.data_dir={folder}"
+  if name not in CONFIGS:
+    return (
+      f"Build it: python -m tfds_sdss build {DATASET}/{CUSTOM} --name={name} "
+      f"--catalog=TABLE --images=FOLDER ...{flag} (docs/data.md)"
+    )
   if name not in STAGED:
     return f"Build it: python -m tfds_sdss build {DATASET}/{name}{flag}"
   skyserver = name if name != "zenodo" else "dr17"

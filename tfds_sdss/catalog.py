@@ -56,15 +56,28 @@ def parse_number(text: str) -> float:
   return float(text)
 
 
-def check_label(objid: int, oh_p50: float) -> None:
-  """Raises LabelError unless 12 + log(O/H) is from 7 to 10 dex."""
-  low, high = LABEL_RANGE
-  if low <= oh_p50 <= high:
+def check_label(
+  objid: int,
+  value: float,
+  column: columns.Column = columns.BY_NAME["oh_p50"],
+) -> None:
+  """Raises LabelError unless a label is in the range of its column.
+
+  Args:
+    objid: for the error message.
+    value: label, by default 12 + log(O/H) in dex.
+    column: column of the label.
+  """
+  low, high = column.valid
+  if low <= value <= high:
     return
-  marker = ", the SDSS marker of a missing value" if oh_p50 <= MISSING else ""
+  marker = ", the SDSS marker of a missing value" if value <= MISSING else ""
+  article = "an" if column.name[0] in "aeiou" else "a"
+  unit = f" {column.unit}" if column.unit else ""
   raise LabelError(
-    f"objID {objid}: expected an oh_p50 from {low:g} to {high:g} dex, found "
-    f"{oh_p50:g}{marker}. Remove the galaxy from the catalogue."
+    f"objID {objid}: expected {article} {column.name} from {low:g} to "
+    f"{high:g}{unit}, found {value:g}{marker}. Remove the galaxy from the "
+    "catalogue."
   )
 
 

@@ -217,7 +217,11 @@ def in_range(name: str, values: np.ndarray) -> np.ndarray:
     name: a column in `BY_NAME`.
     values: numbers `[N]`; for a column of integers they must be whole.
   """
-  column = BY_NAME[name]
+  return is_valid(BY_NAME[name], values)
+
+
+def is_valid(column: Column, values: np.ndarray) -> np.ndarray:
+  """Whether values are valid in any column; see `in_range`."""
   low, high = column.valid
   valid = (values >= low) & (values <= high) & ~np.isin(values, MARKERS)
   if np.issubdtype(column.dtype, np.integer):
@@ -232,4 +236,9 @@ DERIVED = {
   "black_fraction": "Fraction of the image's pixels that are exactly black",
   "split": "train, validation or test, by a hash of sky_group",
   "fold": "0 to 9, by another hash of sky_group",
+}
+# Further columns of a catalogue of the user.
+CUSTOM = {
+  "id": "Id in the user's catalogue",
+  "image_file": "File of the image, in the folder of images",
 }

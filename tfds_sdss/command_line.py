@@ -10,8 +10,11 @@ import sys
 
 from tfds_sdss import beam_shards
 from tfds_sdss import build
+from tfds_sdss import custom_build
+from tfds_sdss import custom_request
 from tfds_sdss import files
 from tfds_sdss import staging
+from tfds_sdss import user_tables
 from tfds_sdss import verify
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cutouts
@@ -22,6 +25,9 @@ examples:
   python -m tfds_sdss fetch --source=dr17 --out=STAGING --contact=ME@EXAMPLE.ORG
   python -m tfds_sdss build sdss_metallicity/dr17 --staging=STAGING
   python -m tfds_sdss verify sdss_metallicity/dr17
+  python -m tfds_sdss build sdss_metallicity/custom --name=mine \\
+      --catalog=mine.fits --images=cutouts --bands=i,r,g --pixel_scale=0.396 \\
+      --columns=id=ID,image=FILE,oh_p50=OH
 
 Every command can be interrupted and repeated: fetch resumes, build starts
 again, and a sample that is already built is not changed.
@@ -30,6 +36,33 @@ exit status: 0 success; 1 verify found problems, or fetch lost more images than
 --max_loss; 2 the command failed (its message starts with "error:");
 128 + n stopped by signal n (INT, TERM, HUP or USR1).
 """
+
+
+_CUSTOM = (build.CUSTOM, f"{build.DATASET}/{build.CUSTOM}")
+_CUSTOM_FLAGS = (
+  ("catalog", str, "table of galaxies: CSV, ECSV, FITS, VOTable or Parquet"),
+  ("images", str, "folder of their RGB images, JPEG or PNG of one size"),
+  (
+    "columns",
+    str,
+    "columns of the table, NAME=COLUMN separated by commas: id, image (name of "
+    "the file) and one or more to predict, such as oh_p50=LABEL; ra and dec, "
+    "in degrees, keep neighbours in one split",
+  ),
+  ("bands", str, "bands of the images' red, green and blue, such as i,r,g"),
+  ("pixel_scale", float, "size of a pixel, arcsec"),
+  (
+    "field_r90",
+    float,
+    "instead of --pixel_scale: width of an image in petroR90_r of its galaxy",
+  ),
+  (
+    "ranges",
+    str,
+    "valid values, NAME=LOW:HIGH separated by commas (default: any number)",
+  ),
+  ("name", str, f"name of the sample (default: {build.CUSTOM})"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
   )
   commands = parser.add_subparsers(dest="command", required=True)
   _add_fetch(commands)
-  samples = " or ".join(f"{build.DATASET}/{name}" for name in build.CONFIGS)
+  names = (*build.CONFIGS, build.CUSTOM)
+  samples = " or ".join(f"{build.DATASET}/{name}" for name in names)
   for name, summary in (
     ("build", "build a sample, unless it is already built"),
     ("verify", "read a built sample completely and report its faults"),
@@ -55,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     if name == "build":
       _add_build(command)
+      _add_custom(command)
   return parser
 
 
@@ -121,6 +156,46 @@ def _add_build(command: argparse.ArgumentParser) -> None:
   )
 
 
+def _add_custom(command: argparse.ArgumentParser) -> None:
+  group = command.add_argument_group(f"galaxies of your own ({_CUSTOM[1]})")
+  for flag, kind, text in _CUSTOM_FLAGS:
+    group.add_argument(f"--{flag}", type=kind, help=text)
+
+
+def _custom_request(args: argparse.Namespace) -> custom_request.Request:
+  _refuse_flags(args, ["staging"], "of a fetched sample is")
+  absent = [
+    f"--{flag}"
+    for flag in ("catalog", "images", "columns", "bands")
+    if not getattr(args, flag)
+  ]
+  if absent:
+    raise DataError(
+      f"{_CUSTOM[1]} needs {', '.join(absent)}. See python -m tfds_sdss build "
+      "--help."
+    )
+  return custom_request.Request(
+    files.local_path(args.catalog, "--catalog"),
+    files.local_path(args.images, "--images"),
+    user_tables.parse_columns(args.columns),
+    tuple(band.strip() for band in args.bands.split(",")),
+    args.pixel_scale,
+    args.field_r90,
+    custom_request.parse_ranges(args.ranges or ""),
+  )
+
+
+def _refuse_flags(
+  args: argparse.Namespace, flags: Sequence[str], what: str
+) -> None:
+  given = [f"--{flag}" for flag in flags if getattr(args, flag) is not None]
+  if given:
+    raise build.UnknownConfigError(
+      f"{', '.join(given)} {what} not an option of {args.sample}. Omit it, or "
+      f"build {_CUSTOM[1]}."
+    )
+
+
 def run(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit status."""
   args = _parser().parse_args(argv)
@@ -167,7 +242,19 @@ def _run(args: argparse.Namespace) -> int:
       file=sys.stderr,
     )
     return 1
+  if args.command == "build" and args.sample in _CUSTOM:
+    custom_build.build(
+      _custom_request(args),
+      args.name or build.CUSTOM,
+      args.data_dir,
+      max_loss=args.max_loss,
+      beam_runner=args.beam_runner,
+      beam_options=args.beam_options,
+      file_format=args.file_format,
+    )
+    return 0
   if args.command == "build":
+    _refuse_flags(args, [flag for flag, _, _ in _CUSTOM_FLAGS], "is")
     build.build(
       args.sample,
       args.data_dir,

@@ -86,12 +86,14 @@ def read(folder: pathlib.Path) -> dict[str, str] | None:
   return content
 
 
-def check(folder: pathlib.Path, source: pathlib.Path, expected: str) -> None:
+def check(
+  folder: pathlib.Path, source: pathlib.Path | str, expected: str
+) -> None:
   """Compares a built sample with the source that it should be built from.
 
   Args:
     folder: folder of the built sample.
-    source: folder whose galaxies are expected.
+    source: folder or catalogue whose galaxies are expected.
     expected: digest of these galaxies.
 
   Raises:

@@ -6,6 +6,7 @@ of labels, photometry and black pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import logging
 import pathlib
 
@@ -60,17 +61,19 @@ def write(folder: pathlib.Path, sample: Sample) -> None:
   )
 
 
-def statistics(frame: pd.DataFrame) -> pd.DataFrame:
+def statistics(
+  frame: pd.DataFrame,
+  described: Mapping[str, columns.Column] = columns.BY_NAME,
+) -> pd.DataFrame:
   """Returns `DataFrame.describe` of each measured column, one row per column.
 
   Args:
     frame: columns of the catalogue. NaN counts as missing; ids, positions and
       classes are skipped.
+    described: its columns by name; the others are skipped.
   """
   names = [
-    name
-    for name in frame
-    if name in columns.BY_NAME and name not in _NOT_MEASURED
+    name for name in frame if name in described and name not in _NOT_MEASURED
   ]
   # In double precision, for the mean of 140,000 values.
   table = frame[names].astype(np.float64).describe().T
@@ -99,8 +102,8 @@ def report(sample: Sample) -> str:
   if sample.out_of_range:
     counts = pd.Series(sample.out_of_range).to_frame("values")
     outliers = (
-      "\n**Warning:** the staged catalogue has values outside the valid range "
-      "of their\ncolumn, such as -99. They are missing in the set.\n\n"
+      "\n**Warning:** the catalogue has values outside the valid range of "
+      "their\ncolumn, such as -99. They are missing in the set.\n\n"
       f"{_table(counts, 'column')}\n"
     )
   classes = ""
@@ -140,7 +143,7 @@ group is in one split and one fold.
 
 Units are in the metadata of {CATALOG}.
 
-{_table(statistics(frame), "column")}
+{_table(statistics(frame, sample.described), "column")}
 {outliers}{classes}
 ## Black pixels
 
@@ -162,7 +165,12 @@ def plot(path: pathlib.Path, sample: Sample) -> None:
   frame = sample.frame
   if {"modelMag_g", "modelMag_r"} <= set(frame):
     frame = frame.assign(**{"g - r": frame["modelMag_g"] - frame["modelMag_r"]})
-  names = [n for n in _PANELS if n in frame and frame[n].notna().any()]
+  panels = _PANELS | {
+    name: f"{name} ({column.unit})" if column.unit else name
+    for name, column in sample.described.items()
+    if name not in columns.BY_NAME
+  }
+  names = [n for n in panels if n in frame and frame[n].notna().any()]
   rows = -(-len(names) // 3)
   # pyplot would keep the figure in memory and need a display.
   drawing = figure.Figure(figsize=(12, 3.2 * rows))
@@ -179,7 +187,7 @@ def plot(path: pathlib.Path, sample: Sample) -> None:
       low, high = low - 0.5, high + 0.5
     axis.stairs(*np.histogram(values, bins=60, range=(low, high)), fill=True)
     outside = np.count_nonzero((values < low) | (values > high))
-    label = _PANELS[name]
+    label = panels[name]
     axis.set_xlabel(f"{label}; {outside} beyond" if outside else label)
     axis.set_ylabel("galaxies")
   # The automatic layouts take a second.

@@ -36,21 +36,21 @@ def layout(features: tfds.features.FeaturesDict) -> dict[str, str]:
   """Maps features to `bytes_list`, `int64_list` or `float_list`.
 
   Args:
-    features: encoded images, and integer or float scalars.
+    features: encoded images, texts, and integer or float scalars.
 
   Raises:
     TypeError: for a feature of another kind.
   """
   fields = {}
   for name, feature in features.items():
-    if isinstance(feature, tfds.features.Image):
+    if isinstance(feature, tfds.features.Image | tfds.features.Text):
       fields[name] = "bytes_list"
     elif feature.shape == () and np.issubdtype(feature.np_dtype, np.integer):
       fields[name] = "int64_list"
     elif feature.shape == () and np.issubdtype(feature.np_dtype, np.floating):
       fields[name] = "float_list"
     else:
-      raise TypeError(f"feature {name}: expected an image or a scalar")
+      raise TypeError(f"feature {name}: expected an image, a text or a scalar")
   return fields
 
 
@@ -74,8 +74,8 @@ class Encoder:
     """Returns a serialized tf.train.Example, the same bytes in every process.
 
     Args:
-      example: a value for each feature, images as JPEG bytes. Other keys are
-        ignored.
+      example: a value for each feature, images and texts as bytes. Other keys
+        are ignored.
 
     Raises:
       KeyError: if a feature has no value.
@@ -86,7 +86,7 @@ class Encoder:
 
 
 def decode(fields: Layout, record: bytes) -> dict[str, Any]:
-  """Returns the values of one record: int, float, and images as JPEG bytes.
+  """Returns the values of one record: int, float, images and texts as bytes.
 
   Args:
     fields: layout of the features to return, see `layout`.

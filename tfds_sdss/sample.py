@@ -1,19 +1,17 @@
-"""Reads the galaxies of a staging folder and yields their examples."""
+"""Reads the galaxies of a staging folder and divides them into splits."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import logging
 import pathlib
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from tfds_sdss import columns
 from tfds_sdss import images
@@ -34,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """Galaxies of a staging folder.
+  """Galaxies of a staging folder, or of a catalogue of one's own.
 
   Attributes:
-    name: `dr17`, `dr14` or `zenodo`.
+    name: `dr17`, `dr14`, `zenodo`, or the user's name.
     frame: galaxies with an image, in the order of the shards: the columns of
       the catalogue and those of `columns.DERIVED`.
     num_requested: number of rows in the staged catalogue.
@@ -45,6 +43,9 @@ class Sample:
     cleaning: counts of the rows that the fetch dropped from the catalogue.
     out_of_range: number of values in the staged catalogue outside the valid
       range of their column, by column. They are missing in `frame`.
+    described: descriptions of the columns, by name.
+    pixel_scale: scale of all images as they were requested, arcsec; None if it
+      differs or is unknown.
   """
 
   name: str
@@ -53,6 +54,10 @@ class Sample:
   lost: collections.Counter[str]
   cleaning: dict[str, Any]
   out_of_range: dict[str, int] = dataclasses.field(default_factory=dict)
+  described: Mapping[str, columns.Column] = dataclasses.field(
+    default_factory=lambda: columns.BY_NAME
+  )
+  pixel_scale: float | None = None
 
   def first(self, number: int | None) -> Sample:
     """Returns up to `number` galaxies per split; None for all."""
@@ -123,8 +128,15 @@ def read(
       ", ".join(f"{count} {column}" for column, count in out_of_range.items()),
     )
   report = source.get("report", {})
-  divided = _assign_splits(complete)
-  return Sample(name, divided, len(frame), lost, report, out_of_range)
+  return Sample(
+    name,
+    assign_splits(complete),
+    len(frame),
+    lost,
+    report,
+    out_of_range,
+    pixel_scale=staging.common_scale(entries.values()),
+  )
 
 
 def _read_columns(
@@ -208,7 +220,7 @@ def _check_copies(frame: pd.DataFrame, root: pathlib.Path, name: str) -> None:
     )
 
 
-def _assign_splits(frame: pd.DataFrame) -> pd.DataFrame:
+def assign_splits(frame: pd.DataFrame) -> pd.DataFrame:
   """Adds `split` and `fold` and sorts the galaxies into the shards' order.
 
   The galaxies of a sky group, mostly one galaxy observed twice, are in one
@@ -225,73 +237,6 @@ def _assign_splits(frame: pd.DataFrame) -> pd.DataFrame:
   ]
   ranks = sorted(range(len(keys)), key=keys.__getitem__)
   return frame.iloc[ranks].reset_index(drop=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """Consecutive galaxies of a sample, read from the disk by each iteration.
-
-  Attributes:
-    catalog_path: catalog.parquet in the folder that is being built.
-    root: staging folder.
-    rows: rows of the catalogue.
-  """
-
-  catalog_path: str
-  root: str
-  rows: range
-
-  def __len__(self) -> int:
-    return len(self.rows)
-
-  def __getitem__(self, part: slice, /) -> Examples:
-    return dataclasses.replace(self, rows=self.rows[part])
-
-  def __iter__(self) -> Iterator[dict[str, Any]]:
-    """Compares all images with their digests, then yields the galaxies.
-
-    Raises:
-      DataError: if an image is absent or differs from the manifest's digest.
-    """
-    table = pq.read_table(self.catalog_path).slice(self.rows.start, len(self))
-    rows = table.to_pandas().to_dict("records")
-    folder = staging.Staging(self.root)
-    damaged = []
-    for row in rows:
-      row["image"] = folder.read_image(row["objid"])
-      if hashlib.sha256(row["image"]).hexdigest() != row["image_sha256"]:
-        damaged.append(row["objid"])
-    if damaged:
-      raise DataError(
-        f"{folder.root}: the images of objID {shorten_list(damaged)} are "
-        "absent or differ from those fetched (SHA-256 in manifest.jsonl). Run "
-        "fetch again, which fetches only these."
-      )
-    yield from rows
-
-
-def examples_by_split(
-  sample: Sample, catalog_path: pathlib.Path, root: str | pathlib.Path
-) -> dict[str, Examples]:
-  """Returns the examples of each split.
-
-  Args:
-    sample: the sample, whose frame is stored in `catalog_path`.
-    catalog_path: Parquet file.
-    root: staging folder.
-  """
-  # Beam's workers have another working directory.
-  whole = Examples(
-    str(catalog_path.absolute()),
-    str(pathlib.Path(root).expanduser().absolute()),
-    range(len(sample.frame)),
-  )
-  start, by_split = 0, {}
-  for split in splits.SPLIT_PARTS:
-    stop = start + int((sample.frame["split"] == split).sum())
-    by_split[split] = whole[start:stop]
-    start = stop
-  return by_split
 
 
 def shorten_list(items: Sequence[object]) -> str:

@@ -26,6 +26,7 @@ from tfds_sdss import catalog
 from tfds_sdss import files
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import sample_info
 from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
@@ -37,7 +38,7 @@ _WITH_CHECKSUMS = tfds.core.Version("2.0.0")
 
 
 class Source(Protocol):
-  """Examples in the order of the shards: a list, or `sample.Examples`."""
+  """Examples in the order of the shards: a list, or `examples.Examples`."""
 
   def __len__(self) -> int: ...
 
@@ -54,14 +55,14 @@ class Task:
     path: absolute path of the file.
     file_format: name of a TFDS file format.
     layout: field of each feature, see `records.layout`.
-    size: width and height of the images, pixels.
+    info: label and images of the sample.
     source: examples of the shard.
   """
 
   path: str
   file_format: str
   layout: records.Layout
-  size: int
+  info: sample_info.Info
   source: Source
 
 
@@ -91,14 +92,15 @@ def _encoded(task: Task) -> Iterator[tuple[int, bytes]]:
   """Yields (key, record), as TFDS's file adapters expect."""
   encoder = records.Encoder(task.layout)
   for key, example in enumerate(task.source):
-    check_example(example, task.size)
+    check_example(example, task.info)
     yield key, encoder.encode(example)
 
 
-def check_example(example: Mapping[str, Any], size: int) -> None:
+def check_example(example: Mapping[str, Any], info: sample_info.Info) -> None:
   """Raises DataError if an example's label or image is invalid."""
-  catalog.check_label(example["objid"], example["oh_p50"])
-  images.check(example["objid"], example["image"], size)
+  objid = example["objid"]
+  catalog.check_label(objid, example[info.label], info.by_name[info.label])
+  images.check(objid, example["image"], info.image_size, png=info.png)
 
 
 def sort_key(objid: int) -> tuple[float, int]:
@@ -112,6 +114,7 @@ def sort_key(objid: int) -> tuple[float, int]:
 
 def write(
   builder: tfds.core.DatasetBuilder,
+  info: sample_info.Info,
   sources: Mapping[str, Source],
   download_config: tfds.download.DownloadConfig,
 ) -> None:
@@ -119,6 +122,7 @@ def write(
 
   Args:
     builder: data set; the files are written to its data directory.
+    info: description of the sample, with which each example is compared.
     sources: examples by split.
     download_config: the tasks run in Apache Beam if `beam_runner` or
       `beam_options` is set. Only `MAX_EXAMPLES` determines the number of
@@ -135,7 +139,7 @@ def write(
       f"{', '.join(empty)}. Build from more galaxies."
     )
   by_split = {
-    split: list(_tasks(builder, split, source))
+    split: list(_tasks(builder, info, split, source))
     for split, source in sources.items()
   }
   tasks = [task for part in by_split.values() for task in part]
@@ -163,7 +167,10 @@ def write(
 
 
 def _tasks(
-  builder: tfds.core.DatasetBuilder, split: str, source: Source
+  builder: tfds.core.DatasetBuilder,
+  info: sample_info.Info,
+  split: str,
+  source: Source,
 ) -> Iterator[Task]:
   template = builder._get_filename_template(split_name=split)
   features = builder.info.features
@@ -177,7 +184,7 @@ def _tasks(
       str(pathlib.Path(path).absolute()),
       builder.info.file_format.value,
       records.layout(features),
-      features["image"].shape[0],
+      info,
       source[start:stop],
     )
 

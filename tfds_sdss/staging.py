@@ -10,6 +10,7 @@ failed.csv            galaxies without an image, with reasons
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -106,6 +107,20 @@ def parse_entry(line: bytes) -> Entry:
       found = repr(getattr(entry, name))[:40]
       raise ValueError(f"{name} is {found}")
   return entry
+
+
+def common_scale(entries: Iterable[Entry]) -> float | None:
+  """Returns the scale that all images were requested with, arcsec per pixel.
+
+  Returns:
+    None if the scales differ, or the addresses give none.
+  """
+  scales = {
+    found[1]
+    for entry in entries
+    if (found := re.search(r"[?&]scale=([0-9]+\.[0-9]+)", entry.url))
+  }
+  return float(scales.pop()) if len(scales) == 1 else None
 
 
 def parse_source(data: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import io
 import pathlib
 
@@ -36,14 +37,26 @@ def read(path: pathlib.Path) -> pd.DataFrame:
   return frame
 
 
-def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
-  """Writes a table of numbers and strings, with units as metadata."""
+def write(
+  path: pathlib.Path,
+  frame: pd.DataFrame,
+  described: Mapping[str, columns.Column] = columns.BY_NAME,
+) -> None:
+  """Writes a table of numbers and strings, with units as metadata.
+
+  Args:
+    path: the file.
+    frame: columns of `described`, `columns.DERIVED` and `columns.CUSTOM`.
+    described: columns by name; objid is always known.
+  """
+  described = {"objid": columns.BY_NAME["objid"], **described}
+  texts = columns.DERIVED | columns.CUSTOM
   fields = []
   for name in frame.columns:
-    if column := columns.BY_NAME.get(name):
+    if column := described.get(name):
       metadata = {"unit": column.unit, "description": column.description}
     else:
-      metadata = {"description": columns.DERIVED[name]}
+      metadata = {"description": texts[name]}
     dtype = frame[name].dtype
     is_number = isinstance(dtype, np.dtype)
     kind = pa.from_numpy_dtype(dtype) if is_number else pa.string()

@@ -22,7 +22,6 @@ from tfds_sdss.errors import DataError
 
 _MISSING_TEXTS = frozenset(("", "nan", "null", "none", "na", "n/a", "--"))
 _NUM_NAMED = 10
-_NO_ID = frozenset(f"{marker:.0f}" for marker in columns.MARKERS)
 
 
 def read(path: pathlib.Path) -> Table:
@@ -181,7 +180,7 @@ def ids(table: Table, name: str) -> tuple[np.ndarray, list[str] | None]:
     catalog.parse_objid(str(values[0]))  # its error says why
   found = texts(table, name)
   for row, text in enumerate(found):
-    if not text or text in _NO_ID:
+    if re.fullmatch(r"|-[0-9]+", text):
       raise DataError(
         f"column {name}, row {row + 1}: expected an id, found "
         f"{text or 'none'}. Remove the row, or give it an id."

@@ -14,12 +14,11 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import build
-from tfds_sdss import catalog
 from tfds_sdss import files
-from tfds_sdss import images
 from tfds_sdss import origin
 from tfds_sdss import records
 from tfds_sdss import sample
+from tfds_sdss import sample_info
 from tfds_sdss import shards
 from tfds_sdss import splits
 from tfds_sdss import tables
@@ -29,7 +28,6 @@ _NUM_SHOWN = 20  # problems printed in full
 # Kinds of the columns of catalog.parquet that are compared, as in numpy.dtype.
 _KINDS = {
   "objid": "i",
-  "oh_p50": "f",
   "image_sha256": "O",
   "sky_group": "i",
   "split": "O",
@@ -44,17 +42,19 @@ class Report:
   Attributes:
     name: sample, such as `sdss_metallicity/mock/3.0.0`.
     table: one row per split: `recorded` and `read` galaxies, then the mean,
-      std, min, quartiles and max of the labels, oh_p50 in dex.
+      std, min, quartiles and max of the labels.
     problems: one line each.
+    label: name and unit of the labels.
   """
 
   name: str
   table: pd.DataFrame
   problems: list[str]
+  label: str = "12 + log(O/H) in dex"
 
   def __str__(self) -> str:
     lines = [
-      f"{self.name}: 12 + log(O/H) in dex",
+      f"{self.name}: {self.label}",
       self.table.to_string(float_format="{:.4f}".format),
     ]
     if not self.problems:
@@ -69,7 +69,7 @@ class Report:
 
 class _Galaxy(NamedTuple):
   objid: int
-  oh_p50: float
+  label: float
   image_sha256: str
 
 
@@ -86,6 +86,8 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
     RecordError: if the sample is not in ArrayRecord.
   """
   builder = build.load(config_name, data_dir)
+  folder = pathlib.Path(builder.data_dir)
+  info = sample_info.read(folder)
   problems = shards.compare(builder)
   rows = {}
   galaxies: dict[str, list[_Galaxy]] = {}
@@ -93,35 +95,42 @@ def verify(config_name: str, data_dir: str | None = None) -> Report:
     if split not in builder.info.splits:
       problems.append(f"{split}: the split is absent")
       continue
-    found = galaxies[split] = list(_read(builder, split, problems))
+    found = galaxies[split] = list(_read(builder, info, split, problems))
     recorded = builder.info.splits[split].num_examples
     if len(found) != recorded:
       problems.append(
         f"{split}: expected {recorded} galaxies, read {len(found)}"
       )
-    labels = pd.Series([galaxy.oh_p50 for galaxy in found], dtype=float)
+    labels = pd.Series([galaxy.label for galaxy in found], dtype=float)
     statistics = labels.describe().drop("count")
     rows[split] = {"recorded": recorded, "read": len(found), **statistics}
   problems += _check_repeated(galaxies)
-  if (pathlib.Path(builder.data_dir) / sample.CATALOG).exists():
-    problems += _check_catalog(builder, galaxies)
-  elif "specobjid" in builder.info.features:
+  if (folder / sample.CATALOG).exists():
+    problems += _check_catalog(folder / sample.CATALOG, info.label, galaxies)
+  elif folder.parent.name not in build.WITHOUT_CATALOG:
     problems.append(f"{sample.CATALOG} is absent")
   table = pd.DataFrame.from_dict(rows, orient="index")
   try:
-    origin.read(pathlib.Path(builder.data_dir))
+    origin.read(folder)
   except files.DamagedFileError as error:
     problems.append(str(error))
-  return Report(builder.info.full_name, table, problems)
+  report = Report(builder.info.full_name, table, problems)
+  if info.label == "oh_p50":
+    return report
+  unit = info.by_name[info.label].unit
+  label = f"{info.label} in {unit}" if unit else info.label
+  return dataclasses.replace(report, label=label)
 
 
 def _read(
-  builder: tfds.core.DatasetBuilder, split: str, problems: list[str]
+  builder: tfds.core.DatasetBuilder,
+  info: sample_info.Info,
+  split: str,
+  problems: list[str],
 ) -> Iterator[_Galaxy]:
   """Yields the readable galaxies of a split; adds the faults to `problems`."""
-  names = ("image", "objid", "oh_p50")
+  names = ("image", "objid", info.label)
   fields = records.layout({name: builder.info.features[name] for name in names})
-  size = builder.info.features["image"].shape[0]
   # Two threads are slower than one.
   with tqdm.tqdm(
     total=builder.info.splits[split].num_examples,
@@ -136,11 +145,10 @@ def _read(
       for record in batch.records:
         try:
           example = records.decode(fields, record)
-          image, objid, oh_p50 = (example[name] for name in names)
+          image, objid, label = (example[name] for name in names)
           digest = hashlib.sha256(image).hexdigest()
-          yield _Galaxy(objid, oh_p50, digest)
-          catalog.check_label(objid, oh_p50)
-          images.check(objid, image, size)
+          yield _Galaxy(objid, label, digest)
+          shards.check_example(example, info)
         except records.RecordError as error:
           problems.append(f"{split}: a record cannot be read: {error}")
         except DataError as error:
@@ -170,21 +178,21 @@ def _check_repeated(galaxies: dict[str, list[_Galaxy]]) -> list[str]:
 
 
 def _check_catalog(
-  builder: tfds.core.DatasetBuilder, galaxies: dict[str, list[_Galaxy]]
+  path: pathlib.Path, label: str, galaxies: dict[str, list[_Galaxy]]
 ) -> list[str]:
   """Compares the shards with catalog.parquet; checks its splits and folds."""
-  path = pathlib.Path(builder.data_dir) / sample.CATALOG
   try:
     frame = tables.read(path)
   except (files.DamagedFileError, OSError) as error:
     return [f"{path.name} cannot be read: {error}"]
   wrong = [
     f"{name} is {frame[name].dtype if name in frame else 'absent'}"
-    for name, kinds in _KINDS.items()
+    for name, kinds in {**_KINDS, label: "if"}.items()
     if name not in frame or frame[name].dtype.kind not in kinds
   ]
   if wrong:
     return [f"{path.name} cannot be read: {', '.join(wrong)}"]
+  frame = frame.rename(columns={label: "label"})
   problems = []
   for name in ("split", "fold"):
     counts = frame.groupby("sky_group")[name].nunique()
@@ -204,8 +212,11 @@ def _check_catalog(
       indicator="side",
     )
     differs = (both["side"] == "both") & (
-      # Labels are float32 in the catalogue and in the shards.
-      (both["oh_p50"] != both["oh_p50_found"].astype(np.float32))
+      # The shards have float32.
+      (
+        both["label"].astype(np.float32)
+        != both["label_found"].astype(np.float32)
+      )
       | (both["image_sha256"] != both["image_sha256_found"])
     )
     for fault, mask in (

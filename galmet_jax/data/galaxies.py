@@ -4,23 +4,26 @@ from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
 import os
+import pathlib
 
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
 from galmet_jax import errors
-from tfds_sdss import catalog
 from tfds_sdss import columns as columns_lib
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import sample_info
 from tfds_sdss import splits
 from tfds_sdss.errors import DataError
 
+# A fold out of range has an error of its own.
+_FOLD = columns_lib.Column("fold", "", "", "0 to 9, by a hash", (-100.0, 100.0))
 # Features that are not columns. A float32 keeps only 7 of the 18 digits of an
 # identifier.
 _IDS = ("objid", "specobjid", "dr7objid")
-_NO_COLUMNS = ("image", *_IDS)
+_NO_COLUMNS = ("image", "id", *_IDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +68,9 @@ def load(
       split is not complete.
   """
   _check_config(builder, config)
+  info = sample_info.read(pathlib.Path(builder.data_dir))
   loaded = {
-    name: _load_split(builder, name, config.targets)
+    name: _load_split(builder, info, name, config.targets)
     for name in splits.SPLIT_PARTS
   }
   objid = np.concatenate([split.objid for split in loaded.values()])
@@ -113,7 +117,10 @@ def _stack(
 
 
 def _load_split(
-  builder: tfds.core.DatasetBuilder, name: str, targets: tuple[str, ...]
+  builder: tfds.core.DatasetBuilder,
+  info: sample_info.Info,
+  name: str,
+  targets: tuple[str, ...],
 ) -> Split:
   objid, columns, jpegs = _read(builder, name)
   repeated = objid[1:][objid[1:] == objid[:-1]]
@@ -122,9 +129,20 @@ def _load_split(
       f"objid {repeated[0]} occurs twice in split {name!r}. Check the data "
       f"set: {verify_command(builder)}"
     )
-  _check_first_target(objid, columns[targets[0]], targets[0])
+  described = info.by_name | {"fold": _FOLD}
+  undescribed = sorted(set(columns) - set(described))
+  if undescribed:
+    raise DataError(
+      f"{builder.info.full_name}: {sample_info.FILE} does not describe "
+      f"{', '.join(undescribed)}. Delete the data set and build it again."
+    )
+  _check_first_target(objid, columns[targets[0]], described[targets[0]])
   columns = {
-    column: np.where(_in_range(column, values), values, np.float32(np.nan))
+    column: np.where(
+      columns_lib.is_valid(described[column], values),
+      values,
+      np.float32(np.nan),
+    )
     for column, values in columns.items()
   }
   stacked = _stack(columns, targets)
@@ -135,8 +153,7 @@ def _load_split(
         "valid range; expected at least one. Change --config.data.targets, or "
         "correct the catalogue and build the data set again."
       )
-  size = builder.info.features["image"].shape[0]
-  return Split(objid, _decode(objid, jpegs, size), stacked, columns)
+  return Split(objid, _decode(objid, jpegs, info), stacked, columns)
 
 
 def _read(
@@ -144,7 +161,7 @@ def _read(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], list[bytes]]:
   """Returns the objids of a split in order, its columns and its JPEGs."""
   layout = records.layout(builder.info.features)
-  for name_of_id in _IDS[1:]:
+  for name_of_id in ("id", *_IDS[1:]):
     layout.pop(name_of_id, None)
   names = sorted(set(layout) - set(_NO_COLUMNS))
   objids: list[int] = []
@@ -182,13 +199,18 @@ def _read(
   )
 
 
-def _decode(objid: np.ndarray, jpegs: list[bytes], size: int) -> np.ndarray:
-  """Returns the pixels of JPEGs, uint8 `[N, size, size, 3]`."""
+def _decode(
+  objid: np.ndarray, jpegs: list[bytes], info: sample_info.Info
+) -> np.ndarray:
+  """Returns the pixels of images, uint8 `[N, size, size, 3]`."""
+  size = info.image_size
   pixels = np.empty((len(objid), size, size, 3), np.uint8)
 
   def decode(start: int) -> None:
     for row in range(start, min(start + records.BATCH, len(objid))):
-      images.decode(int(objid[row]), jpegs[row], size, pixels[row])
+      images.decode(
+        int(objid[row]), jpegs[row], size, pixels[row], png=info.png
+      )
 
   # Threads run in parallel only while they decode, without Python's global
   # lock. Parsing holds it: parsing here, too, would slow all threads down.
@@ -206,31 +228,16 @@ def verify_command(builder: tfds.core.DatasetBuilder) -> str:
   )
 
 
-def _in_range(name: str, values: np.ndarray) -> np.ndarray:
-  """Whether values can be measurements, bool `[N]`; False for NaN."""
-  if name in columns_lib.BY_NAME:
-    return columns_lib.in_range(name, values)
-  low, high = _valid_range(name)
-  return (values >= low) & (values <= high)
-
-
-def _valid_range(name: str) -> tuple[float, float]:
-  if name in columns_lib.BY_NAME:
-    return columns_lib.BY_NAME[name].valid
-  # Columns of the mock sample only.
-  return catalog.LABEL_RANGE if name.startswith("oh_") else (-100.0, 100.0)
-
-
 def _check_first_target(
-  objid: np.ndarray, values: np.ndarray, name: str
+  objid: np.ndarray, values: np.ndarray, column: columns_lib.Column
 ) -> None:
   """Raises DataError if a label is missing or out of range."""
-  bad = ~_in_range(name, values)
+  bad = ~columns_lib.is_valid(column, values)
   if bad.any():
     first = int(np.flatnonzero(bad)[0])
-    low, high = _valid_range(name)
+    low, high = column.valid
     raise DataError(
-      f"{name} of objid {objid[first]} is {values[first]}; expected a "
+      f"{column.name} of objid {objid[first]} is {values[first]}; expected a "
       f"number between {low:g} and {high:g} ({bad.sum()} such labels). "
       "Correct the catalogue and build the data set again, or make another "
       "column the first of --config.data.targets."

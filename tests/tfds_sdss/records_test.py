@@ -40,7 +40,7 @@ def test_layout_follows_the_features():
     "z": "float_list",
   }
   with pytest.raises(TypeError, match="feature names: expected"):
-    records.layout({"names": tfds.features.Text()})
+    records.layout({"names": tfds.features.Sequence(tfds.features.Text())})
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_no_position_is_in_two_splits():
   frame = fake_staging.table(2000)
   generator = np.random.default_rng(0)
   frame["sky_group"] = generator.choice(frame["objid"], len(frame))
-  divided = sample._assign_splits(frame)
+  divided = sample.assign_splits(frame)
   by_position = divided.groupby("sky_group")[["split", "fold"]].nunique()
   assert (by_position == 1).all().all()
   assert sorted(divided["objid"]) == frame["objid"].tolist()

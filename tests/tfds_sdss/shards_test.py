@@ -8,12 +8,15 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
 from tests.tfds_sdss import fake_layout
+from tfds_sdss import columns
 from tfds_sdss import images
 from tfds_sdss import records
+from tfds_sdss import sample_info
 from tfds_sdss import shards
 from tfds_sdss.errors import LabelError
 
 OBJID = fake_layout.OBJID
+INFO = sample_info.Info("oh_p50", (columns.BY_NAME["oh_p50"],), 128)
 LAYOUT = {"image": "bytes_list", "objid": "int64_list", "oh_p50": "float_list"}
 
 
@@ -24,7 +27,7 @@ def examples():
 def write(tmp_path, rows):
   """Writes a shard and returns its bytes."""
   path = tmp_path / "shard"
-  shards.write_shard(shards.Task(str(path), "array_record", LAYOUT, 128, rows))
+  shards.write_shard(shards.Task(str(path), "array_record", LAYOUT, INFO, rows))
   return path.read_bytes()
 
 

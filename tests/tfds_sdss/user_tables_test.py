@@ -269,6 +269,7 @@ def test_a_column_of_arrays_may_exist_but_not_be_named(tmp_path):
     ([1.237665e18, 2.0], "never as floats"),
     (["1.237665E+18", "5"], "never as floats"),
     ([5, -9999], "row 2: expected an id, found -9999"),
+    (["5", "-1"], "row 2: expected an id, found -1"),
     (["a", ""], "row 2: expected an id, found none"),
     (MaskedColumn([5, 6], mask=[True, False]), "row 1: expected an id"),
     (["a", "b", "a"], "expected distinct ids, found 1 of several rows: a"),

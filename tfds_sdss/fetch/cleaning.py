@@ -94,7 +94,7 @@ def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
   drop("same_galaxy", frame.duplicated("objid"))
   missing = (~valid.loc[frame.index]).sum()
   frame = frame.reset_index(drop=True)
-  frame["sky_group"] = _sky_groups(frame)
+  frame["sky_group"] = sky_groups(frame)
   sizes = frame.sky_group.value_counts()
   report = {
     "rows": len(rows),
@@ -149,11 +149,15 @@ def _parse_other_id(text: str) -> int:
     return 0
 
 
-def _sky_groups(frame: pd.DataFrame) -> np.ndarray:
+def sky_groups(frame: pd.DataFrame) -> np.ndarray:
   """Returns the smallest objid of each galaxy's group, int64 `[N]`.
 
   Groups are friends of friends: chains of galaxies, each within 2 arcsec of
   the next.
+
+  Args:
+    frame: objid, and ra and dec in degrees; without them, each galaxy is a
+      group.
   """
   size = len(frame)
   if not size or not set(frame) >= _POSITION:

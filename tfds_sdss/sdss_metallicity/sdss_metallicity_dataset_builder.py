@@ -11,11 +11,14 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import columns
+from tfds_sdss import custom
+from tfds_sdss import examples as examples_lib
 from tfds_sdss import files
 from tfds_sdss import images
 from tfds_sdss import origin
 from tfds_sdss import quality
 from tfds_sdss import sample as sample_lib
+from tfds_sdss import sample_info
 from tfds_sdss import shards
 from tfds_sdss import splits
 from tfds_sdss import staging
@@ -39,11 +42,16 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
     image_size: width and height of the images, pixels.
     columns: columns of the catalogue that become features; empty if the sample
       is not made from a staging folder.
+    own: galaxies of the user; None for this project's samples.
   """
 
   num_examples: int | None = None
   image_size: int = images.SIZE
   columns: tuple[str, ...] = ()
+  # TFDS logs and compares configs.
+  own: custom.Galaxies | None = dataclasses.field(
+    default=None, repr=False, compare=False
+  )
 
 
 class Builder(tfds.core.dataset_builder.FileReaderBuilder):
@@ -124,6 +132,11 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
 
   def _info(self) -> tfds.core.DatasetInfo:
     config = self.builder_config
+    if config.own:
+      return self.dataset_info_from_configs(
+        features=tfds.features.FeaturesDict(config.own.features()),
+        supervised_keys=("image", config.own.info.label),
+      )
     size = config.image_size
     features = {
       "image": tfds.features.Image(
@@ -158,7 +171,9 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     folder = pathlib.Path(self.data_dir)
     # Another build deletes this folder only if nothing holds its lock.
     with files.lock(folder):
-      if self.builder_config.columns:
+      if self.builder_config.own:
+        self._write_own(folder, self.builder_config.own, download_config)
+      elif self.builder_config.columns:
         self._write_staged(folder, dl_manager, download_config)
       else:
         self._write_small(folder, dl_manager, download_config)
@@ -175,8 +190,10 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
       split: examples[:limit]
       for split, examples in _in_order(examples_of).items()
     }
-    shards.write(self, sources, download_config)
+    info = sample_info.of_project(self.builder_config.name, self.info.features)
+    shards.write(self, info, sources, download_config)
     origin.write(folder, source, origin.digest_of_examples(sources))
+    sample_info.write(folder, info)
 
   def _write_staged(self, folder, dl_manager, download_config) -> None:
     """Writes a set from the staging folder, which is TFDS's manual_dir."""
@@ -192,13 +209,26 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     sample = sample_lib.read(
       root, config.name, config.columns, config.image_size, self._max_loss
     ).first(download_config.max_examples_per_split)
+    info = sample_info.of_project(
+      config.name, self.info.features, sample.pixel_scale
+    )
+    origin.write(folder, str(root.absolute()), origin.digest(sample.frame))
+    self._write_sample(folder, info, sample, root, download_config)
+
+  def _write_own(self, folder, own: custom.Galaxies, download_config) -> None:
+    """Writes a set of the user's galaxies, which are read already."""
+    sample = own.sample.first(download_config.max_examples_per_split)
+    origin.write(folder, own.source, own.digest())
+    self._write_sample(folder, own.info, sample, own.images, download_config)
+
+  def _write_sample(self, folder, info, sample, root, download_config) -> None:
     # The tasks read this catalogue. It also belongs to the built set, because
     # the features round float64 to float32.
     path = folder / sample_lib.CATALOG
-    tables.write(path, sample.frame)
-    sources = sample_lib.examples_by_split(sample, path, root)
-    shards.write(self, sources, download_config)
-    origin.write(folder, str(root.absolute()), origin.digest(sample.frame))
+    tables.write(path, sample.frame, sample.described)
+    sources = examples_lib.examples_by_split(sample, path, root)
+    shards.write(self, info, sources, download_config)
+    sample_info.write(folder, info)
     quality.write(folder, sample)
 
   def _simulate(self) -> dict[str, list[dict]]:

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from galmet_jax.data import galaxies
 from tests.tfds_sdss import fake_layout
 from tfds_sdss import records
+from tfds_sdss import sample_info
 from tfds_sdss.errors import DataError
 
 OBJID = fake_layout.OBJID
@@ -33,7 +34,9 @@ def stub(monkeypatch, splits):
     encoded = [encoder.encode(example) for example in splits[name]]
     yield records.Batch(pathlib.Path(name), 0, encoded)
 
+  info = sample_info.of_project("mock", features)
   monkeypatch.setattr(records, "read", read)
+  monkeypatch.setattr(sample_info, "read", lambda folder: info)
   return types.SimpleNamespace(
     info=types.SimpleNamespace(
       full_name="sdss_metallicity/mock/2.0.0",
@@ -44,6 +47,7 @@ def stub(monkeypatch, splits):
         for name, examples in splits.items()
       },
     ),
+    data_dir="nowhere",
     builder_config=types.SimpleNamespace(name="mock"),
   )
 

@@ -189,7 +189,9 @@ def _check_name(name: str, own: tuple[str, ...] = ()) -> str:
   hint = f" Did you mean {DATASET}/{close[0]}?" if close else ""
   expected = ", ".join(f"{DATASET}/{config}" for config in known)
   raise UnknownConfigError(
-    f"unknown sample {name!r}, expected one of {expected}.{hint}"
+    f"unknown sample {name!r}, expected one of {expected}.{hint} For galaxies "
+    f"of your own: python -m tfds_sdss build {DATASET}/{CUSTOM} --name=NAME "
+    "--catalog=TABLE --images=FOLDER ... (docs/data.md)"
   )
 
 

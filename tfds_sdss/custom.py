@@ -54,6 +54,7 @@ class Galaxies:
       "image": tfds.features.Image(
         shape=(size, size, 3),
         encoding_format="png" if self.info.png else "jpeg",
+        doc=self.info.describe_images(),
       ),
       "objid": tfds.features.Scalar(np.int64, doc="Id, or a hash of it"),
       "fold": tfds.features.Scalar(np.int64, doc="0 to 9, by a hash"),

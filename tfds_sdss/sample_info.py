@@ -55,6 +55,13 @@ class Info:
     """The columns by name."""
     return {column.name: column for column in self.columns}
 
+  def describe_images(self) -> str:
+    """Returns the bands and the scale of the images as text."""
+    scale = f"{self.field_r90:g} petroR90_r wide" if self.field_r90 else ""
+    if self.pixel_scale:
+      scale = f"{self.pixel_scale:g} arcsec per pixel"
+    return f"R, G, B = {', '.join(self.bands)}; {scale}"
+
   def differences(self, expected: Info) -> str:
     """Returns what differs from another description; empty for nothing."""
     pairs = [

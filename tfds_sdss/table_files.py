@@ -65,6 +65,9 @@ def read_csv(path: pathlib.Path) -> Table:
   # SkyServer's CSV files start with the line #Table1.
   if rows and len(rows[0]) == 1 and rows[0][0].startswith("#"):
     rows = rows[1:]
+  # Spreadsheets add empty columns.
+  while rows and len(rows[0]) > 1 and not any(row[-1] for row in rows):
+    rows = [row[:-1] for row in rows]
   header = rows[0] if rows else []
   _check_names(header)
   for number, fields in enumerate(rows[1:], start=1):

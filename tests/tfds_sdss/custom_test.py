@@ -131,8 +131,12 @@ def test_description_is_stored_and_read(folder):
   assert info.by_name["count"].dtype == np.int64
   assert info.by_name["petroR90_r"].unit == "arcsec"
   features = json.loads((built(folder) / "features.json").read_text())
-  description = features["featuresDict"]["features"]["logm"]["description"]
-  assert description == "Mass, from colours, dex"
+  described = {
+    name: feature.get("description")
+    for name, feature in features["featuresDict"]["features"].items()
+  }
+  assert described["logm"] == "Mass, from colours, dex"
+  assert described["image"] == "R, G, B = i, r, g; 5 petroR90_r wide"
   table = user_tables.read(built(folder) / "catalog.parquet")
   assert table["logm"].description == "Mass, from colours"
   assert "| logm | 40 | 0 |" in (built(folder) / "quality.md").read_text()
@@ -267,7 +271,9 @@ def test_samples_of_two_names_share_a_data_dir(folder, capsys):
   assert verify(folder, "custom") == 0
   capsys.readouterr()
   assert verify(folder, "min") == 2
-  assert "Did you mean sdss_metallicity/mine?" in capsys.readouterr().err
+  error = capsys.readouterr().err
+  assert "Did you mean sdss_metallicity/mine?" in error
+  assert "build sdss_metallicity/custom --name=NAME" in error
 
 
 def test_interrupted_build_leaves_no_sample(folder, monkeypatch):

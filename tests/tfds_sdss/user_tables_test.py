@@ -128,6 +128,13 @@ def test_csv_of_skyserver_and_of_spreadsheets(tmp_path):
   assert table["objID"].tolist() == [_IDS[0]]
 
 
+def test_csv_with_empty_columns_of_a_spreadsheet(tmp_path):
+  path = tmp_path / "table.csv"
+  path.write_text("id,oh,,\n1,8.5,,\n2,8.6,,\n")
+
+  assert user_tables.read(path).colnames == ["id", "oh"]
+
+
 def test_csv_ids_with_leading_zeros_stay_text(tmp_path):
   path = tmp_path / "table.csv"
   path.write_text("id\n0012\n0013\n")

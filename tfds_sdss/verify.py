@@ -192,7 +192,8 @@ def _check_catalog(
   ]
   if wrong:
     return [f"{path.name} cannot be read: {', '.join(wrong)}"]
-  frame = frame.rename(columns={label: "label"})
+  # A column of the user may have the name "label".
+  frame = frame[[*_KINDS, label]].rename(columns={label: "label"})
   problems = []
   for name in ("split", "fold"):
     counts = frame.groupby("sky_group")[name].nunique()

@@ -1,96 +1,38 @@
-"""Samples of a user's own galaxies: catalogue, images, build and reading."""
+"""Samples of a user's own galaxies: build and reading."""
 
 import io
 import json
-import pathlib
 
-from astropy.table import MaskedColumn
-from astropy.table import Table
 import ml_collections
 import numpy as np
 from PIL import Image
 import pytest
-import tensorflow_datasets as tfds
 
 from galmet_jax.data import galaxies
 from tests.tfds_sdss import fake_layout
-from tfds_sdss import __main__ as cli
+from tests.tfds_sdss import own_galaxies
 from tfds_sdss import build
 from tfds_sdss import sample_info
 from tfds_sdss import splits
 from tfds_sdss import tables
 from tfds_sdss import user_tables
 
-NUMBER = 40
-FIRST = 1237665024900858129
-SIZE = 24
-COLUMNS = "id=ID,image=File,logm=mass,count=n,petroR90_r=R90"
-LOG_MASS = np.linspace(8, 11.9, NUMBER)
-
-
-def catalogue() -> Table:
-  return Table(
-    {
-      "ID": FIRST + np.arange(NUMBER),
-      "File": [f"{i}.jpg" for i in range(NUMBER)],
-      "mass": MaskedColumn(
-        LOG_MASS, unit="dex", description="Mass, from colours"
-      ),
-      "n": np.arange(NUMBER),
-      "R90": MaskedColumn(
-        np.r_[-9999, 500, np.full(NUMBER - 2, 0.1)], unit="arcmin"
-      ),
-      "RA": np.r_[10, 10 + 1 / 3600, 20 + np.arange(NUMBER - 2)],
-      "Dec": np.zeros(NUMBER),
-    }
-  )
+NUMBER = own_galaxies.NUMBER
+FIRST = own_galaxies.FIRST
+SIZE = own_galaxies.SIZE
+COLUMNS = own_galaxies.COLUMNS
+LOG_MASS = own_galaxies.LOG_MASS
+catalogue = own_galaxies.catalogue
+run = own_galaxies.run
+verify = own_galaxies.verify
+built = own_galaxies.built
+examples = own_galaxies.examples
 
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path, no_figures):
-  """A folder with mine.ecsv and 40 images."""
-  catalogue().write(tmp_path / "mine.ecsv")
-  images = tmp_path / "images"
-  images.mkdir()
-  for row in range(NUMBER):
-    (images / f"{row}.jpg").write_bytes(fake_layout.jpeg(row, SIZE))
+  own_galaxies.write(tmp_path)
   return tmp_path
-
-
-def run(folder: pathlib.Path, columns: str = COLUMNS, **flags) -> int:
-  """Builds the sample `mine`; a flag of None is omitted."""
-  flags = {
-    "catalog": folder / "mine.ecsv",
-    "images": folder / "images",
-    "columns": columns,
-    "bands": "i,r,g",
-    "pixel_scale": 0.4,
-    "name": "mine",
-    "data_dir": folder / "data",
-  } | flags
-  argv = [
-    f"--{flag}={value}" for flag, value in flags.items() if value is not None
-  ]
-  return cli.main(["build", "sdss_metallicity/custom", *argv])
-
-
-def verify(folder: pathlib.Path, name: str = "mine") -> int:
-  data = f"--data_dir={folder / 'data'}"
-  return cli.main(["verify", f"sdss_metallicity/{name}", data])
-
-
-def built(folder: pathlib.Path, name: str = "mine") -> pathlib.Path:
-  return folder / "data" / "sdss_metallicity" / name / "1.0.0"
-
-
-def examples(folder: pathlib.Path, name: str = "mine") -> dict[int, dict]:
-  """Reads all galaxies with stock TFDS: {objid: example and its split}."""
-  builder = tfds.builder_from_directory(built(folder, name))
-  return {
-    int(example["objid"]): {**example, "split": split}
-    for split in splits.SPLIT_PARTS
-    for example in builder.as_data_source(split)
-  }
 
 
 def test_stock_tfds_reads_the_galaxies(folder, capsys):
@@ -276,6 +218,15 @@ def test_samples_of_two_names_share_a_data_dir(folder, capsys):
   assert "build sdss_metallicity/custom --name=NAME" in error
 
 
+def test_columns_may_have_any_name(folder):
+  """Also those that pandas or this project use for something else."""
+  columns = "id=ID,image=File,logm=mass,label=n,index=n,side=n,size=n"
+  assert run(folder, columns) == 0
+  assert verify(folder) == 0
+  assert run(folder, columns.replace("logm", "name"), name="other") == 0
+  assert verify(folder, "other") == 0
+
+
 def test_interrupted_build_leaves_no_sample(folder, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(
@@ -287,162 +238,3 @@ def test_interrupted_build_leaves_no_sample(folder, monkeypatch):
 
   assert run(folder) == 0
   assert verify(folder) == 0
-
-
-@pytest.mark.parametrize(
-  ("flags", "message"),
-  [
-    ({"columns": "id=ID,image=File"}, "at least one column to predict"),
-    ({"columns": "id=ID,logm=mass"}, "expected id, image and at least one"),
-    ({"columns": "id=ID,image=File,fold=n"}, "'fold' cannot be the name"),
-    ({"columns": "id=ID,image=File,a/b=n"}, "'a/b' cannot be the name"),
-    ({"columns": "id=ID,image=File,a=n,ra=RA"}, "both ra and dec"),
-    ({"columns": "id=ID,image=File,logm=mas"}, "Did you mean mass?"),
-    ({"columns": "id=ID,image=File,logm=File"}, "row 1: expected a number"),
-    ({"columns": "id=mass,image=File,logm=n"}, "never as floats"),
-    ({"columns": "id=ID,image=File,ra=mass,dec=R90,l=n"}, None),
-    ({"columns": "id=ID,image=File,petroR90_r=mass"}, None),
-    ({"columns": "id=ID,image=File,z=mass"}, "expected galaxies with z from"),
-    ({"columns": "id=ID,image=File,z=R90"}, "unit of z, none, found arcmin"),
-    ({"bands": "i,r"}, "--bands: expected the bands"),
-    ({"bands": None}, "needs --bands"),
-    ({"catalog": None, "images": None}, "needs --catalog, --images"),
-    ({"pixel_scale": None}, "either --pixel_scale in arcsec or"),
-    ({"field_r90": 5}, "found 0.4, 5"),
-    ({"pixel_scale": -1}, "expected one positive number"),
-    ({"pixel_scale": "nan"}, "expected one positive number"),
-    ({"ranges": "logm=7"}, "--ranges: expected NAME=LOW:HIGH"),
-    ({"ranges": "logm=12:7"}, "--ranges: expected NAME=LOW:HIGH"),
-    ({"ranges": "logm=7:inf"}, "--ranges: expected NAME=LOW:HIGH"),
-    ({"ranges": "mass=7:12"}, "mass is not in --columns"),
-    ({"ranges": "logm=20:30"}, "logm from 20 to 30, found none in 40 rows"),
-    ({"name": "dr17"}, "--name=dr17: expected up to 64 letters"),
-    ({"name": "../mine"}, "--name=../mine: expected up to 64 letters"),
-    ({"name": "a/b"}, "--name=a/b: expected up to 64 letters"),
-    ({"images": "nowhere"}, "--images=nowhere: expected a folder"),
-    ({"catalog": "nowhere.csv"}, "nowhere.csv: expected a table"),
-    ({"catalog": "gs://a/b.csv"}, "found a URL"),
-    ({"staging": "x"}, "--staging of a fetched sample"),
-    ({"max_loss": 2}, "--max_loss: expected a fraction"),
-  ],
-)
-def test_bad_requests_are_one_line(folder, capsys, flags, message):
-  flags = dict(flags)
-  status = run(folder, flags.pop("columns", COLUMNS), **flags)
-
-  error = capsys.readouterr().err.splitlines()[-1]
-  if message is None:
-    assert status == 0, error
-    return
-  assert status == 2
-  assert error.startswith("error: ")
-  assert message in error
-  assert not built(folder).exists()
-
-
-def test_flags_of_own_galaxies_belong_to_them_only(tmp_path, capsys):
-  argv = ["build", "mock", "--catalog=a.csv", f"--data_dir={tmp_path}"]
-  assert cli.main(argv) == 2
-  assert "--catalog is not an option of mock" in capsys.readouterr().err
-
-
-def test_a_unit_that_does_not_fit_is_refused(folder, capsys):
-  table = catalogue()
-  table["R90"].unit = "mag"
-  table.write(folder / "mine.ecsv", overwrite=True)
-
-  assert run(folder) == 2
-  assert (
-    "expected the unit of petroR90_r, arcsec, found mag"
-    in capsys.readouterr().err
-  )
-
-
-def png(mode: str, size: int = SIZE, dtype=np.uint8) -> bytes:
-  pixels = np.random.default_rng(0).integers(0, 256, (size, size)).astype(dtype)
-  image = Image.fromarray(pixels)
-  file = io.BytesIO()
-  (image if dtype != np.uint8 else image.convert(mode)).save(file, "PNG")
-  return file.getvalue()
-
-
-@pytest.mark.parametrize(
-  ("data", "reason"),
-  [
-    (None, "1 no such file (0.jpg)"),
-    (b"", "1 found an empty file (0.jpg)"),
-    (b"<html>", "1 found an HTML or XML page"),
-    (fake_layout.jpeg(0, SIZE, mode="L"), "found the colour mode Gray"),
-    (fake_layout.jpeg(0, SIZE, mode="CMYK"), "found the colour mode CMYK"),
-    (fake_layout.jpeg(0, SIZE)[:-40], "found a "),
-    (fake_layout.jpeg(0, 32), "not 24 pixels wide, as most are, but 32"),
-    (fake_layout.jpeg(0, 32, kind="PNG"), "not 24 pixels wide, as most are"),
-    (png("L"), "found a PNG of 8 bits, grey"),
-    (png("RGBA"), "found a PNG of 8 bits, RGBA"),
-    (png("P"), "found a PNG of 8 bits, palette"),
-    (png("", dtype=np.uint16), "found a PNG of 16 bits, grey"),
-    (png("RGB")[:-20], "found a "),
-    (png("RGB")[:200] + b"x" + png("RGB")[201:], "found a broken PNG"),
-    (png("RGB")[:22], "not square: 24 x 0 pixels"),
-    (
-      png("RGB")[:16] + b"\0\0\xff\xff" * 2 + png("RGB")[24:],
-      "too large: 65535 x 65535",
-    ),
-    (fake_layout.jpeg(1, 1), "one colour only"),
-  ],
-)
-def test_bad_images_are_counted_and_refused(folder, capsys, data, reason):
-  path = folder / "images" / "0.jpg"
-  path.unlink()
-  if data is not None:
-    path.write_bytes(data)
-
-  assert run(folder) == 2
-  error = capsys.readouterr().err.splitlines()[-1]
-  assert "1 of 40 galaxies have no usable image" in error
-  assert reason in error
-  assert "0.jpg" in error
-  assert run(folder, max_loss=0.1) == 0
-  assert FIRST not in examples(folder)
-  assert (
-    "| without an image | 1 |" in (built(folder) / "quality.md").read_text()
-  )
-
-
-def test_many_identical_and_uniform_images_are_refused(folder, capsys):
-  grey = io.BytesIO()
-  Image.new("RGB", (SIZE, SIZE), (50, 60, 70)).save(grey, "PNG")
-  for row in range(NUMBER):
-    if row < 12:
-      (folder / "images" / f"{row}.jpg").write_bytes(fake_layout.jpeg(0, SIZE))
-    if row == 20:
-      (folder / "images" / f"{row}.jpg").write_bytes(grey.getvalue())
-
-  assert run(folder) == 2
-
-  error = capsys.readouterr().err.splitlines()[-1]
-  assert "13 of 40 galaxies" in error
-  assert "12 the same image as more than 4 others (0.jpg, 1.jpg," in error
-  assert "9.jpg, ...); 1 one colour only" in error
-  assert "10.jpg" not in error
-
-
-@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../b"])
-def test_images_outside_the_folder_are_not_read(folder, capsys, name):
-  (folder / "secret.jpg").write_bytes(fake_layout.jpeg(0, SIZE))
-  table = catalogue()
-  table["File"] = [name, *table["File"][1:]]
-  table.write(folder / "mine.ecsv", overwrite=True)
-
-  assert run(folder) == 2
-  assert "1 no such file" in capsys.readouterr().err
-
-
-def test_a_damaged_description_is_reported(folder, capsys):
-  assert run(folder) == 0
-  path = built(folder) / sample_info.FILE
-  path.write_text(path.read_text().replace("0.4", "0.5"))
-
-  capsys.readouterr()
-  assert verify(folder) == 2
-  assert "sample.json is damaged" in capsys.readouterr().err

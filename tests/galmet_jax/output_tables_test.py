@@ -106,3 +106,21 @@ def test_files_that_are_written_have_the_usual_permissions(tmp_path):
     (tmp_path / name).stat().st_mode for name in ("out.parquet", "other")
   ]
   assert modes[0] == modes[1]
+
+
+@pytest.mark.parametrize("suffix", predicted.FORMATS)
+@pytest.mark.parametrize("again", predicted.FORMATS)
+def test_a_table_of_predictions_can_be_the_input(tmp_path, suffix, again):
+  first = output_tables.join(predicted.make_input(), predicted.make_columns())
+  predicted.write(tmp_path / f"first.{suffix}", first)
+  table = predicted.read(tmp_path / f"first.{suffix}")
+  output_tables.check_table(tmp_path / f"second.{again}", table)
+  second = output_tables.join(table, predicted.make_columns(), prefix="new_")
+  predicted.write(tmp_path / f"second.{again}", second)
+  found = predicted.read(tmp_path / f"second.{again}")
+  predicted.expect_same(found, first)
+  if "csv" not in (suffix, again):
+    found = output_tables.join(found, [])
+    assert str(found["ra"].unit) == "deg"
+    assert found["ra"].description == "Right ascension"
+    assert found["new_flags"].meta.get("ucd") == "meta.code.qual"

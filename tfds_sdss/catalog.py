@@ -10,6 +10,7 @@ import pathlib
 import re
 import zipfile
 
+import numpy as np
 import pandas as pd
 
 from tfds_sdss import columns
@@ -69,7 +70,12 @@ def check_label(
     column: column of the label.
   """
   low, high = column.valid
-  if low <= value <= high:
+  # Shards store float32, which may round a value at a limit beyond it.
+  if (
+    min(low, float(np.float32(low)))
+    <= value
+    <= max(high, float(np.float32(high)))
+  ):
     return
   marker = ", the SDSS marker of a missing value" if value <= MISSING else ""
   article = "an" if column.name[0] in "aeiou" else "a"

@@ -91,19 +91,16 @@ def read(
   """
   table = user_tables.read(request.catalog)
   try:
-    frame, described, outside = _read_columns(table, request)
+    frame, described, outside, is_valid = _read_columns(table, request)
   except DataError as error:
     raise DataError(f"{request.catalog}: {error}") from None
   label = described[request.label]
-  values = frame[label.name]
-  is_valid = columns.is_valid(label, values.to_numpy())
-  is_missing = values.isna() | (values == label.missing)
-  rows = len(frame)
+  rows, out_of_range = len(frame), outside.pop(label.name)
   report = {
     "rows": rows,
     "dropped": {
-      f"no_{label.name}": int((~is_valid & is_missing).sum()),
-      f"{label.name}_out_of_range": int((~is_valid & ~is_missing).sum()),
+      f"no_{label.name}": int((~is_valid).sum()) - out_of_range,
+      f"{label.name}_out_of_range": out_of_range,
     },
   }
   frame = frame[is_valid].reset_index(drop=True)
@@ -146,8 +143,13 @@ def read(
 
 def _read_columns(
   table: Table, request: custom_request.Request
-) -> tuple[pd.DataFrame, dict[str, columns.Column], dict[str, int]]:
-  """Returns the galaxies, their columns, and counts of values out of range."""
+) -> tuple[pd.DataFrame, dict[str, columns.Column], dict[str, int], np.ndarray]:
+  """Reads the columns of a sample.
+
+  Returns:
+    The galaxies, their columns, the number of values out of range by column,
+    and whether each galaxy has a valid label, bool `[N]`.
+  """
   found = {
     name: user_tables.find(table, column)
     for name, column in request.columns.items()
@@ -157,21 +159,21 @@ def _read_columns(
   if texts:
     frame["id"] = texts
   frame["image_file"] = user_tables.texts(table, found["image"])
-  described, outside = {}, {}
+  described, outside, has_label = {}, {}, np.array([])
   for name in request.columns:
     if name in custom_request.ROLES:
       continue
     column, values = _read_column(table, found[name], name, request.ranges)
     described[name] = column
-    if name != request.label:
-      is_valid = columns.is_valid(column, values)
-      is_missing = np.isnan(values) | (values == column.missing)
-      outside[name] = int((~is_valid & ~is_missing).sum())
-      values = np.where(is_valid, values, column.missing)
-    # A label beyond float32 becomes infinite, which is out of range.
-    with np.errstate(over="ignore"):
-      frame[name] = values.astype(column.dtype)
-  return frame, described, outside
+    is_valid = columns.is_valid(column, values)
+    is_missing = np.isnan(values) | (values == column.missing)
+    outside[name] = int((~is_valid & ~is_missing).sum())
+    frame[name] = np.where(is_valid, values, column.missing).astype(
+      column.dtype
+    )
+    if name == request.label:
+      has_label = is_valid
+  return frame, described, outside, has_label
 
 
 def _read_column(

@@ -75,6 +75,8 @@ def statistics(
   names = [
     name for name in frame if name in described and name not in _NOT_MEASURED
   ]
+  if not names:  # a sample of a class only
+    return pd.DataFrame()
   # In double precision, for the mean of 140,000 values.
   table = frame[names].astype(np.float64).describe().T
   table.insert(1, "missing", frame[names].isna().sum())

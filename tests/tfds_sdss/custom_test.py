@@ -227,6 +227,29 @@ def test_columns_may_have_any_name(folder):
   assert verify(folder, "other") == 0
 
 
+def test_values_at_the_limits_of_their_range(folder):
+  """0.1 is larger as float32."""
+  table = catalogue()
+  table["mass"] = np.r_[0.1, 0.3, np.linspace(0.11, 0.29, NUMBER - 2)]
+  table.write(folder / "mine.ecsv", overwrite=True)
+
+  assert run(folder, ranges="logm=0.1:0.3") == 0
+  assert verify(folder) == 0
+
+  assert len(examples(folder)) == NUMBER
+
+
+def test_a_class_may_be_the_label(folder):
+  table = catalogue()
+  table["n"] = np.r_[-9999.0, np.nan, 9, np.full(NUMBER - 3, 2)]
+  table.write(folder / "mine.ecsv", overwrite=True)
+
+  assert run(folder, "id=ID,image=File,bptclass=n") == 0
+  assert verify(folder) == 0
+
+  assert {int(e["bptclass"]) for e in examples(folder).values()} == {2}
+
+
 def test_interrupted_build_leaves_no_sample(folder, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(

@@ -14,6 +14,7 @@ import ml_collections
 from galmet_jax import model_card
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import augment
+from galmet_jax.data import dataset
 from galmet_jax.devices import processes
 from galmet_jax.devices.cpu import xla
 from galmet_jax.models import pretrained
@@ -59,9 +60,11 @@ def _write(run: Run, state: TrainState) -> None:
     )
   variables = jax.device_get(state.variables)
   frame = augment.make_frame(run.config.data, run.config.eval.bands)
-  size = run.data["train"].split.images.shape[1]
+  info = dataset.describe(run.config)
   function = run.results / "predict.jaxexp"
-  files.write_atomically(function, serialize(run.model, variables, frame, size))
+  files.write_atomically(
+    function, serialize(run.model, variables, frame, info.image_size)
+  )
   written = [function]
   if run.config.model.network == "resnet":
     written.append(run.results / "weights.safetensors")
@@ -74,7 +77,7 @@ def _write(run: Run, state: TrainState) -> None:
   digests = {
     path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written
   }
-  text = model_card.make(run, int(state.step), frame, digests)
+  text = model_card.make(run, int(state.step), frame, info, digests)
   files.write_atomically(card, text.encode())
   print(
     f"Wrote {', '.join([*digests, card.name])} of step {int(state.step)} to "

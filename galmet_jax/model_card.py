@@ -17,6 +17,7 @@ from galmet_jax import results
 from galmet_jax.data import augment
 from galmet_jax.run import Run
 from tfds_sdss import files
+from tfds_sdss import sample_info
 
 # In order of preference.
 NAMES = ("README.md", "MODEL_CARD.md")
@@ -56,7 +57,11 @@ def _is_free(path: pathlib.Path) -> bool:
 
 
 def make(
-  run: Run, step: int, frame: augment.Frame, digests: Mapping[str, str]
+  run: Run,
+  step: int,
+  frame: augment.Frame,
+  info: sample_info.Info,
+  digests: Mapping[str, str],
 ) -> str:
   """Returns the text of the card.
 
@@ -64,12 +69,13 @@ def make(
     run: the run.
     step: step of the exported weights.
     frame: crop, resolution and bands that the network sees.
+    info: description of the data set.
     digests: SHA-256 of the other files of the export.
   """
   summary = _read_summary(run, step)
   blocks = _blocks(run.config, summary)
   data = _metadata(run.config, blocks)
-  text = model_card_text.text(run, step, frame, digests, blocks)
+  text = model_card_text.text(run, step, frame, info, digests, blocks)
   card = f"---\n{data.to_yaml()}\n---\n\n{text}"
   digest = hashlib.sha256(card.encode()).hexdigest()
   return (

@@ -14,19 +14,8 @@ from galmet_jax import model_card_code
 from galmet_jax.data import augment
 from galmet_jax.run import Run
 import tfds_sdss
-from tfds_sdss import columns
+from tfds_sdss import sample_info
 
-_PETRO = (
-  "5.05 `petroR90_r` wide (SDSS's radius of 90 % of the Petrosian flux in r), "
-  "so that galaxies appear equally large"
-)
-_FETCHED = f"{_PETRO}; 37.9 arcsec if fetched with `--field=fixed`"
-_FIELDS = {
-  "mock": _PETRO,
-  "demo500": _PETRO,
-  "dr14": _FETCHED,
-  "dr17": _FETCHED,
-}
 # Intervals whose coverage the card has.
 _LEVELS = (0.68, 0.95)
 # Metrics without a unit.
@@ -49,6 +38,7 @@ def text(
   run: Run,
   step: int,
   frame: augment.Frame,
+  info: sample_info.Info,
   digests: Mapping[str, str],
   blocks: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> str:
@@ -58,17 +48,18 @@ def text(
     run: the run.
     step: step of the exported weights.
     frame: crop, resolution and bands that the network sees.
+    info: description of the data set.
     digests: SHA-256 of the other files of the export.
     blocks: metrics of each split and target; empty without an evaluation.
   """
   config = run.config
-  size = run.data["train"].split.images.shape[1]
+  size = info.image_size
   targets = " and ".join(_label(target) for target in config.data.targets)
   sections = [
     f"# {targets} from images of galaxies\n\n{_introduction(config)}",
     f"## Use\n\n{model_card_code.use(size)}",
-    f"## Images\n\n{_images(config, frame, size)}",
-    f"## Predictions\n\n{_predictions(run)}",
+    f"## Images\n\n{_images(frame, info)}",
+    f"## Predictions\n\n{_predictions(run, info)}",
     f"## Training\n\n{_training(run, step)}",
     f"## Results\n\n{_results(config, blocks)}",
     f"## Limits\n\n{_limits(blocks)}",
@@ -98,28 +89,25 @@ def _introduction(config: ml_collections.ConfigDict) -> str:
   )
 
 
-def _images(
-  config: ml_collections.ConfigDict, frame: augment.Frame, size: int
-) -> str:
-  sample = config.data.name.rpartition("/")[2]
-  field = _FIELDS.get(sample, "not recorded: make images as the data set's")
-  channels = zip(("R", "G", "B"), augment.BANDS, strict=True)
+def _images(frame: augment.Frame, info: sample_info.Info) -> str:
+  size = info.image_size
+  bands = [info.bands[augment.BANDS.index(band)] for band in frame.bands]
+  averaged = ""
+  if frame.resolution < frame.crop:
+    averaged = f", averaged to {frame.resolution} × {frame.resolution}"
   return "\n".join(
     [
       f"- Array: uint8 `[b, {size}, {size}, 3]`, any number b of images.",
-      "- Channels: "
-      + ", ".join(f"{colour} = {band} band" for colour, band in channels)
-      + ".",
-      f"- Field: {field}.",
-      f"- `predict.jaxexp` takes the central {frame.crop} pixels, averages "
-      f"them to {frame.resolution} × {frame.resolution} pixels, gives the "
-      f"network the bands {', '.join(frame.bands)} and normalises by "
-      "ImageNet's mean and deviation.",
+      f"- Images of the data set: {info.describe_images()}. petroR90_r is "
+      "SDSS's radius of 90 % of the Petrosian flux in r.",
+      f"- The network gets the central {frame.crop} × {frame.crop} pixels"
+      f"{averaged}, in the bands {', '.join(bands)}, normalised by ImageNet's "
+      "mean and deviation; `predict.jaxexp` does this.",
     ]
   )
 
 
-def _predictions(run: Run) -> str:
+def _predictions(run: Run, info: sample_info.Info) -> str:
   lines = [
     "float32 `[b, T]`, one column for each target:",
     "",
@@ -128,9 +116,8 @@ def _predictions(run: Run) -> str:
   ]
   labels = run.data["train"].split.targets
   for i, target in enumerate(run.config.data.targets):
-    column = columns.BY_NAME.get(target)
-    meaning = column.description if column else target
-    unit = (column.unit or "none") if column else "that of the data set"
+    column = info.by_name[target]
+    meaning, unit = column.description, column.unit or "none"
     low, high = np.nanmin(labels[:, i]), np.nanmax(labels[:, i])
     lines.append(
       f"| `{target}` | {meaning} | {unit} | {low:.2f} to {high:.2f} |"
@@ -180,8 +167,9 @@ def _results(
 ) -> str:
   if not blocks:
     return (
-      "None: there is no evaluation of these weights. Run `--mode=evaluate`, "
-      "then `--mode=export` again."
+      "None: `summary.json` is not about these weights with the views "
+      f"`eval.tta={config.eval.tta}`. Run `--mode=evaluate`, then "
+      "`--mode=export`, both with these `eval` fields."
     )
   lines = [
     "Value and 68 % bootstrap interval, for the mean prediction over the views "

@@ -1,6 +1,7 @@
 """Finds or builds the data set of a config and reads its splits."""
 
 import dataclasses
+import pathlib
 
 import ml_collections
 import numpy as np
@@ -12,6 +13,7 @@ from galmet_jax.data import galaxies
 from galmet_jax.data import splits
 from galmet_jax.devices import processes
 from tfds_sdss import build
+from tfds_sdss import sample_info
 from tfds_sdss import shards
 from tfds_sdss.errors import DataError
 
@@ -52,6 +54,11 @@ def _read(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:
       f"{galaxies.verify_command(builder)}"
     )
   return galaxies.load(builder, config)
+
+
+def describe(config: ml_collections.ConfigDict) -> sample_info.Info:
+  """Returns the description of a config's data set, which is built."""
+  return sample_info.read(pathlib.Path(_find_or_build(config.data).data_dir))
 
 
 def check_sizes(

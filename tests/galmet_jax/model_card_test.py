@@ -17,6 +17,7 @@ from galmet_jax import model_card_code
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax.data import augment
+from galmet_jax.data import dataset
 from galmet_jax.devices import sharding
 from galmet_jax.models import network
 from galmet_jax.models import pretrained
@@ -40,7 +41,8 @@ def evaluated(mock_data_dir, tmp_path_factory):
 
 def make(run, step=0):
   digests = {"predict.jaxexp": "0ab", "weights.safetensors": "1cd"}
-  return model_card.make(run, step, run.frame, digests)
+  info = dataset.describe(run.config)
+  return model_card.make(run, step, run.frame, info, digests)
 
 
 def test_metadata_is_that_of_the_hub(evaluated, tmp_path):
@@ -75,9 +77,8 @@ def test_text_has_the_contract_and_the_numbers(evaluated):
   labels = run.data["train"].split.targets[:, 0]
   for expected in (
     "uint8 `[b, 128, 128, 3]`",
-    "R = i band, G = r band, B = g band",
-    "5.05 `petroR90_r` wide",
-    "central 96 pixels",
+    "R, G, B = i, r, g; 5.05 petroR90_r wide",
+    "central 96 × 96 pixels, in the bands i, r, g",
     "dex(solMass)",
     f"| {labels.min():.2f} to {labels.max():.2f} |",
     f"| test | `lgm_tot_p50` | {block['n']} | {block['rmse']:.4f} "
@@ -123,7 +124,7 @@ def test_metrics_of_other_weights_or_views_are_left_out(
   evaluated, step, fields
 ):
   text = make(changed(evaluated[0], **fields), step)
-  assert "None: there is no evaluation" in text
+  assert "None: `summary.json` is not about" in text
   assert "model-index" not in text
 
 
@@ -132,7 +133,7 @@ def test_damaged_summary_is_not_used(evaluated, tmp_path, capsys):
   data = (run.workdir / "summary.json").read_bytes()
   (tmp_path / "summary.json").write_bytes(data.replace(b"0.", b"1.", 1))
   text = make(dataclasses.replace(run, results=tmp_path))
-  assert "None: there is no evaluation" in text
+  assert "None: `summary.json` is not about" in text
   assert "The card has no metrics" in capsys.readouterr().out
 
 

@@ -49,7 +49,7 @@ lint: $(DEV)  ## formatting, style and types
 
 # A failed test is a lost run: its row of the table shows it.
 soak: $(DEV)  ## kills, flipped bits, restarts: half an hour; updates docs/reliability.md
-	$(BIN)/python -m pytest -m faults --soak --numprocesses=2 --dist=load \
+	$(BIN)/python -m pytest -m faults --soak --numprocesses=2 --dist=worksteal \
 	  --junitxml=$(VENV)/faults.xml $(ARGS); status=$$?; \
 	  $(BIN)/python -m tests.soak.table $(VENV)/faults.xml && exit $$status
 

@@ -196,6 +196,7 @@ def _run(folder: pathlib.Path) -> None:
   from galmet_jax import lr_find
   from galmet_jax import report
   from galmet_jax import train
+  from galmet_jax.data import dataset
   from galmet_jax.paper import reproduce
 
   modes = {
@@ -206,7 +207,7 @@ def _run(folder: pathlib.Path) -> None:
     "reproduce": reproduce.reproduce,
     "export": export.export,
   }
-  modes[_MODE.value](_CONFIG.value, folder)
+  modes[_MODE.value](dataset.resolve(_CONFIG.value), folder)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,11 @@ STAGED = tuple(
 # Names of the users' samples.
 OWN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
+HOW_TO_BUILD_OWN = (
+  f"python -m tfds_sdss build {DATASET}/{CUSTOM} --name=NAME --catalog=TABLE "
+  "--images=FOLDER ... (docs/data.md)"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -128,7 +133,7 @@ def load(
     DataError: if manual_dir is not a folder for this sample.
   """
   root = data_dir_of(data_dir)
-  name = _check_name(config_name, _own_names(root))
+  name = _check_name(config_name, root)
   folder = root / DATASET / name
   versions = [
     path for path in folder.glob("*") if tfds.core.Version.is_valid(path.name)
@@ -168,7 +173,7 @@ def load(
   return builder
 
 
-def _own_names(root: pathlib.Path) -> tuple[str, ...]:
+def own_names(root: pathlib.Path) -> tuple[str, ...]:
   """Returns the names of the user's samples in a data directory."""
   try:
     found = [path.name for path in (root / DATASET).iterdir() if path.is_dir()]
@@ -179,19 +184,19 @@ def _own_names(root: pathlib.Path) -> tuple[str, ...]:
   )
 
 
-def _check_name(name: str, own: tuple[str, ...] = ()) -> str:
+def _check_name(name: str, root: pathlib.Path | None = None) -> str:
   """Returns a sample's name without `sdss_metallicity/`."""
-  known = (*CONFIGS, *own)
+  known = (*CONFIGS, *(own_names(root) if root else ()))
   bare = name.removeprefix(f"{DATASET}/")
   if bare in known:
     return bare
   close = difflib.get_close_matches(bare, known, n=1)
   hint = f" Did you mean {DATASET}/{close[0]}?" if close else ""
   expected = ", ".join(f"{DATASET}/{config}" for config in known)
+  where = f" in {root}" if root else ""
   raise UnknownConfigError(
-    f"unknown sample {name!r}, expected one of {expected}.{hint} For galaxies "
-    f"of your own: python -m tfds_sdss build {DATASET}/{CUSTOM} --name=NAME "
-    "--catalog=TABLE --images=FOLDER ... (docs/data.md)"
+    f"unknown sample {name!r}{where}, expected one of {expected}.{hint} For "
+    f"galaxies of your own: {HOW_TO_BUILD_OWN}"
   )
 
 

@@ -1,5 +1,6 @@
 """Finds or builds the data set of a config and reads its splits."""
 
+import copy
 import dataclasses
 import pathlib
 
@@ -19,6 +20,53 @@ from tfds_sdss.errors import DataError
 
 # These need no staging folder: mock is rendered, demo500 is a small download.
 _BUILT_WHEN_MISSING = ("mock", "demo500")
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns a config without values that depend on its data set.
+
+  A `data.crop` of None becomes the size of the images, `data.targets` of None
+  the label of the sample. A config that has both is returned as it is.
+
+  Args:
+    config: the whole config.
+
+  Raises:
+    ConfigError: if `data.name` is empty.
+    tfds_sdss.prepare.UnknownConfigError: if there is no such sample.
+    DamagedFileError: if the description of the sample is damaged.
+    DatasetNotBuiltError: as for `load`.
+  """
+  data = config.get("data", {})
+  if data.get("name") == "":
+    raise errors.ConfigError(_no_name(config))
+  unknown = [x for x in ("crop", "targets") if data.get(x, "") is None]
+  if not unknown:
+    return config
+  info = processes.first_then_others(lambda: describe(config))
+  found = {"crop": info.image_size, "targets": (info.label,)}
+  resolved = copy.deepcopy(config)
+  for name in unknown:
+    resolved.data[name] = found[name]
+  return resolved
+
+
+def _no_name(config: ml_collections.ConfigDict) -> str:
+  root = build.data_dir_of(config.data.data_dir)
+  own = build.own_names(root)
+  text = (
+    "data.name is empty; expected the name of a sample, such as "
+    "--config=configs/custom.py:mysample. "
+  )
+  if own:
+    return (
+      f"{text}{root} has {', '.join(own)}: python main.py "
+      f"--config=configs/custom.py:{own[0]} ..."
+    )
+  return (
+    f"{text}{root} (--config.data.data_dir) has none of your own. Build one: "
+    f"{build.HOW_TO_BUILD_OWN}"
+  )
 
 
 def load(config: ml_collections.ConfigDict) -> dict[str, galaxies.Split]:

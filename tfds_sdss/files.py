@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import errno
@@ -21,6 +22,7 @@ from tfds_sdss.errors import DataError
 
 # File in a locked folder.
 LOCK = ".lock"
+_SYNC_SECONDS = 1.0  # between two fsyncs of a file of lines
 # Errors of file systems without flock, such as some Lustre and FUSE mounts.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -162,6 +164,45 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
 def digest(content: dict[str, Any]) -> str:
   """Returns the SHA-256 of a dictionary's JSON."""
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_lines(path: pathlib.Path) -> list[bytes]:
+  """Returns the complete lines of a file, with their ends; [] without a file.
+
+  An incomplete last line, left by a killed run, is ignored.
+  """
+  try:
+    lines = path.read_bytes().splitlines(keepends=True)
+  except FileNotFoundError:
+    return []
+  if lines and not lines[-1].endswith(b"\n"):
+    lines.pop()
+  return lines
+
+
+@contextlib.contextmanager
+def open_lines(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
+  """Opens a file of lines; yields a function that appends one.
+
+  An incomplete last line, left by a killed run, is removed.
+  """
+  with path.open("ab+") as file:
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+    synced = time.monotonic()
+
+    def append(line: bytes) -> None:
+      nonlocal synced
+      file.write(line + b"\n")
+      file.flush()
+      if time.monotonic() - synced > _SYNC_SECONDS:
+        os.fsync(file.fileno())
+        synced = time.monotonic()
+
+    try:
+      yield append
+    finally:
+      os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

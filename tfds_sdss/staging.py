@@ -16,10 +16,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
-import time
 from typing import Any
 
 import pandas as pd
@@ -30,7 +28,6 @@ from tfds_sdss.errors import DataError
 
 # Largest accepted fraction of galaxies without an image, by default.
 MAX_LOSS = 0.02
-_SYNC_SECONDS = 1.0  # between two fsyncs of the manifest
 
 
 class StagingError(DataError):
@@ -229,13 +226,8 @@ class Staging:
       StagingError: if another line is not an entry.
     """
     entries: dict[int, Entry] = {}
-    try:
-      lines = self.manifest_path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-      return entries
+    lines = files.read_lines(self.manifest_path)
     for number, line in enumerate(lines, start=1):
-      if not line.endswith(b"\n"):
-        break
       try:
         entry = parse_entry(line)
       except ValueError as error:
@@ -270,21 +262,7 @@ class Staging:
   @contextlib.contextmanager
   def open_manifest(self) -> Iterator[Callable[[Entry], None]]:
     """Opens the manifest; yields a function that appends an entry."""
-    with self.manifest_path.open("ab+") as file:
-      # Remove an incomplete last line, left by a killed run.
-      file.seek(0)
-      file.truncate(file.read().rfind(b"\n") + 1)
-      synced = time.monotonic()
-
-      def append(entry: Entry) -> None:
-        nonlocal synced
-        file.write(json.dumps(dataclasses.asdict(entry)).encode() + b"\n")
-        file.flush()
-        if time.monotonic() - synced > _SYNC_SECONDS:
-          os.fsync(file.fileno())
-          synced = time.monotonic()
-
-      try:
-        yield append
-      finally:
-        os.fsync(file.fileno())
+    with files.open_lines(self.manifest_path) as append_line:
+      yield lambda entry: append_line(
+        json.dumps(dataclasses.asdict(entry)).encode()
+      )

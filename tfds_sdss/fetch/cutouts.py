@@ -63,7 +63,7 @@ def image_requests(
   radius = frame.petroR90_r.astype(np.float64)
   if field == "fixed":
     radius[:] = _FIXED_RADIUS
-  known = radius.between(*_RADIUS_RANGE)
+  known = is_known(radius)
   scale = 2 * radius / _SDSS_PIXEL / skyserver.SIZE
   return [
     ImageRequest(objid, service.cutout_url(*position) if usable else None)
@@ -71,6 +71,11 @@ def image_requests(
       frame.objid, known, frame.ra, frame.dec, scale, strict=True
     )
   ]
+
+
+def is_known(radius: pd.Series) -> pd.Series:
+  """Whether each petroR90_r, arcsec, can give the scale of an image."""
+  return radius.between(*_RADIUS_RANGE)
 
 
 def is_finished(

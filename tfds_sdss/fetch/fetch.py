@@ -8,14 +8,9 @@ demo500     the 500 images of the authors' demonstration on GitHub
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import logging
-import time
 
 import pandas as pd
-import tqdm
 
 from tfds_sdss import columns
 from tfds_sdss import files
@@ -28,13 +23,12 @@ from tfds_sdss.fetch import copies
 from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import demo_archive
 from tfds_sdss.fetch import http_client
+from tfds_sdss.fetch import progress
 from tfds_sdss.fetch import skyserver
 from tfds_sdss.fetch import zenodo
 from tfds_sdss.fetch import zenodo_archive
 from tfds_sdss.fetch.request import Outcome
 from tfds_sdss.fetch.request import Request
-
-_LOG_EVERY = 1_000  # galaxies between two log lines, without a progress bar
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +121,7 @@ async def _fetch_skyserver(
   _log.info("%d of %d galaxies remain", len(remaining), len(frame))
   if remaining:
     try:
-      with _progress(len(frame), len(frame) - len(remaining)) as on_entry:
+      with progress.shown(len(frame), len(frame) - len(remaining)) as on_entry:
         await cutouts.fetch(
           client, folder, remaining, counted, request.connections, on_entry
         )
@@ -170,7 +164,7 @@ async def _fetch_zenodo(
   ):
     _log.info("Downloading %s, %.1f GB", origin.name, origin.size / 1e9)
     archive = await zenodo.download(client, origin, downloads)
-    with _progress(len(frame), 0) as on_entry:
+    with progress.shown(len(frame), 0) as on_entry:
       zenodo_archive.unpack(archive, origin, set(frame.objid), folder, on_entry)
   return frame
 
@@ -236,35 +230,6 @@ def _store_catalog(
     }
   )
   return frame
-
-
-@contextlib.contextmanager
-def _progress(
-  total: int, done: int
-) -> Iterator[Callable[[staging.Entry], None]]:
-  """Shows rate, time left and losses in a bar or in log lines."""
-  lost: collections.Counter[str] = collections.Counter()
-  started, first = time.monotonic(), done
-  with tqdm.tqdm(
-    total=total, initial=done, desc="Fetching", unit=" images", disable=None
-  ) as bar:
-
-    def on_entry(entry: staging.Entry) -> None:
-      nonlocal done
-      done += 1
-      if not entry.is_image:
-        lost[entry.reason] += 1
-        bar.set_postfix(lost, refresh=False)
-      bar.update()
-      if bar.disable and done % _LOG_EVERY == 0:
-        rate = (done - first) / (time.monotonic() - started)
-        _log.info(
-          "%d of %d galaxies, %.1f/s, %.1f hours left, lost: %s",
-          *(done, total, rate, (total - done) / rate / 3600),
-          dict(lost) or "none",
-        )
-
-    yield on_entry
 
 
 def _finish(

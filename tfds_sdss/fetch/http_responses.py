@@ -15,6 +15,8 @@ from tfds_sdss.errors import DataError
 MAX_REDIRECTS = 5
 # Reason of a failure to resolve the name of a host.
 UNKNOWN_HOST = "unknown_host"
+# Reason of a failure to connect to a host.
+NO_CONNECTION = "no_connection"
 _TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -103,10 +105,12 @@ def connection_error(error: Exception, url: yarl.URL) -> FetchError:
       UNKNOWN_HOST,
       f"{error.host} is unknown: there is no network, or the name is wrong",
     )
+  if isinstance(
+    error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+  ):
+    return TransientError(NO_CONNECTION, detail)
   if isinstance(error, TimeoutError):
     return TransientError("timeout", detail)
-  if isinstance(error, aiohttp.ClientConnectorError):
-    return TransientError("no_connection", detail)
   return TransientError("broken_answer", detail)
 
 

@@ -13,7 +13,7 @@ from tfds_sdss import columns
 from tfds_sdss import files
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
-from tfds_sdss.fetch import fetch
+from tfds_sdss.fetch import progress
 from tfds_sdss.fetch import request
 from tfds_sdss.fetch import skyserver
 
@@ -143,7 +143,7 @@ def test_loss_sets_the_exit_status(tmp_path, server, capsys):
 
 
 def test_progress_is_logged(tmp_path, server, monkeypatch, caplog):
-  monkeypatch.setattr(fetch, "_LOG_EVERY", 15)
+  monkeypatch.setattr(progress, "_LOG_EVERY", 15)
   caplog.set_level("INFO")
   fetching.run(tmp_path, server)
   found = [line for line in caplog.messages if "hours left" in line]

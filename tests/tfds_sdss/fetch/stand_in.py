@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 
+from astropy import coordinates
 import numpy as np
 import pandas as pd
 import yarl
@@ -157,9 +158,11 @@ class StandIn(http.server.ThreadingHTTPServer):
     return self._objids[request.query["ra"], request.query["dec"]]
 
   def _select(self, sql: str) -> Response:
-    """Answers the two kinds of statements that the fetch sends."""
+    """Answers the three kinds of statements that the fetches send."""
     if sql.startswith("select count_big(*) as n from "):
       return _csv(pd.DataFrame({"n": [len(self._rows) + self.count_error]}))
+    if " outer apply " in sql:
+      return _csv(self._matches(sql))
     page = re.fullmatch(
       r"select top (\d+) (\S+) from .* and I\.specObjID>(\d+)"
       r" order by I\.specObjID",
@@ -172,6 +175,30 @@ class StandIn(http.server.ThreadingHTTPServer):
     stop = None if self.ignores_top else start + int(top)
     rows = self._rows.iloc[start:stop][: self.silent_cap]
     return _csv(rows[[item.split(".")[1] for item in items.split(",")]])
+
+  def _matches(self, sql: str) -> pd.DataFrame:
+    """Answers a query for the galaxies near positions, the nearest last."""
+    values, radius = re.fullmatch(
+      r"select top 1000 P\.n,A\.objID,A\.ra,A\.dec,A\.petroR90_r from"
+      r" \(values (\(.+\))\)P\(n,ra,dec\) outer apply \(select G\.objID,G\.ra,"
+      r"G\.dec,G\.petroR90_r from dbo\.fGetNearbyObjEq\(P\.ra,P\.dec,(\S+)\) N"
+      r" join Galaxy G on G\.objID=N\.objID\) A",
+      sql,
+    ).groups()
+    names = ["objID", "ra", "dec", "petroR90_r"]
+    galaxies = coordinates.SkyCoord(self._rows.ra, self._rows.dec, unit="deg")
+    parts = []
+    for value in values[1:-1].split("),("):
+      number, ra, dec = value.split(",")
+      position = coordinates.SkyCoord(ra, dec, unit="deg")
+      distance = position.separation(galaxies)
+      near = np.flatnonzero(distance.arcmin < float(radius))
+      order = near[np.argsort(-distance[near])]
+      found = self._rows[names].iloc[order]
+      if not len(found):
+        found = pd.DataFrame([[""] * 4], columns=names)
+      parts.append(found.assign(n=number))
+    return pd.concat(parts)[["n", *names]]
 
   def shutdown_request(self, request) -> None:
     # The parent sends FIN first, which turns a reset into a clean end.

@@ -19,6 +19,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from galmet_jax import errors
+from galmet_jax import predict_flags
 from tfds_sdss import files
 from tfds_sdss import output
 from tfds_sdss import signals
@@ -39,9 +40,13 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "evaluate", "lr_find", "ensemble", "reproduce", "export"],
+  [
+    *("train", "evaluate", "predict", "lr_find", "ensemble", "reproduce"),
+    "export",
+  ],
   "train: train, or resume an interrupted run, then evaluate. evaluate: "
-  "evaluate the checkpoint again. lr_find: try learning rates. ensemble: train "
+  "evaluate the checkpoint again. predict: predict --input with the run in "
+  "--workdir, without --config. lr_find: try learning rates. ensemble: train "
   "one network per fold. reproduce: train and tabulate all systems of the "
   "paper. export: write the network for other programs.",
 )
@@ -79,6 +84,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     rest = flags.FLAGS([x for x in argv if x not in nones])
     if len(rest) > 1:
       raise flags.Error(f"expected flags only, found {' '.join(rest[1:])}")
+    if _MODE.value == "predict":
+      predict_flags.check(_WORKDIR.value)
+      return rest
     if _CONFIG.value is None:
       raise flags.Error("flag --config is missing")
     # ml_collections reports a missing file here, on the first access.
@@ -198,7 +206,11 @@ def _run(folder: pathlib.Path) -> None:
   from galmet_jax import train
   from galmet_jax.data import dataset
   from galmet_jax.paper import reproduce
+  from galmet_jax.predict import command
 
+  if _MODE.value == "predict":
+    command.predict(folder, predict_flags.request())
+    return
   modes = {
     "train": train.train_and_evaluate,
     "evaluate": report.evaluate_only,

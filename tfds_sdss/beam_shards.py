@@ -1,4 +1,4 @@
-"""Writes the shards of a build with Apache Beam, on many cores or machines."""
+"""Writes files with Apache Beam, on many cores or machines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pipeline_options(text: str | None) -> Any:
 
 
 def run(
-  write: Callable[[Any], None], tasks: Sequence[Any], runner: Any, options: Any
+  write: Callable[[Any], Any], tasks: Sequence[Any], runner: Any, options: Any
 ) -> None:
   """Runs write(task) for each task.
 
@@ -49,7 +49,7 @@ def run(
     DataError: if `write` raises one.
   """
   beam = _import_beam()
-  _log.info("writing %d shards with Apache Beam", len(tasks))
+  _log.info("writing %d files with Apache Beam", len(tasks))
   with beam.Pipeline(runner=runner, options=options) as pipeline:
     _ = (
       pipeline
@@ -68,12 +68,13 @@ def _import_beam() -> Any:
   except ImportError as error:
     raise BeamError(
       f"Apache Beam is not installed ({error}). Install it: "
-      "pip install -r requirements-beam.txt. Or build without Beam's options."
+      "pip install -r requirements-beam.txt. Or leave out --beam_runner and "
+      "--beam_options."
     ) from error
   return apache_beam
 
 
-def _run_task(task: Any, write: Callable[[Any], None]) -> None:
+def _run_task(task: Any, write: Callable[[Any], Any]) -> None:
   try:
     write(task)
   except DataError as error:

@@ -114,7 +114,8 @@ def check(root: pathlib.Path, frame: pd.DataFrame, max_loss: float) -> Checked:
 
 
 def _check(root: pathlib.Path, objid: int, name: str) -> _Image:
-  file, data = _find(root, name)
+  file = locate(root, name)
+  data = read(root, file)
   if not file:
     return _Image(name, reason="no such file")
   try:
@@ -136,16 +137,17 @@ def _check(root: pathlib.Path, objid: int, name: str) -> _Image:
   return _Image(file, digest, black, width, is_png, reason)
 
 
-def _find(root: pathlib.Path, name: str) -> tuple[str, bytes]:
-  """Returns the file of a name, in the folder, and its content."""
+def locate(root: pathlib.Path, name: str) -> str:
+  """Returns the path in a folder of a name, whose suffix may be missing.
+
+  It is empty if there is no such file, or the name leads out of the folder.
+  """
   if not name or "\0" in name or ".." in pathlib.PurePath(name).parts:
-    return "", b""
+    return ""
   if pathlib.PurePath(name).is_absolute():
-    return "", b""
-  for suffix in _SUFFIXES:
-    if (root / f"{name}{suffix}").is_file():
-      return f"{name}{suffix}", read(root, f"{name}{suffix}")
-  return "", b""
+    return ""
+  files = (f"{name}{suffix}" for suffix in _SUFFIXES)
+  return next((file for file in files if (root / file).is_file()), "")
 
 
 def _reason(image: _Image, size: int, refused: set[str]) -> str:

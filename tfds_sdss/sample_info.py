@@ -23,7 +23,7 @@ _NO_COLUMNS = ("image", "objid", "id", "fold")
 # Bands of the images' R, G and B in all samples of this project.
 _BANDS = ("i", "r", "g")
 # Width of the images in petroR90_r (Wu & Boada 2019, section 3).
-_FIELD_R90 = 5.05
+FIELD_R90 = 5.05
 _ZENODO_SCALE = 0.262  # arcsec per pixel
 
 
@@ -104,7 +104,7 @@ def of_project(
     ),
     image_size=features["image"].shape[0],
     pixel_scale=pixel_scale,
-    field_r90=None if pixel_scale else _FIELD_R90,
+    field_r90=None if pixel_scale else FIELD_R90,
   )
 
 
@@ -125,18 +125,23 @@ def _of_feature(name: str, feature) -> columns_lib.Column:
 
 def write(folder: pathlib.Path, info: Info) -> None:
   """Writes a description into the folder of a built sample."""
-  content = dataclasses.asdict(info)
-  content["columns"] = [
+  files.write_json(folder / FILE, as_json(info))
+
+
+def as_json(info: Info) -> dict:
+  """Returns a description as JSON; `parse` inverts it."""
+  columns = [
     {
       "name": column.name,
       "unit": column.unit,
       "description": column.description,
-      "valid": column.valid,
+      "valid": list(column.valid),
       "dtype": np.dtype(column.dtype).name,
     }
     for column in info.columns
   ]
-  files.write_json(folder / FILE, content)
+  content = dataclasses.asdict(info)
+  return {**content, "columns": columns, "bands": list(info.bands)}
 
 
 def read(folder: pathlib.Path) -> Info:
@@ -165,7 +170,7 @@ def read(folder: pathlib.Path) -> Info:
 
 
 def parse(content: dict) -> Info:
-  """Returns the description that `write` has stored as JSON.
+  """Returns the description of `as_json`.
 
   Raises:
     TypeError, ValueError, KeyError, AttributeError: for other content.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 import difflib
 import hashlib
 import math
@@ -193,22 +194,40 @@ def ids(table: Table, name: str) -> tuple[np.ndarray, list[str] | None]:
       f"column {name}: expected distinct ids, found {len(repeated)} of several "
       f"rows: {', '.join(repeated[:10])}. Remove their other rows."
     )
-  if all(re.fullmatch(r"0|[1-9][0-9]*", text) for text in found):
-    return np.array(
-      [catalog.parse_objid(text) for text in found], np.int64
-    ), None
-  hashes = [hash_id(text) for text in found]
-  if len(set(hashes)) < len(found):
+  numbers = numbers_of_ids(found)
+  if are_integers(found):
+    return numbers, None
+  if len(set(numbers.tolist())) < len(found):
     raise DataError(
       f"column {name}: two ids have the same 63-bit hash. Name a column of "
       "other ids."
     )
-  return np.array(hashes, np.int64), found
+  return numbers, found
+
+
+def are_integers(texts: Sequence[str]) -> bool:
+  """Whether all ids are decimal integers."""
+  return all(re.fullmatch(r"0|[1-9][0-9]*", text) for text in texts)
+
+
+def numbers_of_ids(texts: Sequence[str]) -> np.ndarray:
+  """Returns ids as int64 `[N]`: hashes, unless all are integers.
+
+  Raises:
+    DataError: if an integer has more than 63 bits.
+  """
+  convert = catalog.parse_objid if are_integers(texts) else hash_id
+  return np.array([convert(text) for text in texts], np.int64)
 
 
 def hash_id(text: str) -> int:
   """Returns the integer, 0 to 2**63 - 1, that stands for an id of text."""
-  digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+  return hash_bytes(text.encode())
+
+
+def hash_bytes(data: bytes) -> int:
+  """Returns the first 63 bits of BLAKE2b."""
+  digest = hashlib.blake2b(data, digest_size=8).digest()
   return int.from_bytes(digest, "big") >> 1
 
 

@@ -12,9 +12,11 @@ from galmet_jax import manifest
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.calibration import outliers
+from galmet_jax.data import dataset
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 from tfds_sdss import files
+from tfds_sdss import sample_info
 
 # Enough for p-values of 0.1 %; a survey has more images.
 _MAX_IMAGES = 20_000
@@ -33,8 +35,9 @@ def calibrate(
   Returns:
     The calibration. Its facts are `checkpoint`, the SHA-256 of the network's
     variables, `step` and `which`; `source` of the calibration galaxies; `eval`
-    and `data` of the config; `image_size`, pixels; and `steps_per_epoch`, by
-    which the checkpoint can be read without the data.
+    and `data` of the config; `sample`, the bands and the scale of the images
+    and the units of targets; and `steps_per_epoch`, by which the checkpoint can
+    be read without the data.
   """
   config = run.config
   train, validation = (run.data[name].split for name in ("train", "validation"))
@@ -52,7 +55,7 @@ def calibrate(
     "source": "validation",
     "eval": json.loads(config.eval.to_json()),
     "data": json.loads(config.data.to_json()),
-    "image_size": train.images.shape[1],
+    "sample": sample_info.as_json(dataset.describe(config)),
     "steps_per_epoch": run.steps_per_epoch,
   }
   statistics = image_statistics.compute(
@@ -86,7 +89,7 @@ def calibrate_ensemble(
   digests = [member.facts["checkpoint"] for member in members]
   facts = {
     **first.facts,
-    "checkpoint": files.digest({"members": digests}),
+    "checkpoint": join_digests(digests, ensemble=True),
     "source": "out_of_fold",
     "members": [folder.name for folder in folders],
   }
@@ -108,6 +111,13 @@ def checkpoint_digest(state: TrainState) -> str:
     if path.startswith((".params", ".batch_stats"))
   }
   return files.digest(kept)
+
+
+def join_digests(digests: Sequence[str], *, ensemble: bool) -> str:
+  """Returns the digest of a run's or an ensemble's checkpoints."""
+  if not ensemble:
+    return digests[0]
+  return files.digest({"members": list(digests)})
 
 
 def _some_images(parts: list[np.ndarray], seed: int) -> np.ndarray:

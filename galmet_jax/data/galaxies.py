@@ -122,7 +122,7 @@ def _load_split(
   name: str,
   targets: tuple[str, ...],
 ) -> Split:
-  objid, columns, jpegs = _read(builder, name)
+  objid, columns, jpegs = read_split(builder, name)
   repeated = objid[1:][objid[1:] == objid[:-1]]
   if len(repeated):
     raise DataError(
@@ -156,7 +156,7 @@ def _load_split(
   return Split(objid, _decode(objid, jpegs, info), stacked, columns)
 
 
-def _read(
+def read_split(
   builder: tfds.core.DatasetBuilder, name: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray], list[bytes]]:
   """Returns the objids of a split in order, its columns and its JPEGs."""

@@ -23,9 +23,9 @@ from tfds_sdss.fetch import http_responses
 from tfds_sdss.fetch import skyserver
 
 FIELDS = ("petro", "fixed")
-_SDSS_PIXEL = 0.396  # pixel of the survey, arcsec (Wu & Boada 2019)
+SDSS_PIXEL = 0.396  # pixel of the survey, arcsec (Wu & Boada 2019)
 # Replaces petroR90_r in the fixed field, arcsec.
-_FIXED_RADIUS = 7.5
+FIXED_RADIUS = 7.5
 # Valid petroR90_r, arcsec. Outside this range the measurement failed, and the
 # server would silently use the nearest scale it supports.
 _RADIUS_RANGE = (0.5, 300.0)
@@ -62,9 +62,9 @@ def image_requests(
   """
   radius = frame.petroR90_r.astype(np.float64)
   if field == "fixed":
-    radius[:] = _FIXED_RADIUS
+    radius[:] = FIXED_RADIUS
   known = is_known(radius)
-  scale = 2 * radius / _SDSS_PIXEL / skyserver.SIZE
+  scale = 2 * radius / SDSS_PIXEL / skyserver.SIZE
   return [
     ImageRequest(objid, service.cutout_url(*position) if usable else None)
     for objid, usable, *position in zip(

@@ -157,7 +157,7 @@ def test_training_writes_the_calibration(trained):
   )
   assert found.facts["eval"]["tta"] == "dihedral"
   assert found.facts["source"] == "validation"
-  assert found.facts["image_size"] == 128
+  assert found.facts["sample"]["image_size"] == 128
   block = summary["test"]["calibration"]
   assert block["n_calibration"] == len(table)
   assert "calibration" not in summary["validation"]

@@ -1,0 +1,236 @@
+"""A trained run or ensemble that predicts, without its training data."""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+import astropy.table
+import numpy as np
+from scipy import spatial
+
+from galmet_jax import output_tables
+from galmet_jax import workdir as workdir_lib
+from galmet_jax.calibration import calibration
+from galmet_jax.calibration import image_statistics
+from galmet_jax.predict import flags as flags_lib
+from galmet_jax.predict import networks as networks_lib
+from galmet_jax.predict.flags import Flag
+from tfds_sdss import sample_info
+from tfds_sdss import user_tables
+
+# Probabilities of the intervals, and the names of their bounds.
+_INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}
+_SAME_PLACE = 2 / 3600  # degrees
+_MAX_BLACK = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A trained run or ensemble, and its calibration.
+
+  Attributes:
+    networks: the networks.
+    calibration: calibration of the mean of their predictions.
+    info: bands, scale and size of the images; units of the targets.
+  """
+
+  networks: networks_lib.Networks
+  calibration: calibration.Calibration
+  info: sample_info.Info
+
+  @classmethod
+  def load(cls, folder: str | pathlib.Path) -> "Predictor":
+    """Reads a run or an ensemble; changes nothing in its folder.
+
+    Args:
+      folder: `--workdir` of the training.
+
+    Raises:
+      NoCheckpointError: if there is no trained run.
+      ConfigError: if it has no calibration, or that of another checkpoint.
+      CheckpointError, DamagedFileError: if a file cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / "fold_0").is_dir():
+      workdir_lib.check_has_checkpoint(folder)
+    found = calibration.Calibration.load(folder)
+    return cls(
+      networks_lib.Networks.load(folder, found.facts),
+      found,
+      sample_info.parse(found.facts["sample"]),
+    )
+
+  def predict(
+    self, images: np.ndarray, ids: Sequence[int | str] | None = None
+  ) -> astropy.table.Table:
+    """Predicts images.
+
+    Args:
+      images: uint8 `[N, S, S, 3]` with the bands and the scale of `info`.
+      ids: N ids, which choose the random views and are looked up among the
+        training galaxies; None: the views depend on the pixels.
+
+    Returns:
+      A table with a row for each image, see docs/predict.md.
+
+    Raises:
+      ValueError: if the images have another shape or type.
+    """
+    size = self.info.image_size
+    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+      raise ValueError(
+        f"expected images uint8 [N, {size}, {size}, 3], found {images.dtype} "
+        f"{list(images.shape)}."
+      )
+    numbers = None
+    if ids is not None:
+      texts = [str(each) for each in ids]
+      numbers = user_tables.numbers_of_ids(texts)
+    values = self.compute(images, numbers, np.zeros(len(images), np.int32))
+    values["flags"] |= duplicates(values.pop("key"))
+    return output_tables.join(
+      astropy.table.Table(), self.columns(values, {}, unshrink=False)
+    )
+
+  def compute(
+    self,
+    images: np.ndarray,
+    ids: np.ndarray | None,
+    flags: np.ndarray,
+    positions: np.ndarray | None = None,
+  ) -> dict[str, np.ndarray]:
+    """Predicts images, some of which may be absent.
+
+    Args:
+      images: uint8 `[N, S, S, 3]`, zero where absent.
+      ids: int64 `[N]`, -1 where unknown; or None.
+      flags: known flags, int32 `[N]`.
+      positions: ra and dec, degrees, float64 `[N, 2]`, NaN where unknown.
+
+    Returns:
+      `flags`, `ood_p` and `key` (a hash of the pixels), `[N]` each; `pred`,
+      `tta_std` and `member_std`, `[N, T]` each.
+    """
+    flags = flags.astype(np.int32)
+    black = image_statistics.black_fraction(images) > _MAX_BLACK
+    flags |= np.where(black & (flags & flags_lib.NO_VALUE == 0), Flag.BLACK, 0)
+    usable = flags & flags_lib.NO_VALUE == 0
+    key = np.array([_hash(image) for image in images], np.int64)
+    if ids is None:
+      ids = np.full(len(images), -1, np.int64)
+    known = np.isin(ids, self.calibration.training.objid)
+    flags |= np.where(known, Flag.IN_TRAINING, 0)
+    ids = np.where(ids < 0, key, ids)
+    if positions is not None:
+      flags |= np.where(self._trained_at(positions), Flag.IN_TRAINING, 0)
+    # [M, V, N, T]; in double precision, so that equal values have no scatter.
+    found = self.networks.predict(images, ids).astype(np.float64)
+    of_member = found.mean(1)
+    single = len(found) == 1
+    values = {
+      "pred": of_member.mean(0),
+      "tta_std": found.mean(0).std(0),
+      "member_std": of_member.std(0, ddof=0 if single else 1),
+    }
+    for name, each in values.items():
+      values[name] = np.where(usable[:, None], each, np.nan)
+    model = self.calibration.images
+    p = np.full(len(images), np.nan)
+    if usable.any():
+      # All images, so that a row's numbers do not depend on the others.
+      p = model.p_values(image_statistics.compute(images))
+      p[~usable] = np.nan
+      flags |= np.where(p <= model.level, Flag.OOD, 0)
+    for target, predicted in zip(
+      self.calibration.targets, values["pred"].T, strict=True
+    ):
+      low, high = target.label_range
+      beyond = (predicted < low) | (predicted > high)
+      flags |= np.where(beyond, Flag.EXTRAPOLATES, 0)
+    has_image = flags & (flags_lib.NO_VALUE & ~Flag.BLACK) == 0
+    key = np.where(has_image, key, -1)
+    return {"flags": flags.astype(np.int32), "ood_p": p, "key": key, **values}
+
+  def columns(
+    self,
+    values: dict[str, np.ndarray],
+    details: dict[int, str],
+    *,
+    unshrink: bool,
+  ) -> list[output_tables.Column]:
+    """Returns the columns of a table, with intervals, for `compute`'s values.
+
+    Args:
+      values: by name, `[N]` or `[N, T]`; other columns of galaxies are kept.
+      details: by row, what was found instead of an image.
+      unshrink: whether to add the linearly calibrated predictions.
+    """
+    columns = []
+    for i, target in enumerate(self.calibration.targets):
+      predicted = values["pred"][:, i]
+      known = np.isfinite(predicted)
+      of_target = {"pred": predicted, "tta_std": values["tta_std"][:, i]}
+      for level, names in _INTERVALS.items():
+        bounds = target.residuals.bounds(np.nan_to_num(predicted), level)
+        for name, bound in zip(names, bounds, strict=True):
+          of_target[f"pred_{name}"] = np.where(known, bound, np.nan)
+      of_target["pred_err"] = (
+        of_target["pred_p84"] - of_target["pred_p16"]
+      ) / 2
+      if len(self.networks.variables) > 1:
+        of_target["member_std"] = values["member_std"][:, i]
+      if unshrink:
+        of_target["pred_unshrunk"] = target.unshrink(predicted)
+      columns += output_tables.columns_for(
+        target.name, self.unit(target.name), of_target
+      )
+    text = flags_lib.describe(values["flags"], details)
+    of_galaxy = {
+      name: each
+      for name, each in values.items()
+      if name not in ("pred", "tta_std", "member_std", "key")
+    }
+    return columns + output_tables.columns_for_galaxies(
+      {**of_galaxy, "flag_text": text}
+    )
+
+  def unit(self, target: str) -> str:
+    """Returns the unit of a target; empty if it has none."""
+    column = self.info.by_name.get(target)
+    return column.unit if column else ""
+
+  def _trained_at(self, positions: np.ndarray) -> np.ndarray:
+    """Whether a training galaxy lies within 2 arcsec, bool `[N]`."""
+    near = np.zeros(len(positions), bool)
+    trained = self.calibration.training.degrees
+    known = np.isfinite(positions).all(1)
+    if len(trained) and known.any():
+      tree = spatial.KDTree(_unit_vectors(trained))
+      distance, _ = tree.query(
+        _unit_vectors(positions[known]),
+        distance_upper_bound=np.deg2rad(_SAME_PLACE),
+      )
+      near[known] = np.isfinite(distance)
+    return near
+
+
+def duplicates(keys: np.ndarray) -> np.ndarray:
+  """Returns the flag of rows whose key another row has, int32 `[N]`.
+
+  Args:
+    keys: int64 `[N]`; negative where unknown.
+  """
+  _, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
+  same = (counts[index] > 1) & (keys >= 0)
+  return np.where(same, Flag.DUPLICATE, 0).astype(np.int32)
+
+
+def _hash(image: np.ndarray) -> int:
+  return user_tables.hash_bytes(image.tobytes())
+
+
+def _unit_vectors(degrees: np.ndarray) -> np.ndarray:
+  ra, dec = np.deg2rad(degrees).T
+  return np.stack(
+    [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], 1
+  )

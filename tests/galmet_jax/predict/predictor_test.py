@@ -1,0 +1,153 @@
+"""Runs and ensembles as predictors."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from galmet_jax import ensemble
+from galmet_jax import errors
+from galmet_jax import predict
+from galmet_jax.calibration import calibration
+from galmet_jax.data import galaxies
+from galmet_jax.predict import predictor
+from galmet_jax.predict.flags import Flag
+from tests import shrunk
+from tfds_sdss import build
+from tfds_sdss import images as images_lib
+
+
+@pytest.fixture(scope="module")
+def model(run):
+  return predict.Predictor.load(run)
+
+
+@pytest.fixture(scope="module")
+def images(mock_data_dir):
+  builder = build.load("mock", str(mock_data_dir))
+  _, _, jpegs = galaxies.read_split(builder, "test")
+  return np.stack([images_lib.decode(0, data) for data in jpegs])
+
+
+def test_rows_do_not_depend_on_each_other(model, images):
+  table = model.predict(images)
+  order = np.random.default_rng(0).permutation(len(images))
+  permuted = model.predict(images[order])
+  for name in ("oh_p50_pred", "ood_p", "oh_p50_pred_p84"):
+    np.testing.assert_allclose(
+      permuted[name], table[name][order], rtol=0, atol=1e-5
+    )
+  assert permuted["flags"].tolist() == table["flags"][order].tolist()
+  config = model.networks.config.copy_and_resolve_references()
+  config.eval.batch_size *= 2
+  networks = dataclasses.replace(model.networks, config=config)
+  doubled = dataclasses.replace(model, networks=networks).predict(images)
+  np.testing.assert_allclose(
+    doubled["oh_p50_pred"], table["oh_p50_pred"], rtol=0, atol=1e-5
+  )
+
+
+def test_ids_choose_the_views(model, images):
+  ids = [f"galaxy {i}" for i in range(len(images))]
+  named = model.predict(images, ids)["oh_p50_pred"]
+  np.testing.assert_array_equal(
+    named, model.predict(images, ids)["oh_p50_pred"]
+  )
+  assert not np.array_equal(named, model.predict(images)["oh_p50_pred"])
+
+
+@pytest.mark.parametrize(
+  "wrong", [np.zeros((2, 64, 64, 3), np.uint8), np.zeros((2, 128, 128, 3))]
+)
+def test_other_images_are_refused(model, wrong):
+  with pytest.raises(ValueError, match=r"expected images uint8 \[N, 128"):
+    model.predict(wrong)
+
+
+def test_beyond_the_labels_and_the_images_of_the_training(model, images):
+  target = model.calibration.targets[0]
+  narrow = dataclasses.replace(target, label_range=(0.0, 1.0))
+  changed = dataclasses.replace(
+    model, calibration=dataclasses.replace(model.calibration, targets=(narrow,))
+  )
+  flags = changed.predict(images[:3])["flags"]
+  assert (flags & Flag.EXTRAPOLATES == Flag.EXTRAPOLATES).all()
+
+
+def test_training_positions(model):
+  training = calibration.Training.of(
+    np.array([5]), {"ra": np.array([359.9999]), "dec": np.array([0.0])}
+  )
+  changed = dataclasses.replace(
+    model,
+    calibration=dataclasses.replace(model.calibration, training=training),
+  )
+  places = np.array(
+    [[359.9999, 1.9 / 3600], [359.9999, 2.1 / 3600], [0.0002, 0], [np.nan, 0]]
+  )
+  # 0.0003 degrees are 1.1 arcsec, across 0 h.
+  assert changed._trained_at(places).tolist() == [True, False, True, False]
+  assert not model._trained_at(places).any()
+
+
+def test_duplicates_of_unknown_keys_are_none():
+  keys = np.array([7, -1, 7, -1, 3])
+  expected = Flag.DUPLICATE * np.array([1, 0, 1, 0, 0])
+  assert predictor.duplicates(keys).tolist() == expected.tolist()
+
+
+def test_ensemble_is_the_mean_of_its_members(mock_data_dir, images, tmp_path):
+  config = shrunk.config(
+    *(mock_data_dir,), data__num_folds=2, optim__all_sgdr__cycle_len=1
+  )
+  ensemble.train_and_evaluate(config, tmp_path)
+  table = predict.Predictor.load(tmp_path).predict(images)
+  members = [
+    predict.Predictor.load(tmp_path / f"fold_{fold}").predict(images)
+    for fold in range(2)
+  ]
+  one, two = (member["oh_p50_pred"].data for member in members)
+  np.testing.assert_allclose(table["oh_p50_pred"], (one + two) / 2, rtol=1e-6)
+  np.testing.assert_allclose(
+    table["oh_p50_member_std"], np.abs(one - two) / np.sqrt(2), atol=1e-6
+  )
+  assert "oh_p50_member_std" not in members[0].colnames
+  found = calibration.Calibration.load(tmp_path)
+  low, high = found.targets[0].residuals.bounds(table["oh_p50_pred"], 0.68)
+  np.testing.assert_allclose(table["oh_p50_pred_p16"], low, rtol=1e-6)
+  np.testing.assert_allclose(table["oh_p50_pred_p84"], high, rtol=1e-6)
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+  folder = tmp_path / "run"
+  shutil.copytree(run, folder)
+  return folder
+
+
+def test_run_without_calibration_names_the_next_command(copy):
+  (copy / "calibration.json").unlink()
+  with pytest.raises(errors.ConfigError, match="--mode=evaluate"):
+    predict.Predictor.load(copy)
+
+
+def test_folder_without_a_run(tmp_path):
+  with pytest.raises(errors.NoCheckpointError, match="found no checkpoint"):
+    predict.Predictor.load(tmp_path)
+
+
+def test_calibration_of_another_checkpoint_is_refused(copy):
+  before = json.loads((copy / "calibration.json").read_text())
+  before.pop("sha256")
+  before["checkpoint"] = "0" * 64
+  (copy / "calibration.json").write_text(json.dumps(before))
+  with pytest.raises(errors.ConfigError, match="found another one"):
+    predict.Predictor.load(copy)
+
+
+def test_views_are_those_of_the_calibration(run, model):
+  assert model.networks.config.eval.tta == "random"
+  # Another evaluation would calibrate anew: no flag changes the views.
+  assert model.calibration.facts["eval"]["tta"] == "random"

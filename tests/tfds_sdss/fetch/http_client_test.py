@@ -237,3 +237,16 @@ def test_requests_have_their_timeouts(tmp_path, server, monkeypatch):
     (660.0, limits.connect, 660.0),
     (limits.file_total, limits.connect, limits.read),
   ]
+
+
+@pytest.mark.parametrize(
+  ("error", "reason"),
+  [
+    (aiohttp.ConnectionTimeoutError(), http_responses.NO_CONNECTION),
+    (aiohttp.SocketTimeoutError(), "timeout"),
+    (TimeoutError(), "timeout"),
+  ],
+)
+def test_only_timeouts_of_connections_are_no_connection(error, reason):
+  url = yarl.URL("https://example.org")
+  assert http_responses.connection_error(error, url).reason == reason

@@ -148,7 +148,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.model.dtype = "bfloat16"
   # Training statistics of the whole batch (global) or of each device's part.
   config.model.batch_norm = "global"
-  # FILE.safetensors, FILE.pth or timm:NAME; empty: random weights.
+  # FILE.safetensors, FILE.pth, timm:NAME or run:WORKDIR; empty: random weights.
   config.model.pretrained = "timm:resnet34.tv_in1k"
   # Whether the untrained network predicts the mean training label.
   config.model.start_at_mean = False

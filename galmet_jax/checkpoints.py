@@ -158,6 +158,40 @@ class Checkpoints:
 
     return bool(processes.broadcast_int(bool(processes.on_first(verify))))
 
+  def read_variables(self, step: int) -> dict[str, Any]:
+    """Reads the variables of any network, in the first process.
+
+    Returns:
+      `params` and `batch_stats`, nested dicts of NumPy arrays.
+
+    Raises:
+      DamagedError: if they differ from their manifest.
+      CheckpointError: if a file cannot be read.
+    """
+    folder = self._directory / str(step)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore())
+    try:
+      disk_errors.check_readable(folder)
+      restored = disk_errors.call(lambda: self._open().restore(step, args=args))
+    except SystemCallError as error:
+      raise _unreadable(folder, error) from None
+    found = {name: restored["state"].get(name) for name in manifest.VARIABLES}
+    if manifest.of_variables(found) != self.digests_of_variables(step):
+      raise DamagedError("the digests of its weights differ")
+    return found
+
+  def digests_of_variables(self, step: int) -> dict[str, str]:
+    """Returns the SHA-256 of the network's variables, as stored with them.
+
+    Raises:
+      DamagedError: if there are none.
+    """
+    path = self._directory / str(step) / "digests" / "metadata"
+    try:
+      return manifest.read_variables(path)
+    except (FileNotFoundError, files.DamagedFileError) as error:
+      raise DamagedError(disk_errors.shorten(error)) from error
+
   def _open(self) -> ocp.CheckpointManager:
     if self._manager is None:
       options = ocp.CheckpointManagerOptions(
@@ -232,10 +266,7 @@ class Checkpoints:
     try:
       return self._read_folder(folder, step, expected)
     except SystemCallError as error:
-      raise errors.CheckpointError(
-        f"{folder} cannot be read: {error}. Nothing was changed. Check the "
-        "disk and its permissions, then repeat the command."
-      ) from None
+      raise _unreadable(folder, error) from None
 
   def _read_folder(
     self, folder: pathlib.Path, step: int, expected: TrainState
@@ -256,3 +287,10 @@ class Checkpoints:
     if int(state.step) != step:
       raise DamagedError(f"it holds step {int(state.step)}")
     return Restored(state, progress)
+
+
+def _unreadable(folder: pathlib.Path, error: Exception) -> Exception:
+  return errors.CheckpointError(
+    f"{folder} cannot be read: {error}. Nothing was changed. Check the disk "
+    "and its permissions, then repeat the command."
+  )

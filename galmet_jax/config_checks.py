@@ -142,7 +142,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   for name in _PATHS:
     path = _get(fields, name)
     if path and not path.startswith("timm:"):
-      files.local_path(path, f"--config.{name}")
+      files.local_path(path.removeprefix("run:"), f"--config.{name}")
   for name in config.optim.phases:
     _check_phase(name, config.optim)
   if config.data.fold is not None:

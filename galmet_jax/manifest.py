@@ -14,12 +14,14 @@ from tfds_sdss import files
 # Leaf path -> `sha256`, and `kind`: dtype and shape.
 Leaves = dict[str, dict[str, str]]
 
+# Parts of a state that predictions depend on.
+VARIABLES = ("params", "batch_stats")
+
 
 def digests(state: TrainState) -> dict[str, str]:
   """Returns the SHA-256 of every leaf, by its path."""
   return {
-    path: hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
-    for path, leaf in _leaves(jax.device_get(state)).items()
+    path: _sha256(leaf) for path, leaf in _leaves(jax.device_get(state)).items()
   }
 
 
@@ -60,6 +62,29 @@ def read(path: pathlib.Path) -> tuple[Leaves, dict[str, Any]]:
     raise files.DamagedFileError(f"{path} has no {error}") from error
 
 
+def of_variables(variables: dict[str, Any]) -> dict[str, str]:
+  """Returns the SHA-256 of the arrays of `VARIABLES`, by path in a state."""
+  return {
+    f".{name}{jax.tree_util.keystr(path)}": _sha256(leaf)
+    for name, tree in variables.items()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def read_variables(path: pathlib.Path) -> dict[str, str]:
+  """Returns what `of_variables` found for the state of a manifest's file.
+
+  Raises the same as `read`.
+  """
+  starts = tuple(f".{name}" for name in VARIABLES)
+  leaves, _ = read(path)
+  return {
+    name: leaf["sha256"]
+    for name, leaf in leaves.items()
+    if name.startswith(starts)
+  }
+
+
 def differing(state: TrainState, leaves: Leaves) -> list[str]:
   """Returns the paths of the leaves that do not have their digest."""
   found = digests(state)
@@ -96,6 +121,10 @@ def check_fit(
       f"{folder} is a checkpoint of another network or optimizer:\n{text}\n"
       "Nothing was changed. Use the run's own config, or another --workdir."
     )
+
+
+def _sha256(leaf: Any) -> str:
+  return hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
 
 
 def _leaves(state: TrainState) -> dict[str, Any]:

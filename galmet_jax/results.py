@@ -18,6 +18,7 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
+from galmet_jax import first_weights
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import galaxies
 from galmet_jax.data import splits as splits_lib
@@ -114,7 +115,8 @@ def check_galaxies(
     config.data,
     config.seed,
   )
-  found = workdir_lib.fixed_fields(workdir_lib.describe(config, own))
+  weights = first_weights.digest(config, workdir)
+  found = workdir_lib.fixed_fields(workdir_lib.describe(config, own, weights))
 
   def compare() -> None:
     stored = workdir_lib.fixed_fields(workdir_lib.read_config(workdir))

@@ -17,6 +17,7 @@ from galmet_jax import checkpoints
 from galmet_jax import config_checks
 from galmet_jax import errors
 from galmet_jax import evaluate
+from galmet_jax import first_weights
 from galmet_jax import manifest
 from galmet_jax import optimizers
 from galmet_jax import train_state
@@ -123,7 +124,8 @@ class Run:
     if eval_frame != frame:
       eval_step = evaluate.make_eval_step(model, eval_frame, mesh)
     data = placement.make(splits, config, mesh)
-    content = workdir_lib.describe(config, splits)
+    weights = first_weights.digest(config, workdir, read_only=read_only)
+    content = workdir_lib.describe(config, splits, weights)
     workdir_lib.check_in_all_processes(content)
     processes.on_first(lambda: workdir_lib.check(content, workdir))
     if not read_only:
@@ -170,16 +172,21 @@ class Run:
 
     Raises:
       ConfigError: if the pretrained weights are absent or of another network,
-        or if they differ between processes.
+        or if they differ between processes. For those of a run also as
+        `first_weights.digest`.
     """
     means = np.nanmean(self.data["train"].split.targets, axis=0)
     state = train_state.create(
       self.model, self.config, self.frame.resolution, jnp.asarray(means)
     )
-    if self.config.model.pretrained:
+    source = self.config.model.pretrained
+    if first_weights.is_run(source):
+      splits = {name: data.split for name, data in self.data.items()}
+      state = first_weights.load(self.config, state, splits)
+    elif source:
       # The first process downloads; others on its host find the file.
       filled = processes.first_then_others(
-        lambda: pretrained.load(self.config.model.pretrained, state.variables)
+        lambda: pretrained.load(source, state.variables)
       )
       state = dataclasses.replace(state, **filled)
     digests = json.dumps(manifest.digests(state))

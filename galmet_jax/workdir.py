@@ -38,23 +38,30 @@ _JAX_SETTINGS = (
   "jax_default_matmul_precision",
 )
 _CONFIG = "config.json"
+_FIRST_WEIGHTS = "first_weights"
 # Fields that may differ between the processes of a run.
 _PER_PROCESS = ("cache_dir", "data.data_dir", "data.manual_dir")
 
 
 def describe(
-  config: ml_collections.ConfigDict, data: Mapping[str, galaxies.Split]
+  config: ml_collections.ConfigDict,
+  data: Mapping[str, galaxies.Split],
+  first_weights: str | None = None,
 ) -> dict[str, Any]:
   """Returns all that determines a run, as JSON.
 
-  It is the config, the settings of JAX under `jax`, and digests of the splits
-  under `galaxies`.
+  It is the config, the settings of JAX under `jax`, digests of the splits under
+  `galaxies` and, if the run starts from another, the digest of that one's
+  weights as `first_weights`.
   """
-  return {
+  content = {
     **json.loads(config.to_json()),
     "jax": _jax_settings(),
     "galaxies": {name: _digest(split) for name, split in data.items()},
   }
+  if first_weights:
+    content[_FIRST_WEIGHTS] = first_weights
+  return content
 
 
 def _digest(split: galaxies.Split) -> str:
@@ -137,10 +144,15 @@ def compare(
     and not (name.startswith(("jax.", "galaxies.")) and not known & {"jax"})
   ]
   if lines:
+    weights = ""
+    if found.get(_FIRST_WEIGHTS) != expected.get(_FIRST_WEIGHTS):
+      weights = (
+        f" {_FIRST_WEIGHTS}: the run that it started from has changed since."
+      )
     raise errors.ConfigError(
       f"{workdir} holds a run with another config:\n" + "\n".join(lines) + "\n"
       "Give a new --workdir, or resume the run with its own config, galaxies "
-      "(galaxies.*) and JAX_* environment variables (jax.*)."
+      f"(galaxies.*) and JAX_* environment variables (jax.*).{weights}"
     )
 
 
@@ -163,6 +175,16 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     "If the command has the run's own config, it can write the file again: rm "
     f"{shlex.quote(str(path))}",
   )
+
+
+def stored_first_weights(workdir: pathlib.Path) -> str | None:
+  """Returns `first_weights` of a run that has checkpoints; None without."""
+  if not _has_checkpoint(workdir):
+    return None
+  try:
+    return read_config(workdir).get(_FIRST_WEIGHTS)
+  except FileNotFoundError:
+    return None
 
 
 def has_other_jax_settings(content: dict[str, Any]) -> bool:

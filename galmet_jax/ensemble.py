@@ -14,8 +14,10 @@ import pandas as pd
 
 from galmet_jax import errors
 from galmet_jax import metrics
+from galmet_jax import quantities
 from galmet_jax import report
 from galmet_jax import results
+from galmet_jax import summary_text
 from galmet_jax import train
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.calibration import figure as calibration_figure
@@ -117,7 +119,7 @@ def _write(
   )
   calibration.save(workdir)
   for i, target in enumerate(targets):
-    block = summary[report.block_name("test", targets, i)]
+    block = summary[summary_text.block_name("test", targets, i)]
     labels = tables["out_of_fold"][f"{target}_true"].to_numpy()
     block["calibration"] = judgement.judge(
       calibration.targets[i],
@@ -129,18 +131,20 @@ def _write(
       config.seed,
     )
   results.write_summary(workdir, summary, tables)
-  print(report.format_metrics(summary, tuple(tables), targets))
+  described = quantities.of(dataset.describe(config), targets)
+  print(summary_text.format_metrics(summary, tuple(tables), described))
   rmse = members["rmse"]
+  spec = quantities.digits(rmse.mean())
   print(
-    f"A single member: {rmse.mean():.4f} ± {rmse.std(ddof=1):.4f} on the test "
-    "split.",
+    f"A single member: {rmse.mean():{spec}} ± {rmse.std(ddof=1):{spec}} on the "
+    "test split.",
     flush=True,
   )
   for name, table in tables.items():
     title = (
       f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
     )
-    report.draw_split(workdir, name, table, config, title, summary[name])
+    report.draw_split(workdir, name, table, described[0], title, summary[name])
     calibration_figure.draw(workdir, name, summary[name], title)
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {workdir}.")
   return summary

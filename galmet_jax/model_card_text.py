@@ -9,8 +9,10 @@ import jax
 import ml_collections
 import numpy as np
 
+from galmet_jax import first_weights
 from galmet_jax import metrics
 from galmet_jax import model_card_code
+from galmet_jax import quantities
 from galmet_jax.data import augment
 from galmet_jax.run import Run
 import tfds_sdss
@@ -120,7 +122,7 @@ def _predictions(run: Run, info: sample_info.Info) -> str:
     meaning, unit = column.description, column.unit or "none"
     low, high = np.nanmin(labels[:, i]), np.nanmax(labels[:, i])
     lines.append(
-      f"| `{target}` | {meaning} | {unit} | {low:.2f} to {high:.2f} |"
+      f"| `{target}` | {meaning} | {unit} | {low:#.3g} to {high:#.3g} |"
     )
   return "\n".join(lines)
 
@@ -128,7 +130,9 @@ def _predictions(run: Run, info: sample_info.Info) -> str:
 def _training(run: Run, step: int) -> str:
   config, model = run.config, run.config.model
   pretrained = model.pretrained
-  if not pretrained.startswith("timm:"):
+  if first_weights.is_run(pretrained):
+    pretrained = f"the run {pathlib.PurePath(pretrained).name}"
+  elif not pretrained.startswith("timm:"):
     # The folder is of no use to others.
     pretrained = pathlib.PurePath(pretrained).name or "random weights"
   sizes = {name: len(data.split) for name, data in run.data.items()}
@@ -184,13 +188,15 @@ def _results(
   for (split, target), block in blocks.items():
     cells = []
     for name in metrics.NAMES:
-      low, high = (metrics.show(x, ".4f") for x in block[f"{name}_ci68"])
-      cells.append(f"{metrics.show(block[name], '.4f')} ({low} to {high})")
+      spec = quantities.digits(None if name in _PURE else block["rmse"])
+      low, high = (metrics.show(x, spec) for x in block[f"{name}_ci68"])
+      cells.append(f"{metrics.show(block[name], spec)} ({low} to {high})")
     lines.append(
       f"| {split} | `{target}` | {block['n']} | {' | '.join(cells)} |"
     )
   means = [
-    f"{metrics.show(block['rmse_training_mean'], '.4f')} ({split}, `{target}`)"
+    metrics.show(block["rmse_training_mean"], quantities.digits(block["rmse"]))
+    + f" ({split}, `{target}`)"
     for (split, target), block in blocks.items()
     if "rmse_training_mean" in block
   ]

@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 
+from galmet_jax import quantities
+
 # UCDs of targets by parts of their names. No word stands for oxygen.
 _WORDS = {
   r"(12)?(log|lg)?oh|metallicity": "phys.abund.Z",
@@ -107,8 +109,7 @@ def columns_for(
   """
   _check_known(values, OF_TARGET)
   word = _word(target)
-  # Differences of logarithms have no reference.
-  difference = re.sub(r"^(dex|mag)\(.*\)$", r"\1", unit)
+  difference = quantities.unit_of_difference(unit)
   return [
     Column(
       name=f"{target}_{name}",

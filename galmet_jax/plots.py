@@ -13,6 +13,7 @@ import pandas as pd
 
 from galmet_jax import figure_style
 from galmet_jax import metrics
+from galmet_jax import quantities
 
 
 def predicted_against_true(
@@ -21,14 +22,13 @@ def predicted_against_true(
   predicted: np.ndarray,
   values: Mapping,
   title: str,
-  label: str,
+  target: quantities.Quantity,
 ) -> None:
   """Draws predictions against true values, as figure 1 of Wu & Boada (2019).
 
   Few galaxies are drawn as points, many as a 2-D histogram with a logarithmic
   scale. The panels at the sides show the distributions of true and predicted
-  values `[N]` in dex. `values` are metrics from `metrics.with_intervals`;
-  `label` names the quantity.
+  values `[N]` of `target`. `values` are metrics from `metrics.with_intervals`.
   """
   both = np.concatenate([true, predicted])
   edges = figure_style.cell_edges(both, len(true))
@@ -48,17 +48,21 @@ def predicted_against_true(
     bar.set_title("galaxies per cell", fontsize=8, pad=3)
   limits = (edges[0], edges[-1])
   main.plot(limits, limits, "--", color=figure_style.RED, lw=1.2)
-  main.set(xlabel=f"True {label}", ylabel=f"Predicted {label}")
+  main.set(xlabel=f"True {target.axis}", ylabel=f"Predicted {target.axis}")
   top = fig.add_subplot(grid[0, 0], sharex=main)
   right = fig.add_subplot(grid[1, 1], sharey=main)
   _draw_marginals(top, right, true, predicted, edges)
   handles = right.get_legend_handles_labels()
   corner.legend(*handles, loc="lower left", fontsize=8, frameon=False)
   fig.text(0.13, 0.955, title, fontsize=11)
-  low, high = (metrics.show(x, ".4f") for x in values["rmse_ci68"])
-  rmse, nmad = (metrics.show(values[name], ".4f") for name in ("rmse", "nmad"))
+  spec = quantities.digits(values["rmse"])
+  low, high = (metrics.show(x, spec) for x in values["rmse_ci68"])
+  rmse, nmad = (metrics.show(values[name], spec) for name in ("rmse", "nmad"))
+  unit = f" {target.unit}".rstrip().replace("$", r"\$")
+  # A long unit fits the figure once.
+  again = unit if len(unit) < 6 else ""
   summary = (
-    f"RMSE {rmse} dex (68 %: {low}–{high})  ·  NMAD {nmad} dex  ·  "
+    f"RMSE {rmse}{unit} (68 %: {low}–{high})  ·  NMAD {nmad}{again}  ·  "
     f"R² {metrics.show(values['r2'], '.3f')}  ·  n = {values['n']:,}"
   )
   fig.text(0.13, 0.92, summary, fontsize=8.5, color=figure_style.GREY)
@@ -102,12 +106,15 @@ def _draw_marginals(
 
 
 def training_curves(
-  path: pathlib.Path, rows: Sequence[Mapping], groups: Sequence[str]
+  path: pathlib.Path,
+  rows: Sequence[Mapping],
+  groups: Sequence[str],
+  unit: str,
 ) -> None:
   """Draws loss, validation RMSE and learning rates against the step.
 
   `rows` are those of metrics.jsonl. A layer group without a rate at a step is
-  frozen there.
+  frozen there. `unit` is that of the RMSE; it may be empty.
   """
   losses = ["train/loss", "validation/rmse"]
   columns = ["step", *losses, *(f"lr/{group}" for group in groups)]
@@ -126,7 +133,8 @@ def training_curves(
     upper.plot(train["step"], mean, color=figure_style.BLUE, label=label)
   if len(validation):
     points = validation["step"], validation["validation/rmse"]
-    label = "validation RMSE (dex)"
+    label = f"validation RMSE ({unit})" if unit else "validation RMSE"
+    label = label.replace("$", r"\$")
     upper.plot(*points, "o", ms=4, color=figure_style.RED, label=label)
   _scale_losses(upper, table[losses].min().min())
   rates = train[columns[3:]]
@@ -174,7 +182,7 @@ def examples(
   """Draws galaxies with their objid and values, six to a row.
 
   `images` are uint8 `[N, S, S, 3]`; the N rows of `table` contain objid,
-  TARGET_true and TARGET_pred (dex).
+  TARGET_true and TARGET_pred.
   """
   columns = min(len(images), 6)
   rows = -(-len(images) // columns)
@@ -194,7 +202,8 @@ def examples(
     panel.imshow(images[i], extent=(x - 0.7, x + 0.7, y + 0.7, y - 0.7))
     grey = figure_style.GREY
     panel.text(x, y - 0.78, str(objid), fontsize=6.5, color=grey, **center)
-    text = f"true {true:.3f}\npredicted {predicted:.3f}"
+    # Three decimals for metallicities.
+    text = f"true {true:#.4g}\npredicted {predicted:#.4g}"
     panel.text(x, y + 0.89, text, fontsize=8, **center)
   panel.set(xlim=(0, width), ylim=(height, 0))
   figure_style.save(fig, path)

@@ -16,23 +16,19 @@ from galmet_jax import figure_style
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
+from galmet_jax import quantities
 from galmet_jax import results
+from galmet_jax import summary_text
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 
-# Titles of the baselines in tables and figures, in the order of tables.
-BASELINES = {
-  "training_mean": "training mean",
-  "random_forest": "random forest",
-  "gradient_boosting": "gradient boosting",
-  "mass_metallicity": "mass-metallicity relation",
-}
 _NUM_EXAMPLES = 24
 
 
@@ -142,19 +138,22 @@ def _write(
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
   results.write_summary(run.results, summary, config.eval.splits)
+  targets = quantities.of(dataset.describe(config), config.data.targets)
   print(
-    format_metrics(summary, config.eval.splits, config.data.targets), flush=True
+    summary_text.format_metrics(summary, config.eval.splits, targets),
+    flush=True,
   )
   for name, table in tables.items():
     title = f"{config.data.name}, {name} split"
-    draw_split(run.results, name, table, config, title, summary[name])
+    draw_split(run.results, name, table, targets[0], title, summary[name])
     calibration_figure.draw(run.results, name, summary[name], title)
     _draw_examples(run, name, table, title)
   rows = metric_writer.read(run.workdir)
   if rows:
     path = run.results / "figures" / "training_curves.png"
     with figure_style.optional(path):
-      plots.training_curves(path, rows, run.groups)
+      unit = quantities.common_unit(targets)
+      plots.training_curves(path, rows, run.groups, unit)
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
   return summary
 
@@ -209,7 +208,7 @@ def write_split(
       if both.any():
         rmse = metrics.compute(true[both], values[both, i])["rmse"]
         block[f"rmse_{baseline}"] = float(rmse)
-    blocks[block_name(name, targets, i)] = block
+    blocks[summary_text.block_name(name, targets, i)] = block
   return blocks
 
 
@@ -217,30 +216,24 @@ def draw_split(
   workdir: pathlib.Path,
   name: str,
   table: pd.DataFrame,
-  config: ml_collections.ConfigDict,
+  target: quantities.Quantity,
   title: str,
   block: Mapping[str, Any],
 ) -> None:
-  """Draws figures/predicted_against_true_NAME.png of the first target.
+  """Draws figures/predicted_against_true_NAME.png of a target.
 
   The arguments are those of `write_split`; `block` holds the metrics.
   """
-  target = config.data.targets[0]
   path = workdir / "figures" / f"predicted_against_true_{name}.png"
   with figure_style.optional(path):
     plots.predicted_against_true(
       path,
-      table[f"{target}_true"].to_numpy(),
-      table[f"{target}_pred"].to_numpy(),
+      table[f"{target.name}_true"].to_numpy(),
+      table[f"{target.name}_pred"].to_numpy(),
       block,
       title=title,
-      label=label(target),
+      target=target,
     )
-
-
-def block_name(split: str, targets: tuple[str, ...], i: int) -> str:
-  """Returns the key in summary.json for the metrics of target i."""
-  return split if i == 0 else f"{split}/{targets[i]}"
 
 
 def _draw_examples(
@@ -264,45 +257,3 @@ def _draw_examples(
         target,
         title=f"{title}: {kind.replace('_', ' ')}",
       )
-
-
-def label(target: str) -> str:
-  """Returns the axis label of a target."""
-  return "12 + log(O/H)" if target == "oh_p50" else target
-
-
-def format_metrics(
-  summary: dict[str, Any], splits: tuple[str, ...], targets: tuple[str, ...]
-) -> str:
-  """Formats the network's metrics and the RMSE of the baselines as text."""
-  lines = []
-  for name in splits:
-    for i, target in enumerate(targets):
-      block = summary[block_name(name, targets, i)]
-      values = {
-        name: metrics.show(block[name], spec)
-        for name, spec in {
-          "rmse": ".4f",
-          "nmad": ".4f",
-          "bias": "+.4f",
-          "r2": ".3f",
-          "slope": ".3f",
-          "outlier_fraction": ".1%",
-        }.items()
-      }
-      low, high = (metrics.show(x, ".4f") for x in block["rmse_ci68"])
-      lines += [
-        "",
-        f"{target}, {name} split ({block['n']} galaxies)      RMSE [dex]",
-      ]
-      for baseline, title in BASELINES.items():
-        if f"rmse_{baseline}" in block:
-          lines.append(f"  {title:<29}{block[f'rmse_{baseline}']:.4f}")
-      lines += [
-        f"  {'network':<29}{values['rmse']}  (68 %: {low}-{high})",
-        f"    NMAD {values['nmad']}, bias {values['bias']}, "
-        f"R² {values['r2']}, slope {values['slope']}, "
-        f"outliers {values['outlier_fraction'].replace('%', ' %')}",
-        *judgement.describe(block.get("calibration", {})),
-      ]
-  return "\n".join([*lines, ""])

@@ -17,6 +17,7 @@ from galmet_jax import evaluate
 from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import optimizers
+from galmet_jax import quantities
 from galmet_jax import report
 from galmet_jax import step_metrics
 from galmet_jax import train_state
@@ -27,6 +28,10 @@ from galmet_jax.devices import sharding
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 from tfds_sdss import signals
+
+# Standard deviations of labels for which the recipes are not far off. They were
+# chosen for metallicities, with 0.2 dex.
+_SCALES = (0.002, 20.0)
 
 
 @dataclasses.dataclass
@@ -84,6 +89,7 @@ def _train_and_evaluate(run: Run) -> dict[str, Any]:
     progress.best_rmse = None
     print("The best of the remaining epochs will be stored.", flush=True)
   _print_overview(run, state)
+  _print_scales(run)
   if first_step:
     print(f"Resuming at step {first_step} of {run.num_steps}.", flush=True)
   timing = {"data_s": run.data_seconds, "compile_s": 0.0, "train_s": 0.0}
@@ -188,7 +194,8 @@ def _train_phase(
         bar.update(epoch if epoch_ends else epoch + 1, losses)
       if epoch_ends:
         rmse = _validate(run, state, epoch, writer, progress)
-        bar.print_line(f"epoch {epoch}: validation RMSE {rmse:.4f}")
+        shown = f"{rmse:{quantities.digits(rmse)}}"
+        bar.print_line(f"epoch {epoch}: validation RMSE {shown}")
       stop = processes.max_int(signals.received()) if interval_ends else 0
       if save or stop:
         run.latest.save(state, progress.as_json(run))
@@ -238,6 +245,21 @@ def _validate(
     progress.best_rmse = rmse
     run.best.save(state, progress.as_json(run))
   return rmse
+
+
+def _print_scales(run: Run) -> None:
+  """Warns of labels that the rates of the recipes do not fit."""
+  low, high = _SCALES
+  labels = run.data["train"].split.targets.astype(np.float64)
+  for name, scale in zip(
+    run.config.data.targets, np.nanstd(labels, axis=0), strict=True
+  ):
+    if scale and not low <= scale <= high:
+      print(
+        f"{name}: the labels have a standard deviation of {scale:.2g}; the "
+        "recipes were chosen for 0.2. If the network is no better than the "
+        "training mean, build the sample with another unit or with logarithms."
+      )
 
 
 def _print_overview(run: Run, state: TrainState) -> None:

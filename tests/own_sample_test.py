@@ -1,6 +1,7 @@
 """A user's sample, from a table and PNG images to the results of a run."""
 
 import json
+import re
 
 import pytest
 
@@ -30,4 +31,12 @@ def test_sample_is_trained_on_and_evaluated(tmp_path, capsys):
   assert results.is_finished(own_sample.config(tmp_path), run)
   assert report.evaluate_only(own_sample.config(tmp_path), run)
   output = capsys.readouterr().out
-  assert "mass, test split" in output
+  assert re.search(
+    r"mass, test split \(\d+ galaxies\)      RMSE \[1e\+10 solMass\]", output
+  )
+  assert "dex" not in output
+
+  again = own_sample.config(tmp_path, model__pretrained=f"run:{run}")
+  train.train_and_evaluate(again, tmp_path / "again")
+  output = capsys.readouterr().out
+  assert f"of {run}: all layers, since the targets are the same" in output

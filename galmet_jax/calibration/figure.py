@@ -9,6 +9,7 @@ from matplotlib import figure
 import numpy as np
 
 from galmet_jax import figure_style
+from galmet_jax import quantities
 from galmet_jax.calibration import judgement
 
 _TITLES = {
@@ -133,14 +134,15 @@ def _draw_scores(panel: axes.Axes, block: Mapping[str, Any]) -> None:
   }
   colors = (figure_style.BLUE, figure_style.PALE_BLUE, "#CCCCCC")
   drawn = panel.barh(list(bars), list(bars.values()), color=colors, height=0.6)
-  panel.bar_label(drawn, fmt="%.4f", padding=3, fontsize=8)
+  spec = quantities.digits(block["crps"])
+  panel.bar_label(drawn, fmt=f"{{:{spec}}}", padding=3, fontsize=8)
   panel.invert_yaxis()
   panel.set(
     xlim=(0, 1.2 * max(bars.values())),
     xlabel="CRPS (smaller is better)",
     title=(
-      f"Median half-width: {block['half_width_68']:.3f} (68 %), "
-      f"{block['half_width_95']:.3f} (95 %)\n"
+      f"Median half-width: {block['half_width_68']:#.3g} (68 %), "
+      f"{block['half_width_95']:#.3g} (95 %)\n"
       f"Slopes: {block['slope']:.3f} of predicted on true, "
       f"{block['slope_true']:.3f} of true on predicted"
     ),

@@ -12,8 +12,9 @@ import pandas as pd
 from galmet_jax import baselines
 from galmet_jax import figure_style
 from galmet_jax import metrics
-from galmet_jax import report
+from galmet_jax import quantities
 from galmet_jax import results
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import galaxy_figures
@@ -81,7 +82,9 @@ def write(
   sample = galaxy_figures.Sample(
     true=test.targets[:, 0],
     mass=test.columns.get(_MASS, np.full(len(test), np.nan)),
-    quantity=report.label(config.data.targets[0]),
+    quantity=quantities.of(dataset.describe(config), config.data.targets)[
+      0
+    ].label,
     title=title,
   )
   _draw_galaxies(figures, sample, predicted, rows)

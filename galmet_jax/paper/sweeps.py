@@ -15,7 +15,8 @@ import pandas as pd
 
 from galmet_jax import baselines
 from galmet_jax import metrics
-from galmet_jax import report
+from galmet_jax import quantities
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.data import splits as splits_lib
 from galmet_jax.paper import published
@@ -106,7 +107,7 @@ def draw_learning_curve(
         [_train_forest(common, splits, size) for size in sizes]
       ),
     },
-    report.label(common.data.targets[0]),
+    quantities.of(dataset.describe(common), common.data.targets)[0].label,
     title=title,
   )
 

@@ -14,10 +14,12 @@ import pytest
 from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import plots
+from galmet_jax import quantities
 from tests.galmet_jax import drawing
 
 GROUPS = ("early", "late", "head")
 OBJID = 1237648720693755918
+METALLICITY = quantities.Quantity("oh_p50", "12 + log(O/H)", "dex")
 
 
 def check(path, watched, size):
@@ -53,7 +55,7 @@ def test_predicted_against_true(tmp_path, watched, n):
   values = metrics.with_intervals(true, predicted, 50, 0)
   path = tmp_path / "figure.png"
   plots.predicted_against_true(
-    path, true, predicted, values, "Test split", "12 + log(O/H)"
+    path, true, predicted, values, "Test split", METALLICITY
   )
   fig, texts = check(path, watched, (6.3, 6.4))
   (summary,) = [line for line in texts if line.startswith("RMSE")]
@@ -96,6 +98,34 @@ def test_predicted_against_true(tmp_path, watched, n):
     assert counts.sum() == n
 
 
+@pytest.mark.parametrize("unit", ["1e+10 solMass", "", "$x$"])
+def test_figures_of_another_target_have_its_unit(tmp_path, watched, unit):
+  true = np.linspace(1, 5, 9)
+  predicted = true + 0.25
+  values = metrics.with_intervals(true, predicted, 20, 0)
+  label = f"mass [{unit}]" if unit else "mass"
+  target = quantities.Quantity("mass", label, unit)
+  path = tmp_path / "figure.png"
+  plots.predicted_against_true(path, true, predicted, values, "T", target)
+  _, texts = check(path, watched, (6.0, 6.5))
+  assert f"True {target.axis}" in texts
+  (summary,) = [text for text in texts if text.startswith("RMSE")]
+  shown = unit.replace("$", r"\$")
+  assert summary.startswith(f"RMSE 0.2500 {shown}".rstrip() + " (68")
+  assert not any("dex" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+  ("unit", "label"),
+  [("km / s", "validation RMSE (km / s)"), ("", "validation RMSE")],
+)
+def test_training_curves_have_the_unit(tmp_path, watched, unit, label):
+  path = tmp_path / "curves.png"
+  plots.training_curves(path, training(50, 3), GROUPS, unit)
+  _, texts = check(path, watched, (7.4, 5.8))
+  assert label in texts
+
+
 def test_cell_edges_enclose_equal_values():
   edges = figure_style.cell_edges(np.full(8, 8.9), 4)
   assert edges[0] < 8.9 < edges[-1]
@@ -104,7 +134,7 @@ def test_cell_edges_enclose_equal_values():
 def test_training_curves(tmp_path, watched):
   path = tmp_path / "curves.png"
   rows = training(steps_per_epoch=50, epochs=3)
-  plots.training_curves(path, rows, GROUPS)
+  plots.training_curves(path, rows, GROUPS, "dex")
   fig, texts = check(path, watched, (7.4, 5.8))
   assert {*GROUPS, "Step", "Learning rate", "loss"} < set(texts)
   upper, lower = fig.axes
@@ -130,7 +160,7 @@ def test_training_curves(tmp_path, watched):
 
 def test_training_curves_of_two_steps(tmp_path, watched):
   path = tmp_path / "curves.png"
-  plots.training_curves(path, training(10, 1)[:2], GROUPS)
+  plots.training_curves(path, training(10, 1)[:2], GROUPS, "dex")
   fig, _ = check(path, watched, (7.4, 5.8))
   upper, lower = fig.axes
   assert set(drawing.lines(upper)) == {"loss"}
@@ -143,7 +173,7 @@ def test_rate_of_zero_gets_a_linear_scale(tmp_path, watched):
     {"step": 2, "train/loss": 0.4, "lr/head": 0.0},
   ]
   path = tmp_path / "curves.png"
-  plots.training_curves(path, rows, ["head"])
+  plots.training_curves(path, rows, ["head"], "dex")
   fig, _ = check(path, watched, (7.4, 5.8))
   lower = fig.axes[1]
   assert lower.get_yscale() == "linear"
@@ -196,7 +226,7 @@ def test_figures_need_neither_pyplot_nor_a_display(tmp_path):
     "import pathlib, sys\n"
     "from galmet_jax import plots\n"
     'rows = [{"step": i, "train/loss": 1 / i, "lr/a": i} for i in (1, 2)]\n'
-    'plots.training_curves(pathlib.Path(sys.argv[1]), rows, ["a"])\n'
+    'plots.training_curves(pathlib.Path(sys.argv[1]), rows, ["a"], "")\n'
     'sys.exit("matplotlib.pyplot" in sys.modules)\n'
   )
   path = tmp_path / "figure.png"

@@ -27,6 +27,8 @@ from galmet_jax.devices import sharding
 from galmet_jax.models import batch_norm
 from galmet_jax.models import layers
 from galmet_jax.models import pooling
+from tfds_sdss import columns
+from tfds_sdss import sample_info
 
 # Compiled without a GPU, by `make gpu-program`.
 _EXPECTED = pathlib.Path(__file__).parent / "results" / "gpu_program.jsonl"
@@ -197,6 +199,10 @@ def recipe(bench: bench_lib.Bench, args: argparse.Namespace) -> None:
     for name, number in sizes.items()
   }
   dataset.load = lambda config: splits
+  column = columns.BY_NAME["oh_p50"]
+  dataset.describe = lambda config: sample_info.Info(
+    column.name, (column,), config.data.crop, field_r90=sample_info.FIELD_R90
+  )
   with (
     tempfile.TemporaryDirectory() as folder,
     # Standard output has JSON lines only.

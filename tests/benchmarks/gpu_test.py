@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_sections_run_at_the_first_try(monkeypatch, capsys):
   # These are replaced by the sections.
   monkeypatch.setattr(dataset, "load", dataset.load)
+  monkeypatch.setattr(dataset, "describe", dataset.describe)
   monkeypatch.setattr(contenders, "_CPU_ROUND_S", 0)
   for section in gpu.SECTIONS:
     argv = ["gpu_sections", section.name, f"--variant={section.variant}"]

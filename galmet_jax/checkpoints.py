@@ -110,11 +110,7 @@ class Checkpoints:
       if self._first_save:
         self._read(step, state)
         self._first_save = False
-    except (
-      DamagedError,
-      SystemCallError,
-      OSError,
-    ) as error:
+    except (DamagedError, SystemCallError, OSError) as error:
       for part in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
         shutil.rmtree(part, ignore_errors=True)
       raise errors.CheckpointError(
@@ -206,7 +202,12 @@ class Checkpoints:
           active_processes={0}
         ),
       )
+      verbosity = logging.get_verbosity()
+      if self._read_only:
+        # Otherwise Orbax warns that it will not write.
+        logging.set_verbosity(logging.ERROR)
       self._manager = ocp.CheckpointManager(self._directory, options=options)
+      logging.set_verbosity(verbosity)
     return self._manager
 
   def _read_newest(

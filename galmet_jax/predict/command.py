@@ -67,9 +67,10 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
     )
   folder = output.with_name(f"{output.name}.chunks")
   is_split = request.input.startswith("tfds:")
+  # Beam's workers have another working directory.
   job = chunks.Job(
-    str(run),
-    str(folder),
+    str(run.absolute()),
+    str(folder.absolute()),
     len(rows),
     request.input if is_split else "",
     request.data_dir or model.networks.config.data.data_dir,

@@ -130,7 +130,7 @@ def read(
   """
   if source.startswith("tfds:"):
     return _read_split(source, data_dir)
-  path = pathlib.Path(source).expanduser()
+  path = pathlib.Path(source).expanduser().absolute()
   if path.is_dir():
     return _read_folder(path)
   table = user_tables.read(path)
@@ -213,7 +213,8 @@ def _read_table(
       "expected a column of ids or image files, found "
       f"{', '.join(table.colnames[:10])}. Name it: --columns=image=COLUMN."
     )
-  root = pathlib.Path(folder or ".").expanduser()
+  # Beam's workers have another working directory.
+  root = pathlib.Path(folder or ".").expanduser().absolute()
   if not root.is_dir():
     raise errors.ConfigError(f"--images={root}: expected a folder, found none.")
   rows.files = [_locate(root, name) for name in names]

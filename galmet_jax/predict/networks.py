@@ -151,11 +151,8 @@ def _to_config(
   content: dict[str, Any], facts: Mapping[str, Any]
 ) -> ml_collections.ConfigDict:
   """Returns the config of config.json, with the views that are calibrated."""
-  own = {
-    name: value
-    for name, value in content.items()
-    if name not in ("jax", "galaxies")
-  }
+  added = ("jax", "galaxies", "first_weights")
+  own = {name: value for name, value in content.items() if name not in added}
   return ml_collections.ConfigDict(_tuples({**own, "eval": facts["eval"]}))
 
 

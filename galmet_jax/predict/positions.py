@@ -51,7 +51,7 @@ def fetch(
     field=_field(info),
     contact=contact,
   )
-  rows.files = [str(path) if path else "" for path in found.paths]
+  rows.files = [str(path.absolute()) if path else "" for path in found.paths]
   rows.flags |= np.array([_FLAGS[x] for x in found.status.tolist()], np.int32)
   rows.flags |= np.where(found.doubtful, Flag.MATCH_DOUBTFUL, 0).astype(
     np.int32

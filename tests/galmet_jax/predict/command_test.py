@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pickle
 import shutil
 
 from astropy.table import Table
@@ -16,6 +17,7 @@ from galmet_jax.predict import command
 from galmet_jax.predict.flags import Flag
 from galmet_jax.predict_flags import Request
 from tests import odd_images
+from tfds_sdss import beam_shards
 from tfds_sdss import user_tables
 
 
@@ -206,6 +208,33 @@ def test_chunks_of_other_images_are_computed_again(run, mine, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     predict(run, mine)
   assert count[5:] == [0, 16]
+
+
+def test_other_processes_predict_the_same(run, mine, monkeypatch, tmp_path):
+  expected = values(predict(run, mine))
+  seen = []
+
+  def run_tasks(write, tasks, runner, options):
+    chunks._load.cache_clear()
+    chunks._rows.cache_clear()
+    # As Beam's workers do, in another working directory.
+    monkeypatch.chdir(tmp_path)
+    for task in pickle.loads(pickle.dumps(tasks)):
+      write(task)
+      seen.append((runner, task.start))
+
+  monkeypatch.setattr(beam_shards, "run", run_tasks)
+  monkeypatch.chdir(mine)
+  table = predict(
+    pathlib.Path(os.path.relpath(run)),
+    mine,
+    input="mine.csv",
+    images="images",
+    output="beam.ecsv",
+    beam_runner="DirectRunner",
+  )
+  np.testing.assert_array_equal(values(table), expected)
+  assert seen == [("DirectRunner", 0), ("DirectRunner", 16)]
 
 
 def test_unshrunk_predictions_and_prefix(run, mine):

@@ -39,6 +39,9 @@ _FETCH = flags.DEFINE_enum(
 _CONTACT = flags.DEFINE_string(
   "contact", "", "With --fetch: your e-mail address, for its operators."
 )
+_BASE_URL = flags.DEFINE_string(
+  "base_url", None, "With --fetch: address of SkyServer, if it has moved."
+)
 _DATA_DIR = flags.DEFINE_string(
   "data_dir", None, "data directory of --input=tfds:."
 )
@@ -64,6 +67,7 @@ class Request:
   unshrink: bool = False
   fetch: str = ""
   contact: str = ""
+  base_url: str | None = None
   data_dir: str | None = None
   beam_runner: str | None = None
   beam_options: str | None = None
@@ -99,6 +103,7 @@ def request() -> Request:
     unshrink=_UNSHRINK.value,
     fetch=_FETCH.value or "",
     contact=_CONTACT.value,
+    base_url=_BASE_URL.value,
     data_dir=_DATA_DIR.value,
     beam_runner=_BEAM_RUNNER.value,
     beam_options=_BEAM_OPTIONS.value,

@@ -62,8 +62,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
 
     place = request.images or f"{output}.cutouts"
     positions_lib.fetch(
-      *(rows, model.info, request.fetch, request.contact),
-      pathlib.Path(place).expanduser(),
+      rows, model.info, request, pathlib.Path(place).expanduser()
     )
   folder = output.with_name(f"{output.name}.chunks")
   is_split = request.input.startswith("tfds:")

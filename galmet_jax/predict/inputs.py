@@ -18,6 +18,7 @@ from tfds_sdss import build
 from tfds_sdss import catalog
 from tfds_sdss import custom_images
 from tfds_sdss import images as images_lib
+from tfds_sdss import sample_info
 from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
 
@@ -150,6 +151,13 @@ def _read_split(source: str, data_dir: str | None) -> Rows:
   builder = build.load(name, data_dir)
   objid, columns, data = galaxies.read_split(builder, split)
   table = Table({"objid": objid, **columns})
+  info = sample_info.read(pathlib.Path(builder.data_dir))
+  for column in info.columns:
+    if column.name in columns:
+      found = table[column.name]
+      found.description = column.description
+      if column.unit:
+        found.unit = units.Unit(column.unit, parse_strict="silent")
   number = len(objid)
   positions = np.full((number, 2), np.nan)
   if {"ra", "dec"} <= set(columns):

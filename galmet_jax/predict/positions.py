@@ -7,6 +7,7 @@ import numpy as np
 from galmet_jax import errors
 from galmet_jax.predict import inputs
 from galmet_jax.predict.flags import Flag
+from galmet_jax.predict_flags import Request
 from tfds_sdss import sample_info
 from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import positions
@@ -24,8 +25,7 @@ _FLAGS = {
 def fetch(
   rows: inputs.Rows,
   info: sample_info.Info,
-  source: str,
-  contact: str,
+  request: Request,
   folder: pathlib.Path,
 ) -> None:
   """Fetches the images of all rows; fills in files, flags and extra columns.
@@ -33,8 +33,7 @@ def fetch(
   Args:
     rows: galaxies with positions.
     info: the images that the network was trained on.
-    source: `dr17` or `dr14`.
-    contact: e-mail address for the service's operators.
+    request: the service, and the e-mail address for its operators.
     folder: of the images, which are not fetched twice.
 
   Raises:
@@ -46,10 +45,11 @@ def fetch(
     rows.positions[:, 1],
     rows.radius,
     folder,
-    source=source,
+    source=request.fetch,
     size=info.image_size,
     field=_field(info),
-    contact=contact,
+    contact=request.contact,
+    base_url=request.base_url,
   )
   rows.files = [str(path.absolute()) if path else "" for path in found.paths]
   rows.flags |= np.array([_FLAGS[x] for x in found.status.tolist()], np.int32)

@@ -62,6 +62,7 @@ def test_predictions_are_those_of_the_evaluation(run, mine, mock_data_dir):
     output="split.fits",
   )
   np.testing.assert_array_equal(split["oh_p50_pred"], table["oh_p50_pred"])
+  assert split["modelMag_r"].unit == "mag"
   files = predict(run, mine, input=str(mine / "images"), output="files.vot")
   np.testing.assert_array_equal(files["oh_p50_pred"], table["oh_p50_pred"])
   assert files["file"].tolist() == sorted(table["file"].tolist())

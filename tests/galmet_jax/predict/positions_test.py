@@ -64,6 +64,7 @@ def test_positions_are_fetched_and_flagged(run, mine, asked):
     "size": 128,
     "field": "petro",
     "contact": "me@example.org",
+    "base_url": None,
   }
   table = user_tables.read(path)
   known = Flag.OOD | Flag.EXTRAPOLATES

@@ -113,7 +113,7 @@ def prepare(job: Job, rows: inputs.Rows, settings: dict) -> None:
   folder = pathlib.Path(job.folder)
   content = {**settings, "rows": _digest(rows), "size": SIZE}
   try:
-    same = json.loads((folder / _JOB).read_text("utf-8")) == content
+    same = json.loads((folder / _JOB).read_text(encoding="utf-8")) == content
   except (OSError, ValueError):
     same = False
   if not same:

@@ -10,8 +10,10 @@ import pytest
 
 from galmet_jax import ensemble
 from galmet_jax import errors
+from galmet_jax import predict
 from galmet_jax import results
 from galmet_jax import train
+from galmet_jax.calibration import calibration
 from galmet_jax.data import dataset
 from tests import shrunk
 
@@ -86,6 +88,38 @@ def test_predictions_are_the_mean_of_the_members(finished):
     "predicted_against_true_test.png",
     "calibration_test.png",
   }
+
+
+def test_calibration_is_out_of_fold(finished):
+  _, workdir, summary = finished
+  found = calibration.Calibration.load(workdir)
+  table = results.read_predictions(workdir, "out_of_fold")
+  assert found.facts["source"] == "out_of_fold"
+  assert found.facts["members"] == ["fold_0", "fold_1"]
+  assert len(found.targets[0].residuals) == len(table)
+  assert found.training.objid.tolist() == sorted(table.objid)
+  block = summary["test"]["calibration"]
+  assert block["n_calibration"] == len(table)
+
+
+def test_predictor_is_the_mean_of_the_members(finished):
+  _, workdir, _ = finished
+  images = np.random.default_rng(0).integers(0, 99, (5, 128, 128, 3), np.uint8)
+  table = predict.Predictor.load(workdir).predict(images)
+  members = [
+    predict.Predictor.load(workdir / f"fold_{fold}").predict(images)
+    for fold in range(2)
+  ]
+  one, two = (member["oh_p50_pred"].data for member in members)
+  np.testing.assert_allclose(table["oh_p50_pred"], (one + two) / 2, rtol=1e-6)
+  np.testing.assert_allclose(
+    table["oh_p50_member_std"], np.abs(one - two) / np.sqrt(2), atol=1e-6
+  )
+  assert "oh_p50_member_std" not in members[0].colnames
+  found = calibration.Calibration.load(workdir)
+  low, high = found.targets[0].residuals.bounds(table["oh_p50_pred"], 0.68)
+  np.testing.assert_allclose(table["oh_p50_pred_p16"], low, rtol=1e-6)
+  np.testing.assert_allclose(table["oh_p50_pred_p84"], high, rtol=1e-6)
 
 
 def test_finished_members_are_skipped(finished, tmp_path, monkeypatch):

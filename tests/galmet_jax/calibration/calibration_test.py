@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import report
 from galmet_jax import results
@@ -179,18 +178,3 @@ def test_other_views_are_calibrated_anew(trained, config):
     after.targets[0].residuals.values, before.targets[0].residuals.values
   )
   report.evaluate_only(config, workdir)
-
-
-def test_ensemble_is_calibrated_out_of_fold(config, tmp_path):
-  small = config.copy_and_resolve_references()
-  small.data.num_folds, small.optim.all_sgdr.cycle_len = 2, 1
-  ensemble.train_and_evaluate(small, tmp_path)
-  found = calibration.Calibration.load(tmp_path)
-  table = results.read_predictions(tmp_path, "out_of_fold")
-  assert found.facts["source"] == "out_of_fold"
-  assert found.facts["members"] == ["fold_0", "fold_1"]
-  assert len(found.targets[0].residuals) == len(table)
-  assert found.training.objid.tolist() == sorted(table.objid)
-  stored = json.loads((tmp_path / "summary.json").read_text())
-  assert stored["test"]["calibration"]["n_calibration"] == len(table)
-  assert (tmp_path / "figures" / "calibration_test.png").exists()

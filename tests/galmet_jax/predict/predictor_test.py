@@ -7,14 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import predict
 from galmet_jax.calibration import calibration
 from galmet_jax.data import galaxies
 from galmet_jax.predict import predictor
 from galmet_jax.predict.flags import Flag
-from tests import shrunk
 from tfds_sdss import build
 from tfds_sdss import images as images_lib
 
@@ -96,28 +94,6 @@ def test_duplicates_of_unknown_keys_are_none():
   keys = np.array([7, -1, 7, -1, 3])
   expected = Flag.DUPLICATE * np.array([1, 0, 1, 0, 0])
   assert predictor.duplicates(keys).tolist() == expected.tolist()
-
-
-def test_ensemble_is_the_mean_of_its_members(mock_data_dir, images, tmp_path):
-  config = shrunk.config(
-    *(mock_data_dir,), data__num_folds=2, optim__all_sgdr__cycle_len=1
-  )
-  ensemble.train_and_evaluate(config, tmp_path)
-  table = predict.Predictor.load(tmp_path).predict(images)
-  members = [
-    predict.Predictor.load(tmp_path / f"fold_{fold}").predict(images)
-    for fold in range(2)
-  ]
-  one, two = (member["oh_p50_pred"].data for member in members)
-  np.testing.assert_allclose(table["oh_p50_pred"], (one + two) / 2, rtol=1e-6)
-  np.testing.assert_allclose(
-    table["oh_p50_member_std"], np.abs(one - two) / np.sqrt(2), atol=1e-6
-  )
-  assert "oh_p50_member_std" not in members[0].colnames
-  found = calibration.Calibration.load(tmp_path)
-  low, high = found.targets[0].residuals.bounds(table["oh_p50_pred"], 0.68)
-  np.testing.assert_allclose(table["oh_p50_pred_p16"], low, rtol=1e-6)
-  np.testing.assert_allclose(table["oh_p50_pred_p84"], high, rtol=1e-6)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import threadpoolctl
 from galmet_jax.data import galaxies
 
 # Ring edges in units of half the image size; R90 is at 0.4.
-_RINGS = (0.0, 0.06, 0.12, 0.19, 0.28, 0.4, 0.6, 1.0)
+RINGS = (0.0, 0.06, 0.12, 0.19, 0.28, 0.4, 0.6, 1.0)
 _MAGNITUDES = ("modelMag_g", "modelMag_r", "modelMag_i")
 _MASS = "lgm_tot_p50"
 _MASS_BIN = 0.15  # dex
@@ -225,8 +225,8 @@ def ring_colours(split: galaxies.Split) -> np.ndarray:
   size = images.shape[1]
   offset = (np.arange(size) - (size - 1) / 2) / (size / 2)
   radius = np.hypot(offset[:, None], offset[None, :]).ravel()
-  ring = np.digitize(radius, _RINGS) - 1
-  num_rings = len(_RINGS) - 1
+  ring = np.digitize(radius, RINGS) - 1
+  num_rings = len(RINGS) - 1
   members = np.zeros((size * size, num_rings), np.float32)
   inside = ring < num_rings
   members[inside, ring[inside]] = 1

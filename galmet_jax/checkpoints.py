@@ -206,8 +206,10 @@ class Checkpoints:
       if self._read_only:
         # Otherwise Orbax warns that it will not write.
         logging.set_verbosity(logging.ERROR)
-      self._manager = ocp.CheckpointManager(self._directory, options=options)
-      logging.set_verbosity(verbosity)
+      try:
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+      finally:
+        logging.set_verbosity(verbosity)
     return self._manager
 
   def _read_newest(

@@ -234,11 +234,15 @@ class Run:
 
   def abstract_state(self, step: int) -> train_state.TrainState:
     """Returns shapes, dtypes and shardings of the state after `step` steps."""
-    return train_state.abstract(
-      self.model,
-      self.config,
-      self.frame.resolution,
-      self.phases,
-      step,
-      self.mesh,
-    )
+    # At a phase boundary the checkpoint still holds the earlier phase's
+    # optimizer.
+    phase = optimizers.phase_at(self.phases, max(step - 1, 0))
+    means = jnp.zeros(len(self.config.data.targets))
+
+    def create():
+      state = train_state.create(
+        self.model, self.config, self.frame.resolution, means
+      )
+      return train_state.start_phase(state, phase)
+
+    return sharding.abstract(jax.eval_shape(create), self.mesh)

@@ -1,6 +1,5 @@
 """The state that a training step reads and returns."""
 
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import ml_collections
 
 from galmet_jax import optimizers
-from galmet_jax.devices import sharding
 from galmet_jax.models import resnet
 
 
@@ -76,33 +74,3 @@ def start_phase(state: TrainState, phase: optimizers.Phase) -> TrainState:
   """Replaces the optimizer state, as each `fit` call of the recipe does."""
   trained, _ = optimizers.split(state.params, phase.frozen)
   return dataclasses.replace(state, opt_state=phase.tx.init(trained))
-
-
-def abstract(
-  model: resnet.ResNet,
-  config: ml_collections.ConfigDict,
-  side: int,
-  phases: Sequence[optimizers.Phase],
-  step: int,
-  mesh: jax.sharding.Mesh,
-) -> TrainState:
-  """Returns shapes, dtypes and shardings of the state after `step` steps.
-
-  Args:
-    model: the network.
-    config: the whole config.
-    side: side of the network's input, pixels.
-    phases: phases of the recipe.
-    step: number of steps done.
-    mesh: the devices.
-  """
-  # At a phase boundary the checkpoint still holds the earlier phase's
-  # optimizer.
-  phase = optimizers.phase_at(tuple(phases), max(step - 1, 0))
-  means = jnp.zeros(len(config.data.targets))
-
-  def create_and_start():
-    state = create(model, config, side, means)
-    return start_phase(state, phase)
-
-  return sharding.abstract(jax.eval_shape(create_and_start), mesh)

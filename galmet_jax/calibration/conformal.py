@@ -97,9 +97,9 @@ class Residuals:
   ) -> tuple[float, float]:
     """Returns where the fraction inside `bounds` lies, if all is exchangeable.
 
-    Of a bin with n residuals, the coverage has the distribution Beta(h − l,
-    n + 1 − h + l) for bounds of ranks l and h, so the number of N galaxies
-    inside has a beta-binomial one.
+    Bounds of ranks l and h among the n residuals of a bin have a coverage with
+    the distribution Beta(h − l, n + 1 − h + l). The number of galaxies inside
+    then has a beta-binomial distribution.
 
     Args:
       predicted: predicted values of the N galaxies.
@@ -167,7 +167,7 @@ def ranks(n: int, level: float) -> tuple[int, int]:
   A rank of 0 or n + 1 stands for an infinite bound.
   """
   tail = (1 - level) / 2
-  # Without the tolerance, 0.16 · 100 = 16.000000000000014 would be rank 17.
+  # The tolerance keeps rounding errors, as of 0.16 · 100, from a rank too far.
   low = int(np.floor((n + 1) * tail + 1e-9))
   high = int(np.ceil((n + 1) * (1 - tail) - 1e-9))
   return low, high

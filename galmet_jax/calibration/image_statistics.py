@@ -10,10 +10,9 @@ import os
 import numpy as np
 from scipy import stats
 
+from galmet_jax import baselines
 from galmet_jax.data import augment
 
-# Ring edges in units of half the image size; R90 is at 0.4.
-_RINGS = (0.0, 0.06, 0.12, 0.19, 0.28, 0.4, 0.6, 1.0)
 _BORDER = 6  # rows of sky at the top, pixels
 _CHUNK = 64  # images
 
@@ -42,11 +41,6 @@ def compute(images: np.ndarray) -> np.ndarray:
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     parts = pool.map(lambda i: _chunk(images[i : i + _CHUNK]), starts)
     return np.concatenate([np.empty((0, len(NAMES))), *parts])
-
-
-def black_fraction(images: np.ndarray) -> np.ndarray:
-  """Returns the fraction of exactly black pixels, float64 `[N]`."""
-  return (images == 0).all(-1).mean((1, 2))
 
 
 def _chunk(images: np.ndarray) -> np.ndarray:
@@ -85,8 +79,8 @@ def _chunk(images: np.ndarray) -> np.ndarray:
 
 def _rings(pixels: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:
   """Returns log g and two colours in the rings, `[N, 7]` each."""
-  index = np.digitize(radius.ravel(), _RINGS) - 1
-  numbers = range(len(_RINGS) - 1)
+  index = np.digitize(radius.ravel(), baselines.RINGS) - 1
+  numbers = range(len(baselines.RINGS) - 1)
   # Small images have inner rings without pixels: they repeat the next one.
   filled = [ring for ring in numbers if (index == ring).any()]
   members = np.zeros((radius.size, len(numbers)), np.float32)

@@ -5,6 +5,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -35,9 +36,8 @@ def calibrate(
   Returns:
     The calibration. Its facts are `checkpoint`, the SHA-256 of the network's
     variables, `step` and `which`; `source` of the calibration galaxies; `eval`
-    and `data` of the config; `sample`, the bands and the scale of the images
-    and the units of targets; and `steps_per_epoch`, by which the checkpoint can
-    be read without the data.
+    and `data` of the config; and `sample`, the bands and the scale of the
+    images and the units of targets.
   """
   config = run.config
   train, validation = (run.data[name].split for name in ("train", "validation"))
@@ -49,14 +49,13 @@ def calibrate(
     for i, name in enumerate(config.data.targets)
   ]
   facts = {
-    "checkpoint": checkpoint_digest(state),
+    "checkpoint": checkpoint_digest(jax.device_get(state.variables)),
     "step": int(state.step),
     "which": config.eval.checkpoint,
     "source": "validation",
     "eval": json.loads(config.eval.to_json()),
     "data": json.loads(config.data.to_json()),
     "sample": sample_info.as_json(dataset.describe(config)),
-    "steps_per_epoch": run.steps_per_epoch,
   }
   statistics = image_statistics.compute(
     _some_images([train.images, validation.images], config.seed)
@@ -91,7 +90,10 @@ def calibrate_ensemble(
     **first.facts,
     "checkpoint": join_digests(digests, ensemble=True),
     "source": "out_of_fold",
-    "members": [folder.name for folder in folders],
+    "members": {
+      folder.name: member.facts["step"]
+      for folder, member in zip(folders, members, strict=True)
+    },
   }
   fitted = []
   for name in targets:
@@ -102,15 +104,9 @@ def calibrate_ensemble(
   return calibration.Calibration(facts, tuple(fitted), first.images, training)
 
 
-def checkpoint_digest(state: TrainState) -> str:
-  """Returns the SHA-256 of all that predictions depend on."""
-  found = manifest.digests(state)
-  kept: dict[str, Any] = {
-    path: digest
-    for path, digest in sorted(found.items())
-    if path.startswith((".params", ".batch_stats"))
-  }
-  return files.digest(kept)
+def checkpoint_digest(variables: dict[str, Any]) -> str:
+  """Returns the SHA-256 of a network's variables, NumPy arrays."""
+  return files.digest(dict(sorted(manifest.of_variables(variables).items())))
 
 
 def join_digests(digests: Sequence[str], *, ensemble: bool) -> str:

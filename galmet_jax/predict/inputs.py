@@ -6,13 +6,13 @@ import os
 import pathlib
 from typing import Any
 
-from astropy import coordinates
 from astropy import units
 from astropy.table import Table
 import numpy as np
 
 from galmet_jax import errors
 from galmet_jax.data import galaxies
+from galmet_jax.predict import angles
 from galmet_jax.predict.flags import Flag
 from tfds_sdss import build
 from tfds_sdss import catalog
@@ -201,7 +201,11 @@ def _read_table(
   positions = np.full((number, 2), np.nan)
   if {"ra", "dec"} <= set(role_of):
     positions = np.stack(
-      [_degrees(table, role_of["ra"]), _degrees(table, role_of["dec"])], 1
+      [
+        angles.degrees(table, role_of["ra"]),
+        angles.degrees(table, role_of["dec"]),
+      ],
+      1,
     )
   rows = Rows(table, ids, positions, None, None, np.zeros(number, np.int32))
   if not needs_images:
@@ -263,37 +267,6 @@ def _ids(table: Table, name: str) -> tuple[list[str], np.ndarray]:
   ids = np.full(len(texts), -1, np.int64)
   ids[known] = user_tables.numbers_of_ids([texts[row] for row in known])
   return texts, ids
-
-
-def _degrees(table: Table, name: str) -> np.ndarray:
-  """Returns right ascensions or declinations in degrees, float64 `[N]`."""
-  unit = table[name].unit
-  if table[name].dtype.kind in "biuf":
-    values = user_tables.numbers(table, name)
-    if unit in (None, units.dimensionless_unscaled):
-      return values
-    return (values * units.Unit(unit)).to_value(units.deg)
-  texts = user_tables.texts(table, name)
-  try:
-    return user_tables.numbers(table, name)
-  except DataError as error:
-    if unit not in (units.hourangle, units.deg):
-      raise DataError(
-        f"{error} Expected degrees. Convert the column, or give it the unit "
-        "hourangle or deg in an ECSV file."
-      ) from None
-  values = np.full(len(texts), np.nan)
-  for row, text in enumerate(texts):
-    if not text:
-      continue
-    try:
-      values[row] = coordinates.Angle(text, unit).degree
-    except ValueError:
-      raise DataError(
-        f"column {name}, row {row + 1}: expected an angle, found {text!r}. "
-        "Correct it."
-      ) from None
-  return values
 
 
 def _add_positions(rows: Rows, table: Table, role_of: dict[str, Any]) -> None:

@@ -10,10 +10,9 @@ import ml_collections
 import numpy as np
 
 from galmet_jax import checkpoints
+from galmet_jax import disk_errors
 from galmet_jax import errors
 from galmet_jax import evaluate
-from galmet_jax import optimizers
-from galmet_jax import train_state
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.calibration import of_run
 from galmet_jax.data import augment
@@ -55,8 +54,8 @@ class Networks:
         they are absent, damaged or others.
     """
     workdir_lib.check_jax()
-    members = [folder / name for name in facts.get("members", [""])]
-    contents = [_read_config(member) for member in members]
+    steps = facts.get("members", {"": facts["step"]})
+    contents = [_read_config(folder / name) for name in steps]
     if workdir_lib.has_other_jax_settings(contents[0]):
       raise errors.ConfigError(
         f"{folder} was trained with other settings of JAX "
@@ -71,26 +70,11 @@ class Networks:
     model = network.from_config(
       config.model, len(config.data.targets), mesh.size
     )
-    phases = optimizers.make_phases(config.optim, facts["steps_per_epoch"])
-    side = augment.make_frame(config.data).resolution
-    states = []
-    for member in members:
-      store = checkpoints.Checkpoints(
-        member / "checkpoints" / facts["which"], keep=2, read_only=True
-      )
-      restored = store.restore(
-        lambda step: train_state.abstract(
-          model, config, side, phases, step, mesh
-        )
-      )
-      if restored is None:
-        raise errors.NoCheckpointError(
-          f"{member}: expected the checkpoint of step {facts['step']} in "
-          f"checkpoints/{facts['which']}, found none. Copy the whole folder of "
-          "the run."
-        )
-      states.append(restored.state)
-    digests = [of_run.checkpoint_digest(state) for state in states]
+    found_variables = [
+      _read_variables(folder / name / "checkpoints" / facts["which"], step)
+      for name, step in steps.items()
+    ]
+    digests = [of_run.checkpoint_digest(each) for each in found_variables]
     found = of_run.join_digests(digests, ensemble="members" in facts)
     if found != facts["checkpoint"]:
       raise errors.ConfigError(
@@ -102,7 +86,9 @@ class Networks:
     return cls(
       config=config,
       config_digest=files.digest({"members": contents}),
-      variables=tuple(state.variables for state in states),
+      variables=tuple(
+        sharding.replicate(each, mesh) for each in found_variables
+      ),
       eval_step=evaluate.make_eval_step(model, frame, mesh),
       mesh=mesh,
     )
@@ -135,6 +121,24 @@ class Networks:
         for variables in self.variables
       ]
     )
+
+
+def _read_variables(folder: pathlib.Path, step: int) -> dict[str, Any]:
+  store = checkpoints.Checkpoints(folder, keep=2, read_only=True)
+  if step not in store.steps():
+    raise errors.NoCheckpointError(
+      f"{folder}: expected the checkpoint that was calibrated, of step {step}, "
+      f"found those of steps {store.steps()}. Copy the whole folder of the "
+      "run, or calibrate again: python main.py --mode=evaluate, or ensemble, "
+      "with the run's flags."
+    )
+  try:
+    return store.read_variables(step)
+  except disk_errors.DamagedError as error:
+    raise errors.CheckpointError(
+      f"{folder / str(step)} is damaged: {error}. Restore the folder of the "
+      "run from a copy."
+    ) from error
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+from astropy import coordinates
 import astropy.table
 import numpy as np
-from scipy import spatial
 
 from galmet_jax import output_tables
 from galmet_jax import workdir as workdir_lib
@@ -15,12 +15,13 @@ from galmet_jax.calibration import image_statistics
 from galmet_jax.predict import flags as flags_lib
 from galmet_jax.predict import networks as networks_lib
 from galmet_jax.predict.flags import Flag
+from tfds_sdss import images as images_lib
 from tfds_sdss import sample_info
 from tfds_sdss import user_tables
 
 # Probabilities of the intervals, and the names of their bounds.
 _INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}
-_SAME_PLACE = 2 / 3600  # degrees
+_SAME_PLACE = 2.0  # arcsec
 _MAX_BLACK = 0.5
 
 
@@ -112,7 +113,7 @@ class Predictor:
       `tta_std` and `member_std`, `[N, T]` each.
     """
     flags = flags.astype(np.int32)
-    black = image_statistics.black_fraction(images) > _MAX_BLACK
+    black = np.array(list(map(images_lib.black_fraction, images))) > _MAX_BLACK
     flags |= np.where(black & (flags & flags_lib.NO_VALUE == 0), Flag.BLACK, 0)
     usable = flags & flags_lib.NO_VALUE == 0
     key = np.array([_hash(image) for image in images], np.int64)
@@ -203,14 +204,12 @@ class Predictor:
     """Whether a training galaxy lies within 2 arcsec, bool `[N]`."""
     near = np.zeros(len(positions), bool)
     trained = self.calibration.training.degrees
-    known = np.isfinite(positions).all(1)
+    known = np.isfinite(positions).all(1) & (np.abs(positions[:, 1]) <= 90)
     if len(trained) and known.any():
-      tree = spatial.KDTree(_unit_vectors(trained))
-      distance, _ = tree.query(
-        _unit_vectors(positions[known]),
-        distance_upper_bound=np.deg2rad(_SAME_PLACE),
-      )
-      near[known] = np.isfinite(distance)
+      there = coordinates.SkyCoord(*trained.T, unit="deg")
+      here = coordinates.SkyCoord(*positions[known].T, unit="deg")
+      _, separation, _ = here.match_to_catalog_sky(there)
+      near[known] = separation.arcsec <= _SAME_PLACE
     return near
 
 
@@ -227,10 +226,3 @@ def duplicates(keys: np.ndarray) -> np.ndarray:
 
 def _hash(image: np.ndarray) -> int:
   return user_tables.hash_bytes(image.tobytes())
-
-
-def _unit_vectors(degrees: np.ndarray) -> np.ndarray:
-  ra, dec = np.deg2rad(degrees).T
-  return np.stack(
-    [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], 1
-  )

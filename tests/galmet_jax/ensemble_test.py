@@ -95,7 +95,7 @@ def test_calibration_is_out_of_fold(finished):
   found = calibration.Calibration.load(workdir)
   table = results.read_predictions(workdir, "out_of_fold")
   assert found.facts["source"] == "out_of_fold"
-  assert found.facts["members"] == ["fold_0", "fold_1"]
+  assert list(found.facts["members"]) == ["fold_0", "fold_1"]
   assert len(found.targets[0].residuals) == len(table)
   assert found.training.objid.tolist() == sorted(table.objid)
   block = summary["test"]["calibration"]

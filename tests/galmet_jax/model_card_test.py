@@ -49,7 +49,7 @@ def test_metadata_is_that_of_the_hub(evaluated, tmp_path):
   run, summary = evaluated
   (tmp_path / "README.md").write_text(make(run))
   card = huggingface_hub.ModelCard.load(tmp_path / "README.md")
-  assert card.data.library_name == "jax"
+  assert card.data.to_dict()["library_name"] == "jax"
   assert "arxiv:1810.12913" in card.data.tags
   found = {
     (result.dataset_split, result.metric_name): result

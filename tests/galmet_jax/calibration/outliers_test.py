@@ -1,4 +1,4 @@
-"""Images that show no galaxy, or not as in training, are told apart."""
+"""Image statistics flag images unlike those of the training."""
 
 import ml_collections
 import numpy as np

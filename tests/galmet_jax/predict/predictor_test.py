@@ -83,10 +83,19 @@ def test_training_positions(model):
     calibration=dataclasses.replace(model.calibration, training=training),
   )
   places = np.array(
-    [[359.9999, 1.9 / 3600], [359.9999, 2.1 / 3600], [0.0002, 0], [np.nan, 0]]
+    [
+      *([359.9999, 1.9 / 3600], [359.9999, 2.1 / 3600], [0.0002, 0]),
+      *([np.nan, 0], [0, 91]),
+    ]
   )
   # 0.0003 degrees are 1.1 arcsec, across 0 h.
-  assert changed._trained_at(places).tolist() == [True, False, True, False]
+  assert changed._trained_at(places).tolist() == [
+    True,
+    False,
+    True,
+    False,
+    False,
+  ]
   assert not model._trained_at(places).any()
 
 
@@ -120,6 +129,21 @@ def test_calibration_of_another_checkpoint_is_refused(copy):
   before["checkpoint"] = "0" * 64
   (copy / "calibration.json").write_text(json.dumps(before))
   with pytest.raises(errors.ConfigError, match="found another one"):
+    predict.Predictor.load(copy)
+
+
+def test_absent_and_damaged_checkpoints_are_named(copy):
+  step = calibration.Calibration.load(copy).facts["step"]
+  folder = copy / "checkpoints" / "latest" / str(step)
+  for path in (folder / "state").rglob("*"):
+    if path.is_file() and path.stat().st_size > 10_000:
+      data = bytearray(path.read_bytes())
+      data[len(data) // 2] ^= 1
+      path.write_bytes(data)
+  with pytest.raises(errors.CheckpointError, match=f"{step} is damaged"):
+    predict.Predictor.load(copy)
+  shutil.rmtree(folder)
+  with pytest.raises(errors.NoCheckpointError, match=f"of step {step}, found"):
     predict.Predictor.load(copy)
 
 

@@ -200,11 +200,11 @@ def main(argv: list[str]) -> None:
 
 def _run(folder: pathlib.Path) -> None:
   from galmet_jax import ensemble
-  from galmet_jax import export
   from galmet_jax import lr_find
   from galmet_jax import report
   from galmet_jax import train
   from galmet_jax.data import dataset
+  from galmet_jax.export import export
   from galmet_jax.paper import reproduce
   from galmet_jax.predict import command
 

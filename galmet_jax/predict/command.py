@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from galmet_jax import errors
-from galmet_jax import output_tables
 from galmet_jax import progress
 from galmet_jax.predict import chunks
 from galmet_jax.predict import flags as flags_lib
@@ -17,6 +16,7 @@ from galmet_jax.predict import inputs
 from galmet_jax.predict.predictor import Predictor
 from galmet_jax.predict.predictor import duplicates
 from galmet_jax.predict_flags import Request
+from galmet_jax.tables import writer
 import tfds_sdss
 from tfds_sdss import beam_shards
 from tfds_sdss import files
@@ -53,7 +53,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
     request.data_dir or model.networks.config.data.data_dir,
     needs_images=not request.fetch,
   )
-  output_tables.check_table(output, rows.table)
+  writer.check_table(output, rows.table)
   # Names that collide are found before the work.
   _join(model, rows, _no_values(model, len(rows)), {}, request)
   if request.fetch:
@@ -80,7 +80,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
     values, details = job.join()
     values["flags"] |= _repeated(rows, values.pop("key"))
     joined = _join(model, rows, {**values, **rows.extra}, details, request)
-    output_tables.write(output, joined, _header(model, run))
+    writer.write(output, joined, _header(model, run))
   chunks.remove(job)
   _print_summary(values["flags"], output)
   return output
@@ -88,7 +88,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
 
 def _check_output(request: Request) -> pathlib.Path:
   output = files.local_path(request.output, "--output")
-  output_tables.check_path(output)
+  writer.check_path(output)
   if not request.input.startswith("tfds:"):
     with contextlib.suppress(OSError):
       if output.samefile(pathlib.Path(request.input).expanduser()):
@@ -134,7 +134,7 @@ def _no_values(model: Predictor, number: int) -> dict[str, np.ndarray]:
 
 def _join(model, rows, values, details, request: Request):
   columns = model.columns(values, details, unshrink=request.unshrink)
-  return output_tables.join(rows.table, columns, request.prefix)
+  return writer.join(rows.table, columns, request.prefix)
 
 
 def _settings(model: Predictor) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from astropy import coordinates
 import astropy.table
 import numpy as np
 
-from galmet_jax import output_tables
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.predict import flags as flags_lib
 from galmet_jax.predict import networks as networks_lib
 from galmet_jax.predict.flags import Flag
+from galmet_jax.tables import new_columns
+from galmet_jax.tables import writer
 from tfds_sdss import images as images_lib
 from tfds_sdss import sample_info
 from tfds_sdss import user_tables
@@ -89,7 +90,7 @@ class Predictor:
       numbers = user_tables.numbers_of_ids(texts)
     values = self.compute(images, numbers, np.zeros(len(images), np.int32))
     values["flags"] |= duplicates(values.pop("key"))
-    return output_tables.join(
+    return writer.join(
       astropy.table.Table(), self.columns(values, {}, unshrink=False)
     )
 
@@ -158,7 +159,7 @@ class Predictor:
     details: dict[int, str],
     *,
     unshrink: bool,
-  ) -> list[output_tables.Column]:
+  ) -> list[new_columns.Column]:
     """Returns the columns of a table, with intervals, for `compute`'s values.
 
     Args:
@@ -182,7 +183,7 @@ class Predictor:
         of_target["member_std"] = values["member_std"][:, i]
       if unshrink:
         of_target["pred_unshrunk"] = target.unshrink(predicted)
-      columns += output_tables.columns_for(
+      columns += new_columns.for_target(
         target.name, self.unit(target.name), of_target
       )
     text = flags_lib.describe(values["flags"], details)
@@ -191,9 +192,7 @@ class Predictor:
       for name, each in values.items()
       if name not in ("pred", "tta_std", "member_std", "key")
     }
-    return columns + output_tables.columns_for_galaxies(
-      {**of_galaxy, "flag_text": text}
-    )
+    return columns + new_columns.for_galaxies({**of_galaxy, "flag_text": text})
 
   def unit(self, target: str) -> str:
     """Returns the unit of a target; empty if it has none."""

@@ -7,11 +7,11 @@ import shutil
 import pytest
 
 from galmet_jax import errors
-from galmet_jax import export
 from galmet_jax import metric_writer
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax import train
+from galmet_jax.export import export
 from tests import shrunk
 from tfds_sdss import files
 

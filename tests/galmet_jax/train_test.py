@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from galmet_jax import errors
-from galmet_jax import export
 from galmet_jax import lr_find
 from galmet_jax import metric_writer
 from galmet_jax import metrics
@@ -18,6 +17,7 @@ from galmet_jax import results
 from galmet_jax import step_metrics
 from galmet_jax import train
 from galmet_jax.data import galaxies
+from galmet_jax.export import export
 from galmet_jax.run import Run
 from tests import shrunk
 

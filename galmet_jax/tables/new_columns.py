@@ -91,7 +91,7 @@ class Column:
   description: str
 
 
-def columns_for(
+def for_target(
   target: str, unit: str, values: Mapping[str, np.ndarray]
 ) -> list[Column]:
   """Returns the columns of one target, in a fixed order.
@@ -124,7 +124,7 @@ def columns_for(
   ]
 
 
-def columns_for_galaxies(values: Mapping[str, np.ndarray]) -> list[Column]:
+def for_galaxies(values: Mapping[str, np.ndarray]) -> list[Column]:
   """Returns the columns that do not depend on targets, in a fixed order.
 
   Args:

@@ -9,8 +9,8 @@ from astropy.table import MaskedColumn
 from astropy.table import Table
 import numpy as np
 
-from galmet_jax import output_columns
-from galmet_jax import output_tables
+from galmet_jax.tables import new_columns
+from galmet_jax.tables import writer
 
 # More digits than a float64 has.
 OBJID = 1237665024900858129
@@ -62,13 +62,13 @@ def make_input() -> Table:
   return table
 
 
-def make_columns() -> list[output_tables.Column]:
+def make_columns() -> list[new_columns.Column]:
   value = np.array([8.7, np.nan, 1 / 3, 9], np.float32)
   return [
-    *output_tables.columns_for(
-      "oh_p50", "dex", dict.fromkeys(output_columns.OF_TARGET, value)
+    *new_columns.for_target(
+      "oh_p50", "dex", dict.fromkeys(new_columns.OF_TARGET, value)
     ),
-    *output_tables.columns_for_galaxies(
+    *new_columns.for_galaxies(
       {
         "ood_p": value,
         "flags": [0, 1, 128, 2048],
@@ -83,8 +83,8 @@ def make_columns() -> list[output_tables.Column]:
 
 def write(path: pathlib.Path, table: Table | None = None, **header) -> bytes:
   if table is None:
-    table = output_tables.join(make_input(), make_columns())
-  output_tables.write(path, table, HEADER | header)
+    table = writer.join(make_input(), make_columns())
+  writer.write(path, table, HEADER | header)
   return path.read_bytes()
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from galmet_jax import errors
-from galmet_jax import output_tables
-from tests.galmet_jax import predicted
+from galmet_jax.tables import new_columns
+from galmet_jax.tables import writer
+from tests.galmet_jax.tables import predicted
 
 
 @pytest.mark.parametrize("suffix", predicted.FORMATS)
@@ -78,8 +79,8 @@ def test_quantities_times_and_positions_become_columns(tmp_path, suffix):
   table["size"] = [1.0, 2.0] * units.arcsec
   table["sky"] = SkyCoord([1.0, 2.0], [3.0, 4.0], unit="deg")
   table["when"] = time.Time(["2026-01-01", "2026-01-02"])
-  joined = output_tables.join(table, [])
-  output_tables.check_table(tmp_path / f"out.{suffix}", joined)
+  joined = writer.join(table, [])
+  writer.check_table(tmp_path / f"out.{suffix}", joined)
   predicted.write(tmp_path / f"out.{suffix}", joined)
   found = predicted.read(tmp_path / f"out.{suffix}")
   assert found.colnames == ["size", "sky.ra", "sky.dec", "when"]
@@ -90,9 +91,9 @@ def test_quantities_times_and_positions_become_columns(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", predicted.FORMATS)
 def test_an_empty_table_is_written(tmp_path, suffix):
-  columns = output_tables.columns_for("oh_p50", "dex", {"pred": []})
-  columns += output_tables.columns_for_galaxies({"flag_text": [], "flags": []})
-  table = output_tables.join(predicted.make_input()[:0], columns)
+  columns = new_columns.for_target("oh_p50", "dex", {"pred": []})
+  columns += new_columns.for_galaxies({"flag_text": [], "flags": []})
+  table = writer.join(predicted.make_input()[:0], columns)
   predicted.write(tmp_path / f"out.{suffix}", table)
   found = predicted.read(tmp_path / f"out.{suffix}")
   assert (found.colnames, len(found)) == (table.colnames, 0)
@@ -116,20 +117,20 @@ def test_text_that_a_format_lacks_is_refused_before_work(
 ):
   path = tmp_path / f"out.{suffix}"
   table = predicted.make_input()
-  output_tables.check_table(path, table)
+  writer.check_table(path, table)
   table["notes"] = ["", "good", text, ""]
   with pytest.raises(errors.ConfigError, match=r"'notes', row 3.*Give a"):
-    output_tables.check_table(path, table)
+    writer.check_table(path, table)
   if suffix in ("fits", "vot"):
     for other in ("ecsv", "parquet", "csv"):
-      output_tables.check_table(tmp_path / f"out.{other}", table)
+      writer.check_table(tmp_path / f"out.{other}", table)
   # Nothing is lost if a text comes up during the work.
   predicted.write(path, table)
   assert predicted.read(path)["notes"][2] == ascii(text)[1:-1]
   table.rename_column("notes", text)
   table[text] = ""
   with pytest.raises(errors.ConfigError, match="column name"):
-    output_tables.check_table(path, table)
+    writer.check_table(path, table)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +143,14 @@ def test_text_that_a_format_lacks_is_refused_before_work(
 def test_columns_without_a_form_are_refused(tmp_path, values, message):
   table = Table({"odd": values})
   with pytest.raises(errors.ConfigError, match=message):
-    output_tables.check_table(tmp_path / "out.csv", table)
+    writer.check_table(tmp_path / "out.csv", table)
 
 
 @pytest.mark.parametrize("names", [["mask"], ["data"], ["id", "id.mask"]])
 def test_names_that_parquet_cannot_hold_are_refused(tmp_path, names):
   table = Table({name: [1, 2] for name in names})
-  output_tables.check_table(tmp_path / "out.parquet", table)
+  writer.check_table(tmp_path / "out.parquet", table)
   table[names[0]] = MaskedColumn([1, 2], mask=[True, False])
-  output_tables.check_table(tmp_path / "out.ecsv", table)
+  writer.check_table(tmp_path / "out.ecsv", table)
   with pytest.raises(errors.ConfigError, match="Rename it"):
-    output_tables.check_table(tmp_path / "out.parquet", table)
+    writer.check_table(tmp_path / "out.parquet", table)

@@ -1,6 +1,6 @@
 """Tables as the bytes of CSV, ECSV, FITS, VOTable and Parquet files.
 
-The writers take a table of `table_values.plain`, a header, and comments on its
+The writers take a table of `plain_values.plain`, a header, and comments on its
 keywords. The same arguments give the same bytes.
 """
 

@@ -10,20 +10,20 @@ import pytest
 
 from galmet_jax import errors
 from galmet_jax import evaluate
-from galmet_jax import export
 from galmet_jax import metrics
-from galmet_jax import model_card
-from galmet_jax import model_card_code
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax.data import augment
 from galmet_jax.data import dataset
 from galmet_jax.devices import sharding
+from galmet_jax.export import card_code
+from galmet_jax.export import export
+from galmet_jax.export import model_card
 from galmet_jax.models import network
 from galmet_jax.models import pretrained
 from galmet_jax.run import Run
 from tests import shrunk
-from tests.galmet_jax import exporting
+from tests.galmet_jax.export import exporting
 from tests.galmet_jax.models import small_networks
 
 
@@ -262,7 +262,7 @@ def test_pytorch_code_computes_the_same(
   model = network.from_config(config.model, 2)
   variables = small_networks.drawn(model)
   pretrained.save(variables, tmp_path / "weights.safetensors")
-  (tmp_path / "card.md").write_text(model_card_code.weights(config, frame, 70))
+  (tmp_path / "card.md").write_text(card_code.weights(config, frame, 70))
   _, code = exporting.code_blocks(tmp_path / "card.md")
   images = np.random.default_rng(0).integers(0, 256, (3, 70, 70, 3), np.uint8)
   zeros = "np.zeros((2, 70, 70, 3), np.uint8)"
@@ -288,9 +288,9 @@ def test_pytorch_code_computes_the_same(
 def test_no_pytorch_code_without_a_network_of_torchvision(fields, crop):
   config = shrunk.config("data", **fields)
   frame = augment.Frame(crop, crop)
-  assert "import torch" not in model_card_code.weights(config, frame, 128)
+  assert "import torch" not in card_code.weights(config, frame, 128)
   config.update_from_flattened_dict(
     {"model.width": 64, "model.stage_sizes": (1, 1, 1, 1)}
   )
   frame = augment.Frame(64, 64)
-  assert "import torch" in model_card_code.weights(config, frame, 128)
+  assert "import torch" in card_code.weights(config, frame, 128)

@@ -12,9 +12,9 @@ import ml_collections
 
 from galmet_jax import errors
 from galmet_jax import metrics
-from galmet_jax import model_card_text
 from galmet_jax import results
 from galmet_jax.data import augment
+from galmet_jax.export import card_text
 from galmet_jax.run import Run
 from tfds_sdss import files
 from tfds_sdss import sample_info
@@ -75,7 +75,7 @@ def make(
   summary = _read_summary(run, step)
   blocks = _blocks(run.config, summary)
   data = _metadata(run.config, blocks)
-  text = model_card_text.text(run, step, frame, info, digests, blocks)
+  text = card_text.text(run, step, frame, info, digests, blocks)
   card = f"---\n{data.to_yaml()}\n---\n\n{text}"
   digest = hashlib.sha256(card.encode()).hexdigest()
   return (

@@ -11,12 +11,12 @@ from jax import export as jax_export
 import jax.numpy as jnp
 import ml_collections
 
-from galmet_jax import model_card
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import augment
 from galmet_jax.data import dataset
 from galmet_jax.devices import processes
 from galmet_jax.devices.cpu import xla
+from galmet_jax.export import model_card
 from galmet_jax.models import pretrained
 from galmet_jax.models import resnet
 from galmet_jax.run import Run

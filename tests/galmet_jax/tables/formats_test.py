@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galmet_jax import output_tables
-from tests.galmet_jax import predicted
+from galmet_jax.tables import writer
+from tests.galmet_jax.tables import predicted
 
 
 @pytest.mark.parametrize(
   "suffix", [*predicted.FORMATS, "csv.gz", "fits.gz", "vot.gz"]
 )
 def test_astropy_reads_what_was_written(tmp_path, suffix):
-  table = output_tables.join(predicted.make_input(), predicted.make_columns())
+  table = writer.join(predicted.make_input(), predicted.make_columns())
   predicted.write(tmp_path / f"out.{suffix}", table)
   found = predicted.read(tmp_path / f"out.{suffix}")
   assert found.colnames == table.colnames
@@ -30,13 +30,13 @@ def test_astropy_reads_what_was_written(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["ecsv", "fits", "vot", "parquet"])
 def test_units_ucds_descriptions_and_header_are_read_back(tmp_path, suffix):
-  table = output_tables.join(predicted.make_input(), predicted.make_columns())
+  table = writer.join(predicted.make_input(), predicted.make_columns())
   predicted.write(tmp_path / f"out.{suffix}", table)
   found = predicted.read(tmp_path / f"out.{suffix}")
   if suffix == "fits":
     header = found.meta
     # The reader leaves UCDs and comments in the header; `join` sorts them in.
-    found = output_tables.join(found, [])
+    found = writer.join(found, [])
   elif suffix == "vot":
     tree = votable.parse_single_table(tmp_path / "out.vot")
     header = {info.name: info.value for info in tree.infos}
@@ -52,7 +52,7 @@ def test_units_ucds_descriptions_and_header_are_read_back(tmp_path, suffix):
 
 
 def test_pandas_reads_what_was_written(tmp_path):
-  table = output_tables.join(predicted.make_input(), predicted.make_columns())
+  table = writer.join(predicted.make_input(), predicted.make_columns())
   predicted.write(tmp_path / "out.csv", table)
   predicted.write(tmp_path / "out.parquet", table)
   for frame in (
@@ -95,7 +95,7 @@ def test_fits_has_neither_comments_nor_long_keywords(tmp_path):
     keys = list(file[1].header)
     assert not {"COMMENT", "HIERARCH", "CONTINUE", "LCCB"} & set(keys)
     assert max(map(len, keys)) <= 8
-    assert cards["NCAL"].comment == output_tables.COMMENTS["NCAL"]
+    assert cards["NCAL"].comment == writer.COMMENTS["NCAL"]
     assert cards["CKPTSHA"].value == predicted.HEADER["CKPTSHA"]
     assert len(cards["RUN"].value) == 68
     assert cards["RUN"].value.endswith('of "users"')
@@ -144,7 +144,7 @@ def stilts():
 @pytest.mark.parametrize("suffix", ["fits", "vot"])
 def test_stilts_reads_units_ucds_descriptions(tmp_path, stilts, suffix):
   path = tmp_path / f"out.{suffix}"
-  table = output_tables.join(predicted.make_input(), predicted.make_columns())
+  table = writer.join(predicted.make_input(), predicted.make_columns())
   predicted.write(path, table)
   text = stilts("tpipe", f"in={path}", "omode=meta")
   for key, value in predicted.HEADER.items():
@@ -171,7 +171,7 @@ def test_stilts_reads_units_ucds_descriptions(tmp_path, stilts, suffix):
 
 
 def test_stilts_finds_nothing_wrong_in_a_votable(tmp_path, stilts):
-  table = output_tables.join(predicted.make_input(), predicted.make_columns())
+  table = writer.join(predicted.make_input(), predicted.make_columns())
   table["infinite"] = [np.inf, -np.inf, 0.0, np.nan]
   table["truth"] = [True, False, True, True]
   table["maybe"] = MaskedColumn(table["truth"], mask=predicted.MISSING)

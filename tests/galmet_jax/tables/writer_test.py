@@ -4,8 +4,8 @@ import pathlib
 import pytest
 
 from galmet_jax import errors
-from galmet_jax import output_tables
-from tests.galmet_jax import predicted
+from galmet_jax.tables import writer
+from tests.galmet_jax.tables import predicted
 from tfds_sdss import files
 
 
@@ -13,7 +13,7 @@ def test_join_keeps_the_input_unchanged():
   table = predicted.make_input()
   table.meta["TCOMM1"] = "An id"
   table.meta["TUCD1"] = "meta.id"
-  joined = output_tables.join(table, predicted.make_columns(), prefix="new_")
+  joined = writer.join(table, predicted.make_columns(), prefix="new_")
   assert (
     joined.colnames[:5] == table.colnames == predicted.make_input().colnames
   )
@@ -32,16 +32,14 @@ def test_a_name_of_the_input_is_refused(name):
   table = predicted.make_input()
   table[name] = 1
   with pytest.raises(errors.ConfigError, match="Add --prefix=galmet_"):
-    output_tables.join(table, predicted.make_columns())
-  joined = output_tables.join(table, predicted.make_columns(), prefix="galmet_")
+    writer.join(table, predicted.make_columns())
+  joined = writer.join(table, predicted.make_columns(), prefix="galmet_")
   assert "galmet_flags" in joined.colnames
 
 
 def test_two_new_columns_of_one_name_are_refused():
   with pytest.raises(errors.ConfigError, match="'flags'"):
-    output_tables.join(
-      predicted.make_input(), 2 * predicted.make_columns()[-5:]
-    )
+    writer.join(predicted.make_input(), 2 * predicted.make_columns()[-5:])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_two_new_columns_of_one_name_are_refused():
 def test_a_path_is_refused_before_work(tmp_path, name, message):
   (tmp_path / "folder.csv").mkdir()
   with pytest.raises(errors.ConfigError, match=message) as caught:
-    output_tables.check_path(tmp_path / name)
+    writer.check_path(tmp_path / name)
   assert "\n" not in str(caught.value)
 
 
@@ -69,14 +67,14 @@ def test_a_place_without_permission_is_refused(tmp_path, locked, monkeypatch):
   # The tests may run as root, who may write everywhere.
   monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path / locked)
   with pytest.raises(errors.ConfigError, match="cannot be written"):
-    output_tables.check_path(tmp_path / "out.csv")
+    writer.check_path(tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize(
   "name", ["a.csv", "a.FITS", "b.c.vot", "a.xml.gz", "a.votable", "a.ecsv"]
 )
 def test_a_path_is_accepted(tmp_path, name):
-  output_tables.check_path(tmp_path / name)
+  writer.check_path(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", predicted.FORMATS)
@@ -111,16 +109,16 @@ def test_files_that_are_written_have_the_usual_permissions(tmp_path):
 @pytest.mark.parametrize("suffix", predicted.FORMATS)
 @pytest.mark.parametrize("again", predicted.FORMATS)
 def test_a_table_of_predictions_can_be_the_input(tmp_path, suffix, again):
-  first = output_tables.join(predicted.make_input(), predicted.make_columns())
+  first = writer.join(predicted.make_input(), predicted.make_columns())
   predicted.write(tmp_path / f"first.{suffix}", first)
   table = predicted.read(tmp_path / f"first.{suffix}")
-  output_tables.check_table(tmp_path / f"second.{again}", table)
-  second = output_tables.join(table, predicted.make_columns(), prefix="new_")
+  writer.check_table(tmp_path / f"second.{again}", table)
+  second = writer.join(table, predicted.make_columns(), prefix="new_")
   predicted.write(tmp_path / f"second.{again}", second)
   found = predicted.read(tmp_path / f"second.{again}")
   predicted.expect_same(found, first)
   if "csv" not in (suffix, again):
-    found = output_tables.join(found, [])
+    found = writer.join(found, [])
     assert str(found["ra"].unit) == "deg"
     assert found["ra"].description == "Right ascension"
     assert found["new_flags"].meta.get("ucd") == "meta.code.qual"

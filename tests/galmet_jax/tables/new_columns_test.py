@@ -2,17 +2,16 @@ from astropy.io.votable import ucd
 import numpy as np
 import pytest
 
-from galmet_jax import output_columns
-from galmet_jax import output_tables
-from tests.galmet_jax import predicted
+from galmet_jax.tables import new_columns
+from tests.galmet_jax.tables import predicted
 from tfds_sdss import columns as catalog_columns
 
 
 def test_each_ucd_is_in_the_vocabulary():
   columns = predicted.make_columns()
   for target in ("lgm_tot_p50", "sfr_tot_p50", "z", "colour"):
-    columns += output_tables.columns_for(
-      target, "", dict.fromkeys(output_columns.OF_TARGET, np.zeros(1))
+    columns += new_columns.for_target(
+      target, "", dict.fromkeys(new_columns.OF_TARGET, np.zeros(1))
     )
   for column in columns:
     assert not column.ucd or ucd.check_ucd(
@@ -36,7 +35,7 @@ def test_each_ucd_is_in_the_vocabulary():
   ],
 )
 def test_the_ucd_follows_from_the_target(target, word):
-  value, error = output_tables.columns_for(
+  value, error = new_columns.for_target(
     target, "dex", {"pred_err": [1.0], "pred": [1.0]}
   )
   assert (value.name, error.name) == (f"{target}_pred", f"{target}_pred_err")
@@ -47,7 +46,7 @@ def test_the_ucd_follows_from_the_target(target, word):
 
 @pytest.mark.parametrize("target", ["petroMag_r", "ssfr", "d4000", "colour"])
 def test_an_unknown_target_has_no_ucd(target):
-  value, error = output_tables.columns_for(
+  value, error = new_columns.for_target(
     target, "", {"pred": [1.0], "pred_err": [1.0]}
   )
   assert (value.ucd, error.ucd) == ("", "stat.error")
@@ -55,15 +54,15 @@ def test_an_unknown_target_has_no_ucd(target):
 
 def test_differences_of_logarithms_have_no_reference():
   unit = catalog_columns.BY_NAME["lgm_tot_p50"].unit
-  columns = output_tables.columns_for(
-    "lgm_tot_p50", unit, dict.fromkeys(output_columns.OF_TARGET, np.zeros(1))
+  columns = new_columns.for_target(
+    "lgm_tot_p50", unit, dict.fromkeys(new_columns.OF_TARGET, np.zeros(1))
   )
   assert {column.name: column.unit for column in columns} == {
     f"lgm_tot_p50_{name}": "dex" if name.endswith(("err", "std")) else unit
-    for name in output_columns.OF_TARGET
+    for name in new_columns.OF_TARGET
   }
 
 
 def test_an_unknown_name_is_refused():
   with pytest.raises(ValueError, match="p50"):
-    output_tables.columns_for("oh_p50", "dex", {"p50": [1.0]})
+    new_columns.for_target("oh_p50", "dex", {"p50": [1.0]})

@@ -13,10 +13,9 @@ import astropy.table
 import numpy as np
 
 from galmet_jax import errors
-from galmet_jax import output_columns
-from galmet_jax import table_formats
-from galmet_jax import table_values
-from galmet_jax.output_columns import Column
+from galmet_jax.tables import formats
+from galmet_jax.tables import plain_values
+from galmet_jax.tables.new_columns import Column
 from tfds_sdss import files
 
 # Comments of the header's keywords. FITS limits a keyword to 8 characters, and
@@ -50,10 +49,6 @@ _SUFFIXES = {
   ".xml": "votable",
   ".parquet": "parquet",
 }
-
-# The project's columns, from here as well.
-columns_for = output_columns.columns_for
-columns_for_galaxies = output_columns.columns_for_galaxies
 
 
 def check_path(path: pathlib.Path) -> None:
@@ -95,9 +90,9 @@ def check_table(path: pathlib.Path, table: astropy.table.Table) -> None:
       text or a name has characters that FITS (ASCII) or VOTable (XML) lacks.
   """
   kind = _format(path)
-  plain = table_values.plain(table, kind)
+  plain = plain_values.plain(table, kind)
   names = np.array(plain.colnames, str)
-  for name in names[table_values.has_unwritable(names, kind)]:
+  for name in names[plain_values.has_unwritable(names, kind)]:
     raise errors.ConfigError(
       f"{path.name} cannot hold the characters of the column name {name!r}. "
       "Rename it, or give a file .ecsv or .parquet."
@@ -105,7 +100,7 @@ def check_table(path: pathlib.Path, table: astropy.table.Table) -> None:
   for column in plain.columns.values():
     if column.dtype.kind != "U":
       continue
-    bad = np.argwhere(table_values.has_unwritable(column.data, kind))
+    bad = np.argwhere(plain_values.has_unwritable(column.data, kind))
     if len(bad):
       text = column.data[tuple(bad[0])]
       raise errors.ConfigError(
@@ -166,7 +161,7 @@ def join(
 
 
 def write(
-  path: pathlib.Path, table: astropy.table.Table, header: table_formats.Header
+  path: pathlib.Path, table: astropy.table.Table, header: formats.Header
 ) -> None:
   r"""Writes a table of `join`; an interruption leaves the old file.
 
@@ -191,8 +186,8 @@ def write(
     if not re.fullmatch("[A-Z0-9_-]{1,8}", key):
       raise ValueError(f"expected a keyword of FITS, found {key!r}")
   header = {key: value for key, value in header.items() if value == value}
-  plain = table_values.escaped(table_values.plain(table, kind), kind)
-  data = table_formats.WRITERS[kind](plain, header, COMMENTS)
+  plain = plain_values.escaped(plain_values.plain(table, kind), kind)
+  data = formats.WRITERS[kind](plain, header, COMMENTS)
   if path.suffix.lower() == ".gz":
     data = gzip.compress(data, mtime=0)
   if kind == "csv":
@@ -214,7 +209,7 @@ def _format(path: pathlib.Path) -> str:
 
 
 def _description(
-  name: str, table: astropy.table.Table, header: table_formats.Header
+  name: str, table: astropy.table.Table, header: formats.Header
 ) -> str:
   """Returns what a CSV file lacks, as Markdown."""
   columns = [

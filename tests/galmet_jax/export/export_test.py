@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from galmet_jax import evaluate
-from galmet_jax import export
 from galmet_jax.data import augment
 from galmet_jax.devices import sharding
 from galmet_jax.devices.cpu import winograd
+from galmet_jax.export import export
 from galmet_jax.models import resnet
 from galmet_jax.models import xresnet
 from galmet_jax.run import Run
-from tests.galmet_jax import exporting
+from tests.galmet_jax.export import exporting
 from tests.galmet_jax.models import small_networks
 
 SIZE = 40

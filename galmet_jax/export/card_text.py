@@ -11,9 +11,9 @@ import numpy as np
 
 from galmet_jax import first_weights
 from galmet_jax import metrics
-from galmet_jax import model_card_code
 from galmet_jax import quantities
 from galmet_jax.data import augment
+from galmet_jax.export import card_code
 from galmet_jax.run import Run
 import tfds_sdss
 from tfds_sdss import sample_info
@@ -59,7 +59,7 @@ def text(
   targets = " and ".join(_label(target) for target in config.data.targets)
   sections = [
     f"# {targets} from images of galaxies\n\n{_introduction(config)}",
-    f"## Use\n\n{model_card_code.use(size)}",
+    f"## Use\n\n{card_code.use(size)}",
     f"## Images\n\n{_images(frame, info)}",
     f"## Predictions\n\n{_predictions(run, info)}",
     f"## Training\n\n{_training(run, step)}",
@@ -67,9 +67,7 @@ def text(
     f"## Limits\n\n{_limits(blocks)}",
   ]
   if "weights.safetensors" in digests:
-    sections.append(
-      f"## Weights\n\n{model_card_code.weights(config, frame, size)}"
-    )
+    sections.append(f"## Weights\n\n{card_code.weights(config, frame, size)}")
   files = [f"| `{name}` | `{digest}` |" for name, digest in digests.items()]
   rows = "\n".join(["| file | SHA-256 |", "|---|---|", *files])
   sections.append(f"## Files\n\n{rows}")

@@ -101,16 +101,20 @@ def judge(
   return block
 
 
+def written_coverage(block: Mapping[str, Any]) -> dict[float, float]:
+  """Returns the coverage by level of WRITTEN; empty without a coverage."""
+  measured = {row[0]: row[1] for row in block.get("coverage", ())}
+  return {level: measured[level] for level in WRITTEN if level in measured}
+
+
 def describe(block: Mapping[str, Any]) -> list[str]:
   """Returns the coverage as lines of text; none without a coverage."""
-  rows = {row[0]: row for row in block.get("coverage", ())}
-  if not rows:
-    return []
   parts = [
-    f"{100 * level:.0f} % intervals cover "
-    f"{metrics.show(100 * rows[level][1], '.1f')} %"
-    for level in WRITTEN
+    f"{100 * level:.0f} % intervals cover {metrics.show(100 * cover, '.1f')} %"
+    for level, cover in written_coverage(block).items()
   ]
+  if not parts:
+    return []
   return [f"    {', '.join(parts)} ({block['n_calibration']} to calibrate)"]
 
 

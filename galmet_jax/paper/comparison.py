@@ -14,6 +14,7 @@ from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import quantities
 from galmet_jax import results
+from galmet_jax.calibration import judgement
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.paper import diagnostics
@@ -53,7 +54,13 @@ def write(
     name: _reference(name, config, configs, test) for name in predicted
   }
   rows = table.compare_systems(
-    true, predicted, references, draws, seed, test.columns.get("oh_true")
+    true,
+    predicted,
+    references,
+    draws,
+    seed,
+    test.columns.get("oh_true"),
+    _coverage(workdir / "runs", configs),
   )
   pairs = table.compare_pairs(true, predicted, draws, seed)
   information = _diagnose(true, predicted, draws, seed)
@@ -119,6 +126,17 @@ def _reference(
     number = configs[name].data.num_train
     entry = published.Reference(f"CNN, gri, {number:,} training galaxies")
   return entry
+
+
+def _coverage(
+  runs: pathlib.Path, configs: Mapping[str, ml_collections.ConfigDict]
+) -> dict[str, dict[float, float]]:
+  """Returns the coverage of the systems with calibrated intervals."""
+  blocks = {
+    name: results.read_summary(runs / name)["test"].get("calibration", {})
+    for name in configs
+  }
+  return {name: judgement.written_coverage(x) for name, x in blocks.items()}
 
 
 def _diagnose(

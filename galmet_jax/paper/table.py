@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import types
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from galmet_jax import metrics
+from galmet_jax.calibration import judgement
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import published
 
@@ -20,6 +22,7 @@ def compare_systems(
   num_draws: int,
   seed: int,
   noiseless: np.ndarray | None = None,
+  coverage: Mapping[str, Mapping[float, float]] = types.MappingProxyType({}),
 ) -> pd.DataFrame:
   """Computes the metrics of all systems and their offsets from the paper.
 
@@ -31,11 +34,14 @@ def compare_systems(
     num_draws: bootstrap draws over galaxies.
     seed: seed of the draws.
     noiseless: true values `[N]` without label noise, if known.
+    coverage: for systems with calibrated intervals, the share of galaxies
+      inside by level.
 
   Returns:
     One row per system: system and label, number of galaxies n, metrics in dex
-    with 68 % intervals (`_low`, `_high`), the paper's RMSE and NMAD, and
-    `difference`, our RMSE minus the paper's, with the interval of ours.
+    with 68 % intervals (`_low`, `_high`), cover_68 and cover_95, the paper's
+    RMSE and NMAD, and `difference`, our RMSE minus the paper's, with the
+    interval of ours.
   """
   rows = []
   for name, values in predicted.items():
@@ -50,6 +56,10 @@ def compare_systems(
       "rmse_low": low,
       "rmse_high": high,
       **{key: ours[key] for key in ("nmad", "bias", "r2", "slope")},
+      **{
+        f"cover_{100 * level:.0f}": coverage.get(name, {}).get(level, np.nan)
+        for level in judgement.WRITTEN
+      },
       "paper_rmse": paper.rmse,
       "paper_nmad": paper.nmad,
       "difference": ours["rmse"] - paper.rmse,
@@ -116,7 +126,7 @@ def to_markdown(
     pairs: table from `compare_pairs`.
     remarks: further paragraphs.
   """
-  header = ["system", "RMSE (68 %)", "NMAD", "R²", "paper"]
+  header = ["system", "RMSE (68 %)", "NMAD", "R²", "68 / 95 % cover", "paper"]
   header += ["ours − paper (68 %)"]
   has_noiseless = "rmse_noiseless" in systems
   if has_noiseless:
@@ -131,6 +141,9 @@ def to_markdown(
       f"{metrics.show(row.rmse_high, '.4f')})",
       metrics.show(row.nmad, ".4f"),
       metrics.show(row.r2, ".3f"),
+      f"{100 * row.cover_68:.0f} / {100 * row.cover_95:.0f} %"
+      if np.isfinite(row.cover_68 + row.cover_95)
+      else "",
       f"{row.paper_rmse:.4g}" if in_paper else "",
       _signed(row.difference, row.difference_low, row.difference_high)
       if in_paper
@@ -140,7 +153,11 @@ def to_markdown(
       cells.append(metrics.show(row.rmse_noiseless, ".4f"))
     body.append(cells)
   lines = [f"# {title}", "", *_markdown_table(header, body), ""]
-  lines += [f"RMSE and NMAD in dex, for {systems.n.max():,} test galaxies.", ""]
+  lines += [
+    f"RMSE and NMAD in dex, for {systems.n.max():,} test galaxies; cover: "
+    "galaxies inside their calibrated 68 and 95 % intervals.",
+    "",
+  ]
   if len(pairs):
     header = ["worse", "better", "difference of RMSE (68 %)", "verdict"]
     body = [

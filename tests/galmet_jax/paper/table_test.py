@@ -74,15 +74,16 @@ def test_verdict_of_a_pair(r_band, gri, verdict):
 
 def test_markdown_rows():
   pairs = table.compare_pairs(TRUE, PREDICTED, 100, 0)
-  page = table.to_markdown("mock", compare_systems(), pairs, ["A remark."])
+  rows = compare_systems(coverage={"gri": {0.68: 0.667, 0.95: 0.954}})
+  page = table.to_markdown("mock", rows, pairs, ["A remark."])
   lines = page.splitlines()
   assert lines[0] == "# mock"
   assert (
-    "| CNN, gri | 0.1000 (0.1000-0.1000) | 0.1483 | 0.800 | 0.0851 | "
-    "+0.0149 (+0.0149 to +0.0149) |"
+    "| CNN, gri | 0.1000 (0.1000-0.1000) | 0.1483 | 0.800 | 67 / 95 % | 0.0851 "
+    "| +0.0149 (+0.0149 to +0.0149) |"
   ) in lines
   (row,) = [line for line in lines if line.startswith("| mystery box")]
-  assert row.endswith("|  |  |")
+  assert row.endswith("|  |  |  |")
   assert "| r band | gri | +0.1000" in page
   assert "A remark." in lines
   # Markdown needs the same number of cells in all rows of a table.

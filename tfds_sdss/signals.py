@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Coroutine
 from collections.abc import Iterator
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -108,20 +109,43 @@ def postponed(action: Callable[[], object] = lambda: None) -> Iterator[None]:
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-  """Calls `asyncio.run`; a signal cancels the coroutine and raises Stopped."""
+  """Calls `asyncio.run`; a signal cancels the coroutine and raises Stopped.
+
+  Where a loop is running already, as in Jupyter, another thread runs it.
+  """
+  cancels: list[Callable[[], object]] = []
 
   async def cancellable() -> _T:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
-    with postponed(lambda: loop.call_soon_threadsafe(task.cancel)):
+    cancels.append(lambda: loop.call_soon_threadsafe(task.cancel))
+    with postponed(cancels[0]):
       return await coroutine
 
   try:
-    return asyncio.run(cancellable())
+    if not _has_loop():
+      return asyncio.run(cancellable())
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+      future = pool.submit(asyncio.run, cancellable())
+      try:
+        return future.result()
+      except KeyboardInterrupt:
+        # Jupyter interrupts this thread only. The context waits for the other.
+        for cancel in cancels if not future.done() else ():
+          cancel()
+        raise
   except asyncio.CancelledError:
     if _received:
       raise Stopped(_received) from None
     raise
+
+
+def _has_loop() -> bool:
+  try:
+    asyncio.get_running_loop()
+  except RuntimeError:
+    return False
+  return True
 
 
 def _handle(number: int, _: object) -> None:

@@ -16,8 +16,7 @@ from galmet_jax.predict import inputs
 from galmet_jax.predict.predictor import Predictor
 from tfds_sdss import files
 
-# Galaxies whose images are in memory at a time.
-SIZE = 1024
+SIZE = inputs.CHUNK
 _JOB = "job.json"
 
 

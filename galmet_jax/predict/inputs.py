@@ -30,6 +30,8 @@ _USUAL = {
   "dec": ("dec", "decj2000"),
   "radius": ("petroR90_r", "radius"),
 }
+# Galaxies whose images are in memory at a time.
+CHUNK = 1024
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Radii of galaxies in arcsec are smaller: these are pixels.
 _LARGEST_RADIUS = 60.0
@@ -136,7 +138,7 @@ def read(
     return _read_folder(path)
   table = user_tables.read(path)
   try:
-    return _read_table(table, columns, folder, needs_images=needs_images)
+    return read_table(table, columns, folder, needs_images=needs_images)
   except DataError as error:
     raise type(error)(f"{path}: {error}") from None
 
@@ -189,9 +191,10 @@ def _read_folder(path: pathlib.Path) -> Rows:
   )
 
 
-def _read_table(
+def read_table(
   table: Table, columns: str, folder: str, *, needs_images: bool
 ) -> Rows:
+  """Reads the galaxies of a table; see `read`."""
   role_of = _roles(table, columns)
   number = len(table)
   ids = np.full(number, -1, np.int64)

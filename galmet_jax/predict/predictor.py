@@ -12,6 +12,7 @@ from galmet_jax import workdir as workdir_lib
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.predict import flags as flags_lib
+from galmet_jax.predict import inputs
 from galmet_jax.predict import networks as networks_lib
 from galmet_jax.predict.flags import Flag
 from galmet_jax.tables import new_columns
@@ -19,6 +20,7 @@ from galmet_jax.tables import writer
 from tfds_sdss import images as images_lib
 from tfds_sdss import sample_info
 from tfds_sdss import user_tables
+from tfds_sdss.errors import DataError
 
 # Probabilities of the intervals, and the names of their bounds.
 _INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}
@@ -93,6 +95,52 @@ class Predictor:
     return writer.join(
       astropy.table.Table(), self.columns(values, {}, unshrink=False)
     )
+
+  def predict_catalog(
+    self,
+    table: astropy.table.Table,
+    images: str | pathlib.Path = "",
+    columns: str = "",
+    *,
+    prefix: str = "",
+    unshrink: bool = False,
+  ) -> astropy.table.Table:
+    """Predicts the galaxies of a table, whose images are files.
+
+    Args:
+      table: N rows, with a column of file names or of ids.
+      images: folder of the images; default: the working directory.
+      columns: `ROLE=COLUMN,...`, as `--columns`.
+      prefix: what the names of the new columns begin with.
+      unshrink: whether to add the linearly calibrated predictions.
+
+    Returns:
+      The table and the columns of docs/predict.md; a row without a usable image
+      has NaN and a flag.
+
+    Raises:
+      ConfigError: if the folder is absent, or a new column's name is taken.
+      DataError: if the table has no rows, or a column is absent or invalid.
+    """
+    if not len(table):
+      raise DataError("expected a table with rows, found none. Give others.")
+    rows = inputs.read_table(table, columns, str(images), needs_images=True)
+    parts: list[dict[str, np.ndarray]] = []
+    details: dict[int, str] = {}
+    for start in range(0, len(rows), inputs.CHUNK):
+      stop = min(start + inputs.CHUNK, len(rows))
+      pixels, flags, found = rows.read(start, stop, self.info.image_size)
+      part = slice(start, stop)
+      parts.append(
+        self.compute(pixels, rows.ids[part], flags, rows.positions[part])
+      )
+      details |= {start + row: text for row, text in found.items()}
+    values = {
+      name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
+    values["flags"] |= duplicates(rows.ids) | duplicates(values.pop("key"))
+    new = self.columns(values, details, unshrink=unshrink)
+    return writer.join(table, new, prefix)
 
   def compute(
     self,

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -185,3 +186,36 @@ def test_second_signal_ends_a_process_that_is_busy_in_c():
     assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=30) == 128 + signal.SIGHUP
+
+
+def test_coroutine_runs_where_a_loop_is_running():
+  async def work():
+    await asyncio.sleep(0)
+    return 7
+
+  async def cell_of_a_notebook():
+    return signals.run(work())
+
+  assert asyncio.run(cell_of_a_notebook()) == 7
+
+
+def test_interrupt_cancels_a_coroutine_beside_a_running_loop():
+  ended = []
+
+  async def work():
+    try:
+      threading.Timer(
+        0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+      ).start()
+      await asyncio.sleep(100)
+    finally:
+      ended.append(True)
+
+  async def cell_of_a_notebook():
+    # asyncio.run has a handler of its own, Jupyter has Python's.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.run(work())
+
+  with pytest.raises(KeyboardInterrupt):
+    asyncio.run(cell_of_a_notebook())
+  assert ended

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+from astropy.table import Table
 import numpy as np
 import pytest
 
@@ -11,10 +12,14 @@ from galmet_jax import errors
 from galmet_jax import predict
 from galmet_jax.calibration import calibration
 from galmet_jax.data import galaxies
+from galmet_jax.predict import command
+from galmet_jax.predict import inputs
 from galmet_jax.predict import predictor
 from galmet_jax.predict.flags import Flag
+from galmet_jax.predict_flags import Request
 from tfds_sdss import build
 from tfds_sdss import images as images_lib
+from tfds_sdss.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,36 @@ def test_ids_choose_the_views(model, images):
     named, model.predict(images, ids)["oh_p50_pred"]
   )
   assert not np.array_equal(named, model.predict(images)["oh_p50_pred"])
+
+
+def test_catalogue_equals_the_command(model, run, mine, monkeypatch):
+  monkeypatch.setattr(inputs, "CHUNK", 16)
+  (mine / "images" / "0.jpg").write_bytes(b"no image")
+  catalog = Table.read(mine / "mine.csv")
+  catalog["file"][:2] = "none.jpg", "0.jpg"
+  catalog.write(mine / "mine.ecsv")
+  table = model.predict_catalog(catalog, mine / "images", unshrink=True)
+  written = command.predict(
+    run,
+    Request(
+      input=str(mine / "mine.ecsv"),
+      output=str(mine / "out.ecsv"),
+      images=str(mine / "images"),
+      unshrink=True,
+    ),
+  )
+  expected = Table.read(written)
+  assert table.colnames == expected.colnames
+  assert table["oh_p50_pred"].unit == "dex"
+  assert table["flags"][:2].tolist() == [Flag.NO_IMAGE, Flag.BAD_IMAGE]
+  texts = np.ma.filled(expected["flag_text"], "")
+  assert table["flag_text"].tolist() == texts.tolist()
+  values = np.ma.filled(expected["oh_p50_pred"], np.nan)
+  np.testing.assert_allclose(table["oh_p50_pred"], values, rtol=0, atol=1e-5)
+  with pytest.raises(DataError, match="with rows, found none"):
+    model.predict_catalog(catalog[:0], mine / "images")
+  with pytest.raises(errors.ConfigError, match="has a column 'oh_p50_pred'"):
+    model.predict_catalog(table, mine / "images")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Tables of predictions: columns, values and files."""

@@ -93,7 +93,7 @@ gpu-program-check: $(GPU_PROGRAM)/.installed $(DEV)  ## its tests
 	  tests/benchmarks/gpu_program_test.py $(ARGS)
 
 fuzz: $(DEV)  ## 10,000 damaged files per parser, two hours
-	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz_test.py $(ARGS)
+	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER
 	@test -d "$(REAL_DATA)/catalogs" || { \

@@ -1,8 +1,10 @@
 """Damaged variants of valid files, and their trial."""
 
 import datetime
+import json
 import os
 import re
+import warnings
 
 import hypothesis
 from hypothesis import strategies as st
@@ -60,9 +62,24 @@ def fuzz(parse, *valid, path=None, own_errors=OWN_ERRORS):
     except own_errors as error:
       refused.append(error)
 
-  check()
+  with warnings.catch_warnings():
+    # A failing case may be a long file.
+    warnings.filterwarnings("ignore", "Generating overly large repr")
+    check()
   assert refused
   assert all(map(str, refused))
+
+
+def json_object(data: bytes) -> dict:
+  """Parses JSON that `files.write_json` accepts; DataError for any other."""
+  try:
+    content = json.loads(data)
+    json.dumps(content, allow_nan=False)
+  except (ValueError, RecursionError) as error:
+    raise DataError(f"no JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise DataError("no object")
+  return content
 
 
 def damaged(*valid: bytes) -> st.SearchStrategy[bytes]:

@@ -137,12 +137,16 @@ def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
   write_atomically(path, text.encode())
 
 
-def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
-  """Reads a file of `write_json`; a file without `sha256` is not compared.
+def read_json(
+  path: pathlib.Path, remedy: str, *, needs_digest: bool = False
+) -> dict[str, Any]:
+  """Reads a file of `write_json`.
 
   Args:
     path: the file.
     remedy: what the user can do about a damaged file; a sentence.
+    needs_digest: whether a file without `sha256` is damaged; otherwise its
+      content is not compared, because older versions wrote none.
 
   Raises:
     FileNotFoundError: if the file is absent.
@@ -152,8 +156,10 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict):
       raise ValueError("expected a JSON object")
-    expected = content.pop("sha256", None)
-    if expected not in (None, digest(content)):
+    accepted = [digest({k: x for k, x in content.items() if k != "sha256"})]
+    if not needs_digest:
+      accepted.append(None)
+    if content.pop("sha256", None) not in accepted:
       raise ValueError("its content does not have the SHA-256 in it")
   # RecursionError: thousands of nested brackets.
   except (ValueError, RecursionError) as error:

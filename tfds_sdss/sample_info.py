@@ -156,7 +156,7 @@ def read(folder: pathlib.Path) -> Info:
   """
   remedy = f"Delete {folder} and build again."
   try:
-    content = files.read_json(folder / FILE, remedy)
+    content = files.read_json(folder / FILE, remedy, needs_digest=True)
   except FileNotFoundError:
     builder = features_lib.open_builder(folder)
     return of_project(folder.parent.name, builder.info.features)

@@ -164,7 +164,7 @@ class Calibration:
         evaluation.
     """
     try:
-      content = files.read_json(folder / _JSON, _REMEDY)
+      content = files.read_json(folder / _JSON, _REMEDY, needs_digest=True)
       data = (folder / _NPZ).read_bytes()
     except FileNotFoundError as error:
       raise errors.ConfigError(
@@ -176,6 +176,17 @@ class Calibration:
         f"{folder / _NPZ} is damaged: expected the SHA-256 in {_JSON}. "
         f"{_REMEDY}"
       )
+    try:
+      return cls._parse(content, data)
+    # As another version wrote them; NumPy's errors have no common class.
+    except Exception as error:
+      raise files.DamagedFileError(
+        f"{folder / _JSON} and {_NPZ} do not have the expected content: "
+        f"{type(error).__name__} {error}. {_REMEDY}"
+      ) from error
+
+  @classmethod
+  def _parse(cls, content: dict[str, Any], data: bytes) -> "Calibration":
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
       arrays = dict(archive)
     targets = [

@@ -1,5 +1,6 @@
 """Predictions of a large input in chunks, which survive an interruption."""
 
+from collections.abc import Mapping
 import functools
 import hashlib
 import io
@@ -7,7 +8,6 @@ import json
 import pathlib
 import shutil
 from typing import NamedTuple
-import zipfile
 
 import astropy.table
 import numpy as np
@@ -17,7 +17,8 @@ from galmet_jax.predict.predictor import Predictor
 from tfds_sdss import files
 
 SIZE = inputs.CHUNK
-_JOB = "job.json"
+_JOB, _ROWS = "job.json", "rows.arrays"
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Job(NamedTuple):
@@ -45,20 +46,13 @@ class Job(NamedTuple):
     """Whether a chunk is finished."""
     try:
       self.load(start)
-    # Whatever a damaged file may hold.
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, files.DamagedFileError):
       return False
     return True
 
   def load(self, start: int) -> dict[str, np.ndarray]:
     """Returns the values of a finished chunk."""
-    path = pathlib.Path(Task(self, start).path)
-    data = path.read_bytes()
-    digest, content = data[:32], data[32:]
-    if hashlib.sha256(content).digest() != digest:
-      raise ValueError(f"{path} is damaged")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-      return dict(archive)
+    return _read(pathlib.Path(Task(self, start).path))
 
   def join(self) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Returns the values of all chunks, and the details by row."""
@@ -93,11 +87,7 @@ def compute(task: Task) -> int:
   )
   values["detail_row"] = np.array([start + row for row in details], np.int64)
   values["detail_text"] = np.array(list(details.values()), str)
-  content = io.BytesIO()
-  np.savez(content, allow_pickle=False, **values)
-  data = content.getvalue()
-  digest = hashlib.sha256(data).digest()
-  files.write_atomically(pathlib.Path(task.path), digest + data)
+  _write(pathlib.Path(task.path), values)
   return stop - start
 
 
@@ -109,11 +99,15 @@ def prepare(job: Job, rows: inputs.Rows, settings: dict) -> None:
     rows: its galaxies.
     settings: what else the values depend on, as JSON.
   """
+  # An earlier prediction by this process may have had other rows.
+  _load.cache_clear()
+  _rows.cache_clear()
   folder = pathlib.Path(job.folder)
   content = {**settings, "rows": _digest(rows), "size": SIZE}
   try:
     same = json.loads((folder / _JOB).read_text(encoding="utf-8")) == content
-  except (OSError, ValueError):
+  # RecursionError: thousands of nested brackets.
+  except (OSError, ValueError, RecursionError):
     same = False
   if not same:
     for path in folder.glob("*.chunk"):
@@ -123,9 +117,7 @@ def prepare(job: Job, rows: inputs.Rows, settings: dict) -> None:
     return
   # For other processes, which do not read the table again.
   arrays = {"ids": rows.ids, "positions": rows.positions, "flags": rows.flags}
-  data = io.BytesIO()
-  np.savez(data, allow_pickle=False, files=np.array(rows.files, str), **arrays)
-  files.write_atomically(folder / "rows.npz", data.getvalue())
+  _write(folder / _ROWS, {**arrays, "files": np.array(rows.files, str)})
 
 
 def remove(job: Job) -> None:
@@ -142,16 +134,35 @@ def _load(run: str) -> Predictor:
 def _rows(job: Job) -> inputs.Rows:
   if job.source:
     return inputs.read(job.source, "", "", job.data_dir, needs_images=True)
-  path = pathlib.Path(job.folder) / "rows.npz"
-  with np.load(path, allow_pickle=False) as arrays:
-    return inputs.Rows(
-      table=astropy.table.Table(),
-      ids=arrays["ids"],
-      positions=arrays["positions"],
-      radius=None,
-      files=arrays["files"].tolist(),
-      flags=arrays["flags"],
+  arrays = _read(pathlib.Path(job.folder) / _ROWS)
+  return inputs.Rows(
+    table=astropy.table.Table(),
+    ids=arrays["ids"],
+    positions=arrays["positions"],
+    radius=None,
+    files=arrays["files"].tolist(),
+    flags=arrays["flags"],
+  )
+
+
+def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays after the SHA-256 of their bytes."""
+  content = io.BytesIO()
+  np.savez(content, allow_pickle=False, **arrays)
+  data = content.getvalue()
+  files.write_atomically(path, hashlib.sha256(data).digest() + data)
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  data = path.read_bytes()
+  digest, content = data[:_DIGEST], data[_DIGEST:]
+  if hashlib.sha256(content).digest() != digest:
+    raise files.DamagedFileError(
+      f"{path} is damaged: expected the SHA-256 at its start. Repeat the "
+      "command."
     )
+  with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+    return dict(archive)
 
 
 def _digest(rows: inputs.Rows) -> str:

@@ -16,6 +16,7 @@ from tfds_sdss import origin
 from tfds_sdss import prepare
 from tfds_sdss import sample_info
 from tfds_sdss import staging
+from tfds_sdss.sdss_metallicity import samples
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 _OWN_VERSION = "1.0.0"
@@ -62,7 +63,7 @@ def build(
   root = build_lib.data_dir_of(data_dir)
   prepare.check_format(file_format)
   own = custom.read(request, name, max_loss)
-  config = sdss_metallicity_dataset_builder.SdssMetallicityConfig(
+  config = samples.SdssMetallicityConfig(
     name=name,
     version=_OWN_VERSION,
     release_notes={_OWN_VERSION: "The user's galaxies."},

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.tfds_sdss import fake_layout
+from tests.tfds_sdss import own_galaxies
 from tfds_sdss import quality
 
 
@@ -16,3 +17,10 @@ def layout(tmp_path, monkeypatch):
 def no_figures(monkeypatch):
   """Saves half a second per build; quality_test draws a figure."""
   monkeypatch.setattr(quality, "plot", lambda path, sample: None)
+
+
+@pytest.fixture
+def folder(tmp_path, no_figures):
+  """A folder with the user's galaxies of `own_galaxies`."""
+  own_galaxies.write(tmp_path)
+  return tmp_path

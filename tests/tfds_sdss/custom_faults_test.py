@@ -7,25 +7,9 @@ from PIL import Image
 import pytest
 
 from tests.tfds_sdss import fake_layout
-from tests.tfds_sdss import own_galaxies
+from tests.tfds_sdss import own_galaxies as own
 from tfds_sdss import __main__ as cli
 from tfds_sdss import sample_info
-
-NUMBER = own_galaxies.NUMBER
-FIRST = own_galaxies.FIRST
-SIZE = own_galaxies.SIZE
-COLUMNS = own_galaxies.COLUMNS
-catalogue = own_galaxies.catalogue
-run = own_galaxies.run
-verify = own_galaxies.verify
-built = own_galaxies.built
-examples = own_galaxies.examples
-
-
-@pytest.fixture(name="folder")
-def _folder(tmp_path, no_figures):
-  own_galaxies.write(tmp_path)
-  return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -67,7 +51,7 @@ def _folder(tmp_path, no_figures):
 )
 def test_bad_requests_are_one_line(folder, capsys, flags, message):
   flags = dict(flags)
-  status = run(folder, flags.pop("columns", COLUMNS), **flags)
+  status = own.run(folder, flags.pop("columns", own.COLUMNS), **flags)
 
   error = capsys.readouterr().err.splitlines()[-1]
   if message is None:
@@ -76,7 +60,7 @@ def test_bad_requests_are_one_line(folder, capsys, flags, message):
   assert status == 2
   assert error.startswith("error: ")
   assert message in error
-  assert not built(folder).exists()
+  assert not own.built(folder).exists()
 
 
 def test_flags_of_own_galaxies_belong_to_them_only(tmp_path, capsys):
@@ -86,18 +70,18 @@ def test_flags_of_own_galaxies_belong_to_them_only(tmp_path, capsys):
 
 
 def test_a_unit_that_does_not_fit_is_refused(folder, capsys):
-  table = catalogue()
+  table = own.catalogue()
   table["R90"].unit = "mag"
   table.write(folder / "mine.ecsv", overwrite=True)
 
-  assert run(folder) == 2
+  assert own.run(folder) == 2
   assert (
     "expected the unit of petroR90_r, arcsec, found mag"
     in capsys.readouterr().err
   )
 
 
-def png(mode: str, size: int = SIZE, dtype=np.uint8) -> bytes:
+def png(mode: str, size: int = own.SIZE, dtype=np.uint8) -> bytes:
   pixels = np.random.default_rng(0).integers(0, 256, (size, size)).astype(dtype)
   image = Image.fromarray(pixels)
   file = io.BytesIO()
@@ -111,9 +95,9 @@ def png(mode: str, size: int = SIZE, dtype=np.uint8) -> bytes:
     (None, "1 no such file (0.jpg)"),
     (b"", "1 found an empty file (0.jpg)"),
     (b"<html>", "1 found an HTML or XML page"),
-    (fake_layout.jpeg(0, SIZE, mode="L"), "found the colour mode Gray"),
-    (fake_layout.jpeg(0, SIZE, mode="CMYK"), "found the colour mode CMYK"),
-    (fake_layout.jpeg(0, SIZE)[:-40], "found a "),
+    (fake_layout.jpeg(0, own.SIZE, mode="L"), "found the colour mode Gray"),
+    (fake_layout.jpeg(0, own.SIZE, mode="CMYK"), "found the colour mode CMYK"),
+    (fake_layout.jpeg(0, own.SIZE)[:-40], "found a "),
     (fake_layout.jpeg(0, 32), "not 24 pixels wide, as most are, but 32"),
     (fake_layout.jpeg(0, 32, kind="PNG"), "not 24 pixels wide, as most are"),
     (png("L"), "found a PNG of 8 bits, grey"),
@@ -136,28 +120,30 @@ def test_bad_images_are_counted_and_refused(folder, capsys, data, reason):
   if data is not None:
     path.write_bytes(data)
 
-  assert run(folder) == 2
+  assert own.run(folder) == 2
   error = capsys.readouterr().err.splitlines()[-1]
   assert "1 of 40 galaxies have no usable image" in error
   assert reason in error
   assert "0.jpg" in error
-  assert run(folder, max_loss=0.1) == 0
-  assert FIRST not in examples(folder)
+  assert own.run(folder, max_loss=0.1) == 0
+  assert own.FIRST not in own.examples(folder)
   assert (
-    "| without an image | 1 |" in (built(folder) / "quality.md").read_text()
+    "| without an image | 1 |" in (own.built(folder) / "quality.md").read_text()
   )
 
 
 def test_many_identical_and_uniform_images_are_refused(folder, capsys):
   grey = io.BytesIO()
-  Image.new("RGB", (SIZE, SIZE), (50, 60, 70)).save(grey, "PNG")
-  for row in range(NUMBER):
+  Image.new("RGB", (own.SIZE, own.SIZE), (50, 60, 70)).save(grey, "PNG")
+  for row in range(own.NUMBER):
     if row < 12:
-      (folder / "images" / f"{row}.jpg").write_bytes(fake_layout.jpeg(0, SIZE))
+      (folder / "images" / f"{row}.jpg").write_bytes(
+        fake_layout.jpeg(0, own.SIZE)
+      )
     if row == 20:
       (folder / "images" / f"{row}.jpg").write_bytes(grey.getvalue())
 
-  assert run(folder) == 2
+  assert own.run(folder) == 2
 
   error = capsys.readouterr().err.splitlines()[-1]
   assert "13 of 40 galaxies" in error
@@ -168,20 +154,20 @@ def test_many_identical_and_uniform_images_are_refused(folder, capsys):
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../b"])
 def test_images_outside_the_folder_are_not_read(folder, capsys, name):
-  (folder / "secret.jpg").write_bytes(fake_layout.jpeg(0, SIZE))
-  table = catalogue()
+  (folder / "secret.jpg").write_bytes(fake_layout.jpeg(0, own.SIZE))
+  table = own.catalogue()
   table["File"] = [name, *table["File"][1:]]
   table.write(folder / "mine.ecsv", overwrite=True)
 
-  assert run(folder) == 2
+  assert own.run(folder) == 2
   assert "1 no such file" in capsys.readouterr().err
 
 
 def test_a_damaged_description_is_reported(folder, capsys):
-  assert run(folder) == 0
-  path = built(folder) / sample_info.FILE
+  assert own.run(folder) == 0
+  path = own.built(folder) / sample_info.FILE
   path.write_text(path.read_text().replace("0.4", "0.5"))
 
   capsys.readouterr()
-  assert verify(folder) == 2
+  assert own.verify(folder) == 2
   assert "sample.json is damaged" in capsys.readouterr().err

@@ -55,13 +55,7 @@ def fetch(request: Request) -> Outcome:
 
 
 async def _fetch(request: Request, folder: staging.Staging) -> Outcome:
-  async with http_client.Client(
-    request.server,
-    request.rate,
-    request.connections,
-    request.limits,
-    request.contact,
-  ) as client:
+  async with request.open_client() as client:
     if request.source == "demo500":
       number = await demo_archive.fetch(client, request.server, folder)
       folder.write_source({"source": "demo500", "base_url": request.server})

@@ -168,13 +168,7 @@ async def _fetch(
     is_without_radii
     or (request.field != "fixed" and ~cutouts.is_known(rows.petroR90_r))
   )
-  async with http_client.Client(
-    request.server,
-    request.rate,
-    request.connections,
-    request.limits,
-    request.contact,
-  ) as client:
+  async with request.open_client() as client:
     found = await matches.find(
       client, service, request.out / "matches.jsonl", rows[is_matched]
     )

@@ -98,6 +98,12 @@ class Request:
     """Address of the service, without a slash at the end."""
     return (self.base_url or BASE_URLS[self.source]).strip().rstrip("/")
 
+  def open_client(self) -> http_client.Client:
+    """Opens a session with the service, within a running event loop."""
+    return http_client.Client(
+      self.server, self.rate, self.connections, self.limits, self.contact
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pathlib
 
@@ -14,7 +13,6 @@ from tfds_sdss import columns
 from tfds_sdss import custom
 from tfds_sdss import examples as examples_lib
 from tfds_sdss import files
-from tfds_sdss import images
 from tfds_sdss import origin
 from tfds_sdss import quality
 from tfds_sdss import sample as sample_lib
@@ -25,33 +23,13 @@ from tfds_sdss import staging
 from tfds_sdss import tables
 from tfds_sdss.errors import DataError
 from tfds_sdss.sdss_metallicity import demo500
+from tfds_sdss.sdss_metallicity import samples
 
 _log = logging.getLogger(__name__)
 
 
 class DownloadFailedError(OSError):
   """The archive of the real galaxies could not be downloaded."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class SdssMetallicityConfig(tfds.core.BuilderConfig):
-  """One sample of galaxies.
-
-  Attributes:
-    num_examples: number of galaxies to simulate; None for the other samples.
-    image_size: width and height of the images, pixels.
-    columns: columns of the catalogue that become features; empty if the sample
-      is not made from a staging folder.
-    own: galaxies of the user; None for this project's samples.
-  """
-
-  num_examples: int | None = None
-  image_size: int = images.SIZE
-  columns: tuple[str, ...] = ()
-  # TFDS logs and compares configs.
-  own: custom.Galaxies | None = dataclasses.field(
-    default=None, repr=False, compare=False
-  )
 
 
 class Builder(tfds.core.dataset_builder.FileReaderBuilder):
@@ -63,44 +41,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     "2.0.0": "Samples from SDSS and Zenodo; feature fold; examples ordered by "
     "a hash of objid.",
   }
-  BUILDER_CONFIGS = [  # noqa: RUF012
-    SdssMetallicityConfig(
-      name="mock",
-      version=tfds.core.Version("3.0.0"),
-      release_notes={
-        "3.0.0": "Distances from astropy's cosmology. Magnitudes change by "
-        "less than 0.001 mag, and half of the images in a few pixels. Labels "
-        "and splits are those of 2.0.0.",
-      },
-      description="Simulated galaxies whose metallicity is known exactly.",
-      num_examples=2_000,
-    ),
-    SdssMetallicityConfig(
-      name="demo500",
-      description="500 SDSS galaxies of Wu & Boada (2019), convnet-demo.",
-    ),
-    SdssMetallicityConfig(
-      name="dr17",
-      description="The galaxies of Wu & Boada's query, from SDSS DR17.",
-      columns=columns.SKYSERVER,
-    ),
-    SdssMetallicityConfig(
-      name="dr14",
-      description="The galaxies of Wu & Boada's query, from SDSS DR14.",
-      columns=columns.SKYSERVER,
-    ),
-    SdssMetallicityConfig(
-      name="zenodo",
-      version=tfds.core.Version("2.1.0"),
-      release_notes={
-        "2.1.0": "All columns of the catalogue: magnitudes, radii, ids, "
-        "bptclass, reliable and more. Values out of range are missing.",
-      },
-      description="The images and the catalogue of Zenodo 14712542.",
-      image_size=160,
-      columns=columns.ZENODO,
-    ),
-  ]
+  BUILDER_CONFIGS = samples.OF_PROJECT
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "For dr17, dr14 and zenodo: the staging folder that python -m tfds_sdss "
     "fetch --source=dr17 --out=STAGING (or dr14, zenodo) fills. For demo500, "

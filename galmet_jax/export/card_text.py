@@ -13,6 +13,7 @@ from galmet_jax import first_weights
 from galmet_jax import metrics
 from galmet_jax import quantities
 from galmet_jax.data import augment
+from galmet_jax.data import dataset
 from galmet_jax.export import card_code
 from galmet_jax.run import Run
 import tfds_sdss
@@ -39,8 +40,6 @@ _CITATION = """```bibtex
 def text(
   run: Run,
   step: int,
-  frame: augment.Frame,
-  info: sample_info.Info,
   digests: Mapping[str, str],
   blocks: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> str:
@@ -49,12 +48,12 @@ def text(
   Args:
     run: the run.
     step: step of the exported weights.
-    frame: crop, resolution and bands that the network sees.
-    info: description of the data set.
     digests: SHA-256 of the other files of the export.
     blocks: metrics of each split and target; empty without an evaluation.
   """
   config = run.config
+  frame = augment.make_frame(config.data, config.eval.bands)
+  info = dataset.describe(config)
   size = info.image_size
   targets = " and ".join(_label(target) for target in config.data.targets)
   sections = [

@@ -60,11 +60,9 @@ def _write(run: Run, state: TrainState) -> None:
     )
   variables = jax.device_get(state.variables)
   frame = augment.make_frame(run.config.data, run.config.eval.bands)
-  info = dataset.describe(run.config)
+  size = dataset.describe(run.config).image_size
   function = run.results / "predict.jaxexp"
-  files.write_atomically(
-    function, serialize(run.model, variables, frame, info.image_size)
-  )
+  files.write_atomically(function, serialize(run.model, variables, frame, size))
   written = [function]
   if run.config.model.network == "resnet":
     written.append(run.results / "weights.safetensors")
@@ -77,7 +75,7 @@ def _write(run: Run, state: TrainState) -> None:
   digests = {
     path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written
   }
-  text = model_card.make(run, int(state.step), frame, info, digests)
+  text = model_card.make(run, int(state.step), digests)
   files.write_atomically(card, text.encode())
   print(
     f"Wrote {', '.join([*digests, card.name])} of step {int(state.step)} to "

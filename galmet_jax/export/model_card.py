@@ -13,11 +13,9 @@ import ml_collections
 from galmet_jax import errors
 from galmet_jax import metrics
 from galmet_jax import results
-from galmet_jax.data import augment
 from galmet_jax.export import card_text
 from galmet_jax.run import Run
 from tfds_sdss import files
-from tfds_sdss import sample_info
 
 # In order of preference.
 NAMES = ("README.md", "MODEL_CARD.md")
@@ -56,26 +54,18 @@ def _is_free(path: pathlib.Path) -> bool:
   return digest.encode() == mark[1]
 
 
-def make(
-  run: Run,
-  step: int,
-  frame: augment.Frame,
-  info: sample_info.Info,
-  digests: Mapping[str, str],
-) -> str:
+def make(run: Run, step: int, digests: Mapping[str, str]) -> str:
   """Returns the text of the card.
 
   Args:
     run: the run.
     step: step of the exported weights.
-    frame: crop, resolution and bands that the network sees.
-    info: description of the data set.
     digests: SHA-256 of the other files of the export.
   """
   summary = _read_summary(run, step)
   blocks = _blocks(run.config, summary)
   data = _metadata(run.config, blocks)
-  text = card_text.text(run, step, frame, info, digests, blocks)
+  text = card_text.text(run, step, digests, blocks)
   card = f"---\n{data.to_yaml()}\n---\n\n{text}"
   digest = hashlib.sha256(card.encode()).hexdigest()
   return (

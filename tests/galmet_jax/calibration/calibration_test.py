@@ -178,3 +178,17 @@ def test_other_views_are_calibrated_anew(trained, config):
     after.targets[0].residuals.values, before.targets[0].residuals.values
   )
   report.evaluate_only(config, workdir)
+
+
+def test_files_of_another_version_are_refused(tmp_path):
+  small(np.random.default_rng(0)).save(tmp_path)
+  path = tmp_path / "calibration.json"
+  content = json.loads(path.read_bytes())
+  del content["sha256"]
+  path.write_text(json.dumps(content))
+  with pytest.raises(files.DamagedFileError, match="SHA-256"):
+    calibration.Calibration.load(tmp_path)
+  for change in ({"targets": [{}]}, {"targets": 3}, {"targets": [3]}):
+    files.write_json(path, content | change)
+    with pytest.raises(files.DamagedFileError, match=r"content: .*evaluate"):
+      calibration.Calibration.load(tmp_path)

@@ -14,7 +14,6 @@ from galmet_jax import metrics
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax.data import augment
-from galmet_jax.data import dataset
 from galmet_jax.devices import sharding
 from galmet_jax.export import card_code
 from galmet_jax.export import export
@@ -41,8 +40,7 @@ def evaluated(mock_data_dir, tmp_path_factory):
 
 def make(run, step=0):
   digests = {"predict.jaxexp": "0ab", "weights.safetensors": "1cd"}
-  info = dataset.describe(run.config)
-  return model_card.make(run, step, run.frame, info, digests)
+  return model_card.make(run, step, digests)
 
 
 def test_metadata_is_that_of_the_hub(evaluated, tmp_path):

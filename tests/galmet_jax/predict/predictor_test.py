@@ -18,6 +18,7 @@ from galmet_jax.predict import predictor
 from galmet_jax.predict.flags import Flag
 from galmet_jax.predict_flags import Request
 from tfds_sdss import build
+from tfds_sdss import files
 from tfds_sdss import images as images_lib
 from tfds_sdss.errors import DataError
 
@@ -162,7 +163,7 @@ def test_calibration_of_another_checkpoint_is_refused(copy):
   before = json.loads((copy / "calibration.json").read_text())
   before.pop("sha256")
   before["checkpoint"] = "0" * 64
-  (copy / "calibration.json").write_text(json.dumps(before))
+  files.write_json(copy / "calibration.json", before)
   with pytest.raises(errors.ConfigError, match="found another one"):
     predict.Predictor.load(copy)
 

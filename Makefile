@@ -26,7 +26,7 @@ WHEEL := $(VENV)/wheel-check
 # on request: training on CPUs is a tenth faster. Older C libraries ignore it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help quickstart test lint soak fuzz mutants audit sbom bench \
+.PHONY: help quickstart test lint soak tutorial fuzz mutants audit sbom bench \
   gpu-program gpu-program-check \
   real-data-check interop-check wheel-check lock clean
 
@@ -91,6 +91,9 @@ gpu-program: $(GPU_PROGRAM)/.installed  ## what a step for H100s holds, without 
 gpu-program-check: $(GPU_PROGRAM)/.installed $(DEV)  ## its tests
 	PYTHONPATH=$(GPU_PROGRAM) $(BIN)/python -m pytest \
 	  tests/benchmarks/gpu_program_test.py $(ARGS)
+
+tutorial: $(DEV)  ## run docs/tutorial.ipynb and store its outputs, minutes
+	$(BIN)/python -m tests.tutorial
 
 fuzz: $(DEV)  ## 10,000 damaged files per parser, two hours
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz $(ARGS)

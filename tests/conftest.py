@@ -21,6 +21,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 import jax
 import pytest
 
+from galmet_jax import train
+from tests import shrunk
 from tfds_sdss import build
 from tfds_sdss import signals
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
@@ -61,6 +63,32 @@ def mock_data_dir(tmp_path_factory):
     patch.setattr(config, "num_examples", 120)
     build.build("mock", str(data_dir))
   return data_dir
+
+
+@pytest.fixture(scope="session")
+def trained_run(mock_data_dir, tmp_path_factory):
+  """A finished run of the shrunk config, to be read or copied.
+
+  Returns:
+    Its config, folder and summary.
+  """
+  config = shrunk.config(mock_data_dir)
+  workdir = tmp_path_factory.mktemp("trained") / "run"
+  return config, workdir, train.train_and_evaluate(config, workdir)
+
+
+@pytest.fixture
+def without_figures():
+  with shrunk.without_figures():
+    yield
+
+
+@pytest.fixture
+def without_optimizations():
+  """Compiles in two thirds of the time; the steps take longer."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_zenodo_sample_loads_with_its_config(tmp_path, names):
     assert np.isfinite(predicted[name]).all()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_predictions_from_fetched_galaxies(tmp_path, capsys):
   frame, images = mock_sky()
   lost = frame.objid.tolist()[:5]

@@ -54,6 +54,7 @@ def test_real_cutouts_pass_the_checks_of_the_fetch(real_dir, tmp_path):
   assert max(black) < cutouts.MAX_BLACK / 3
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_small_network_learns_from_real_galaxies(real_dir, data_dir, tmp_path):
   config = shrunk.config(
     data_dir,

@@ -25,11 +25,14 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def original(mock_data_dir, tmp_path_factory):
+def original(mock_data_dir, trained_run, tmp_path_factory):
   """A finished run with checkpoints of steps 9 and 12: (config, workdir)."""
   config = shrunk.config(mock_data_dir, eval__tta="none", eval__baselines=False)
-  workdir = tmp_path_factory.mktemp("original")
-  train.train_and_evaluate(config, workdir)
+  workdir = tmp_path_factory.mktemp("original") / "run"
+  shutil.copytree(trained_run[1], workdir)
+  # It only evaluates, since the evaluation alone differs.
+  with shrunk.without_figures():
+    train.train_and_evaluate(config, workdir)
   return config, workdir
 
 
@@ -84,6 +87,7 @@ def assert_same_run(workdir, expected):
   assert ours["checkpoint"] == theirs["checkpoint"]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_damaged_last_step_is_trained_and_saved_again(copied, original):
   config, workdir = copied
   damage(workdir, "latest", 12)
@@ -92,6 +96,7 @@ def test_damaged_last_step_is_trained_and_saved_again(copied, original):
   assert_same_run(workdir, original[1])
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_run_without_an_undamaged_step_stops(copied):
   config, workdir = copied
   damage(workdir, "latest", 9)
@@ -107,6 +112,7 @@ def test_run_without_an_undamaged_step_stops(copied):
   assert manifests(workdir, "best")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_damaged_best_step_is_replaced_by_a_later_epoch(copied, capsys):
   config, workdir = copied
   (best,) = steps(workdir, "best")
@@ -117,6 +123,7 @@ def test_damaged_best_step_is_replaced_by_a_later_epoch(copied, capsys):
   assert steps(workdir, "best") == sorted(["12", f"{best}.corrupt"])
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_evaluation_of_a_damaged_best_step_names_the_way_out(copied):
   config, workdir = copied
   damage(workdir, "best", steps(workdir, "best")[0])
@@ -126,6 +133,7 @@ def test_evaluation_of_a_damaged_best_step_names_the_way_out(copied):
     report.evaluate_only(other, workdir)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_evaluation_leaves_the_run_as_it_is(copied, original):
   config, workdir = copied
   damage(workdir, "latest", 12)
@@ -168,6 +176,7 @@ def test_read_only_run_is_evaluated_and_exported(
   assert "RMSE [dex]" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("mode", [report.evaluate_only, export.export])
 def test_mistyped_workdir_is_not_created(original, tmp_path, mode):
   with pytest.raises(errors.NoCheckpointError, match="mistyped"):
@@ -175,6 +184,7 @@ def test_mistyped_workdir_is_not_created(original, tmp_path, mode):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_second_process_is_refused_at_once(copied):
   config, workdir = copied
   before = content(workdir)
@@ -186,6 +196,7 @@ def test_second_process_is_refused_at_once(copied):
   assert content(workdir) == before
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_record_does_not_choose_the_best_epoch(copied, original):
   config, workdir = copied
   rows = metric_writer.read(workdir)
@@ -199,6 +210,7 @@ def test_record_does_not_choose_the_best_epoch(copied, original):
   assert manifests(workdir, "best") == manifests(original[1], "best")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_lost_latest_steps_stop_the_run(copied):
   config, workdir = copied
   shutil.rmtree(workdir / "checkpoints" / "latest")
@@ -210,6 +222,7 @@ def test_lost_latest_steps_stop_the_run(copied):
   assert content(workdir).keys() == before.keys()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_checkpoint_knows_its_config(copied):
   config, workdir = copied
   (workdir / "config.json").unlink()

@@ -34,7 +34,8 @@ def finished(mock_data_dir, tmp_path_factory):
   """Trains an ensemble of two; returns (config, workdir, summary)."""
   config = make_config(mock_data_dir)
   workdir = tmp_path_factory.mktemp("ensemble")
-  return config, workdir, ensemble.train_and_evaluate(config, workdir)
+  with shrunk.without_figures("fold_"):
+    return config, workdir, ensemble.train_and_evaluate(config, workdir)
 
 
 def read(path):

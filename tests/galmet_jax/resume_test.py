@@ -58,10 +58,8 @@ def digests(workdir, which):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(mock_data_dir, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("uninterrupted")
-  finish(start(mock_data_dir, workdir))
-  return workdir
+def uninterrupted(trained_run):
+  return trained_run[1]
 
 
 @pytest.mark.usefixtures("signals_arrive")
@@ -89,7 +87,7 @@ def test_run_killed_and_stopped_ends_with_the_same_bits(
   check_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.usefixtures("signals_arrive", "without_figures")
 @pytest.mark.parametrize(
   ("number", "step"),
   # Before the first checkpoint, at the end of an epoch and of training.

@@ -1,10 +1,13 @@
 """Metrics are recorded one interval behind the device."""
 
+import pytest
+
 from galmet_jax import metric_writer
 from galmet_jax import train
 from tests import shrunk
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_device_is_never_waited_for_within_an_epoch(
   mock_data_dir, tmp_path, monkeypatch
 ):

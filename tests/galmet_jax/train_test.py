@@ -1,6 +1,7 @@
 """Training runs of the quickstart config, shrunk."""
 
 import json
+import shutil
 
 import jax
 from matplotlib import figure
@@ -23,11 +24,12 @@ from tests import shrunk
 
 
 @pytest.fixture(scope="module")
-def finished(mock_data_dir, tmp_path_factory):
-  """A finished run: (config, workdir, summary)."""
-  config = shrunk.config(mock_data_dir)
-  workdir = tmp_path_factory.mktemp("finished")
-  return config, workdir, train.train_and_evaluate(config, workdir)
+def finished(trained_run, tmp_path_factory):
+  """A copy of a finished run: (config, workdir, summary)."""
+  config, original, summary = trained_run
+  workdir = tmp_path_factory.mktemp("finished") / "run"
+  shutil.copytree(original, workdir)
+  return config, workdir, summary
 
 
 def latest_digests(workdir):
@@ -119,6 +121,7 @@ def test_loss_falls_from_that_of_the_mean(finished):
   assert np.mean(losses[-5:]) < losses[0]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_finished_run_does_not_train_again(finished):
   config, workdir, summary = finished
   before = latest_digests(workdir)
@@ -139,7 +142,8 @@ def test_evaluate_only_reproduces_the_summary(finished, monkeypatch):
   config = shrunk.config(
     config.data.data_dir, eval__checkpoint="best", train__log_every_steps=1
   )
-  best = report.evaluate_only(config, workdir)
+  with shrunk.without_figures():
+    best = report.evaluate_only(config, workdir)
   epochs = [
     row for row in metric_writer.read(workdir) if "validation/rmse" in row
   ]
@@ -242,6 +246,7 @@ def test_non_finite_loss_keeps_the_last_good_state(mock_data_dir, tmp_path):
     assert np.isfinite(leaf).all()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_two_targets_with_missing_labels(mock_data_dir, tmp_path, monkeypatch):
   whole = galaxies.load
   monkeypatch.setattr(
@@ -274,6 +279,7 @@ def with_missing_labels(splits):
   return splits
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_rates_are_recorded_for_trained_groups_only(mock_data_dir, tmp_path):
   config = shrunk.config(
     mock_data_dir,

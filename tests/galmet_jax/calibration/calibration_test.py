@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -141,9 +142,12 @@ def config(mock_data_dir):
 
 
 @pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("run")
-  return workdir, train.train_and_evaluate(config, workdir)
+def trained(config, trained_run, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("run") / "run"
+  shutil.copytree(trained_run[1], workdir)
+  # It only evaluates, since the evaluation alone differs.
+  with shrunk.without_figures("examples"):
+    return workdir, train.train_and_evaluate(config, workdir)
 
 
 def test_training_writes_the_calibration(trained):
@@ -165,6 +169,7 @@ def test_training_writes_the_calibration(trained):
   assert stored["test"]["calibration"]["n"] == block["n"]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_other_views_are_calibrated_anew(trained, config):
   workdir, _ = trained
   before = calibration.Calibration.load(workdir)

@@ -4,7 +4,6 @@ import json
 import signal
 import time
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,15 +74,8 @@ def kill_at_step(children, workdir, step):
   assert [child.returncode for child in children] == [-signal.SIGKILL] * 2
 
 
-@pytest.fixture
-def without_optimizations():
-  """Compiles in half of the time, as in the two processes."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("without_optimizations")
+# Without optimizations, as in the two processes.
+@pytest.mark.usefixtures("without_optimizations", "without_figures")
 def test_killed_and_resumed_run_is_that_of_one_process(mock_data_dir, tmp_path):
   alone, together = tmp_path / "alone", tmp_path / "together"
   kill_at_step(start(mock_data_dir, together), together, step=4)

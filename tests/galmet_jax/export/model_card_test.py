@@ -34,7 +34,8 @@ def evaluated(mock_data_dir, tmp_path_factory):
     tmp_path_factory.mktemp("evaluated"),
     data__targets=("oh_p50", "lgm_tot_p50"),
   )
-  summary = report.evaluate_only(config, workdir)
+  with shrunk.without_figures():
+    summary = report.evaluate_only(config, workdir)
   return Run.prepare(config, workdir, read_only=True), summary
 
 

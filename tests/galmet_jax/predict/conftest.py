@@ -1,25 +1,23 @@
 """A trained run, and a table of galaxies with their images."""
 
 import pathlib
+import shutil
 
 from astropy.table import Table
 import pytest
 
-from galmet_jax import train
 from galmet_jax.data import galaxies
 from galmet_jax.predict import chunks
-from tests import shrunk
 from tfds_sdss import build
 
 
 @pytest.fixture(scope="session")
-def run(mock_data_dir, tmp_path_factory):
+def run(trained_run, tmp_path_factory) -> pathlib.Path:
   """The folder of a run that averages random views."""
-  workdir = tmp_path_factory.mktemp("run")
-  train.train_and_evaluate(
-    shrunk.config(mock_data_dir, eval__tta="random"), workdir
-  )
-  return workdir
+  config, original, _ = trained_run
+  assert config.eval.tta == "random"
+  workdir = tmp_path_factory.mktemp("predict") / "run"
+  return pathlib.Path(shutil.copytree(original, workdir))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from galmet_jax import baselines
 from galmet_jax import evaluate
 from galmet_jax import figure_style
 from galmet_jax import metric_writer
@@ -20,6 +19,7 @@ from galmet_jax import quantities
 from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.baselines import baselines
 from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
@@ -104,16 +104,21 @@ def _write(
   summary: dict[str, Any] = {}
   tables = {}
   train = run.data["train"].split
+  by_baselines = {}
+  if config.eval.baselines:
+    by_baselines = baselines.predict_all(
+      train,
+      {name: run.data[name].split for name in config.eval.splits},
+      config.data.targets,
+      config.seed,
+    )
   for name in config.eval.splits:
     views, split = predictions[name], run.data[name].split
     table = _predictions_table(split, views, config.data.targets)
     tables[name] = table
-    by_baselines = {}
-    if config.eval.baselines:
-      by_baselines = baselines.predict_all(
-        train, split, config.data.targets, config.seed
-      )
-    blocks = write_split(run.results, name, table, config, by_baselines)
+    blocks = write_split(
+      run.results, name, table, config, by_baselines.get(name, {})
+    )
     if name != "validation":
       for i, block in enumerate(blocks.values()):
         block["calibration"] = judgement.judge(

@@ -13,6 +13,8 @@ BASELINES = {
   "training_mean": "training mean",
   "random_forest": "random forest",
   "gradient_boosting": "gradient boosting",
+  "gp_svr": "image features, GP and SVR",
+  "feature_boosting": "image features, boosting",
   "mass_metallicity": "mass-metallicity relation",
 }
 

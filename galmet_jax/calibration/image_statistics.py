@@ -10,7 +10,7 @@ import os
 import numpy as np
 from scipy import stats
 
-from galmet_jax import baselines
+from galmet_jax.baselines import trees
 from galmet_jax.data import augment
 
 _BORDER = 6  # rows of sky at the top, pixels
@@ -79,8 +79,8 @@ def _chunk(images: np.ndarray) -> np.ndarray:
 
 def _rings(pixels: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:
   """Returns log g and two colours in the rings, `[N, 7]` each."""
-  index = np.digitize(radius.ravel(), baselines.RINGS) - 1
-  numbers = range(len(baselines.RINGS) - 1)
+  index = np.digitize(radius.ravel(), trees.RINGS) - 1
+  numbers = range(len(trees.RINGS) - 1)
   # Small images have inner rings without pixels: they repeat the next one.
   filled = [ring for ring in numbers if (index == ring).any()]
   members = np.zeros((radius.size, len(numbers)), np.float32)

@@ -9,11 +9,11 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from galmet_jax import baselines
 from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import quantities
 from galmet_jax import results
+from galmet_jax.baselines import trees
 from galmet_jax.calibration import judgement
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
@@ -112,7 +112,7 @@ def _reference(
   """Returns the paper's entry, with a label that describes our system."""
   entry = published.reference(name)
   if name in ("random_forest", "gradient_boosting"):
-    photometry = baselines.has_photometry(test)
+    photometry = trees.has_photometry(test)
     features = "gri photometry" if photometry else "ring colours"
     return entry._replace(label=f"{entry.label}, {features}")
   if name not in configs:

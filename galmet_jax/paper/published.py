@@ -25,6 +25,8 @@ REFERENCES = {
   "training_mean": Reference("training mean", 0.200, 0.171),
   "random_forest": Reference("random forest", 0.1296, 0.1059),
   "gradient_boosting": Reference("gradient boosting"),
+  "gp_svr": Reference("image features, GP and SVR"),
+  "feature_boosting": Reference("image features, boosting"),
   "mass_metallicity": Reference("mass-metallicity relation, catalogue's mass"),
   "cnn_mass": Reference(
     "mass-metallicity relation, network's mass", 0.1208, 0.1008

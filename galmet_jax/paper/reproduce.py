@@ -14,7 +14,6 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from galmet_jax import baselines
 from galmet_jax import config_checks
 from galmet_jax import ensemble
 from galmet_jax import errors
@@ -22,6 +21,8 @@ from galmet_jax import results
 from galmet_jax import train
 from galmet_jax import train_state
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.baselines import baselines
+from galmet_jax.baselines import mass_metallicity
 from galmet_jax.data import augment
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
@@ -223,8 +224,8 @@ def _predictions(
   predicted = {
     name: values[:, 0].astype(np.float64)
     for name, values in baselines.predict_all(
-      train_split, test, (target,), config.seed
-    ).items()
+      train_split, {"test": test}, (target,), config.seed
+    )["test"].items()
   }
   for name in names:
     rows = results.read_predictions(runs / name, "test")
@@ -235,10 +236,10 @@ def _predictions(
       )
     predicted[name] = rows[f"{target}_pred"].to_numpy(np.float64)
     if f"{_MASS}_pred" in rows and _MASS in train_split.columns:
-      relation = baselines.fit_mass_metallicity(
+      relation = mass_metallicity.fit(
         train_split.columns[_MASS], train_split.targets[:, 0]
       )
-      predicted["cnn_mass"] = baselines.mass_metallicity(
+      predicted["cnn_mass"] = mass_metallicity.evaluate(
         rows[f"{_MASS}_pred"].to_numpy(), *relation
       )
   return predicted

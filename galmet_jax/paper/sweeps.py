@@ -13,9 +13,9 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from galmet_jax import baselines
 from galmet_jax import metrics
 from galmet_jax import quantities
+from galmet_jax.baselines import trees
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.data import splits as splits_lib
@@ -124,7 +124,7 @@ def _train_forest(
   test = splits["test"]
   block = metrics.with_intervals(
     test.targets[:, 0],
-    baselines.predict_random_forest(train, test, common.seed)[:, 0],
+    trees.predict_random_forest(train, test, common.seed)[:, 0],
     common.eval.bootstrap_draws,
     common.seed,
   )

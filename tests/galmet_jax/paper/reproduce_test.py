@@ -76,7 +76,7 @@ def finished(mock_data_dir, tmp_path_factory):
 
 def test_table_has_every_system(finished):
   _, workdir, rows = finished
-  baselines = ["training_mean", "random_forest", "gradient_boosting"]
+  baselines = ["training_mean", "random_forest", "gradient_boosting", "gp_svr"]
   assert list(rows.system) == [*baselines, "mass_metallicity", *RUNS]
   assert (rows.n == rows.n[0]).all()
   assert (rows.rmse > 0).all()

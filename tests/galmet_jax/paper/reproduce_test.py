@@ -54,7 +54,7 @@ def write_random_run(config, folder):
   evaluated = json.loads(config.eval.to_json())
   steps = {"trained_steps": 1, "of_steps": 1}
   results.write_summary(
-    folder, {"checkpoint": steps, "eval": evaluated}, ["test"]
+    folder, {"checkpoint": steps, "eval": evaluated, "test": {}}, ["test"]
   )
 
 

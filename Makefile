@@ -108,7 +108,7 @@ real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER
 interop-check: $(INTEROP)/.installed  ## TensorFlow and Beam read and write the same set
 	TF_CPP_MIN_LOG_LEVEL=3 $(INTEROP)/bin/python -m pytest \
 	  --confcutdir=tests/interop tests/interop/beam_check.py \
-	  tests/interop/tensorflow_check.py $(ARGS)
+	  tests/interop/predict_check.py tests/interop/tensorflow_check.py $(ARGS)
 
 # The last two commands need the data files: texts of the data set, dummy_data.
 wheel-check: $(BIN)/uv  ## install the wheel in an empty environment and use it

@@ -81,6 +81,12 @@ def run(
   # Needs a package of requirements-beam.txt.
   from tfds_sdss import beam_workers
 
+  option_types = beam.options.pipeline_options
+  options = options or option_types.PipelineOptions([])
+  # Else DirectRunner downloads a program, Prism, which ignores
+  # direct_running_mode; this pipeline has no triggers.
+  types = options.view_as(option_types.TypeOptions)
+  types.allow_unsafe_triggers = True
   try:
     pipeline = beam.Pipeline(runner=runner, options=options)
   except (ValueError, ImportError, AttributeError) as error:
@@ -88,9 +94,6 @@ def run(
     raise BeamError(
       f"Apache Beam refuses --beam_runner or --beam_options: {reason}"
     ) from error
-  # Else DirectRunner downloads a program, Prism, which ignores
-  # direct_running_mode; this pipeline has no triggers.
-  pipeline.allow_unsafe_triggers = True
   for task in tasks:
     _error_path(task).unlink(missing_ok=True)
   _log.info("writing %d files with Apache Beam", len(tasks))

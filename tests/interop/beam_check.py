@@ -4,11 +4,14 @@ import pathlib
 
 import pytest
 
+from tests.interop import beam_tasks
 from tests.tfds_sdss import fake_layout
 from tests.tfds_sdss import fake_staging
+from tfds_sdss import beam_shards
 from tfds_sdss import build
 from tfds_sdss import shards
 from tfds_sdss import verify
+from tfds_sdss.beam_shards import BeamError
 from tfds_sdss.errors import DataError
 
 TWO_WORKERS = "direct_num_workers=2,direct_running_mode=multi_processing"
@@ -61,3 +64,41 @@ def test_missing_image_raises_a_data_error(tmp_path):
       beam_options=TWO_WORKERS,
     )
   assert not list((tmp_path / "data").glob("*/dr17/*"))
+
+
+@pytest.mark.parametrize(
+  ("action", "error", "message"),
+  [
+    ("die", BeamError, "worker process of Apache Beam died"),
+    ("full disk", DataError, "No space left on device"),
+  ],
+)
+def test_failures_of_workers_are_one_line(tmp_path, action, error, message):
+  tasks = [
+    beam_tasks.Task(str(tmp_path / each), each) for each in (action, "none")
+  ]
+  options = beam_shards.pipeline_options(TWO_WORKERS)
+  with pytest.raises(error, match=message) as caught:
+    beam_shards.run(beam_tasks.act, tasks, "DirectRunner", options)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ("direct_num_workers=two", "invalid int value: 'two'"),
+    ("direct_running_mode=fast", "invalid choice: 'fast'"),
+    ("direct_num_worker=2", "Did you mean direct_num_workers"),
+    ("direct_num_workers=2,", "expected NAME=VALUE"),
+  ],
+)
+def test_invalid_options_are_one_line(options, message):
+  with pytest.raises(BeamError, match=message) as caught:
+    beam_shards.pipeline_options(options)
+  assert "\n" not in str(caught.value)
+
+
+def test_unknown_runner_is_one_line(tmp_path):
+  with pytest.raises(BeamError, match="DirectRunner") as caught:
+    beam_shards.run(beam_tasks.act, [], "Direkt", None)
+  assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 """Fixtures for checks with packages that this project does not depend on.
 
-The checks run in a separate environment without JAX, so they skip the
-conftest.py of the other tests:
+The checks run in a separate environment, and skip the conftest.py of the other
+tests, which sets JAX up:
 
   python -m pytest --confcutdir=tests/interop tests/interop/beam_check.py
 """

@@ -12,6 +12,7 @@ from galmet_jax.calibration import of_run
 from galmet_jax.data import galaxies
 from galmet_jax.devices import sharding
 from tfds_sdss import build
+from tfds_sdss import files
 from tfds_sdss import images as images_lib
 
 
@@ -55,5 +56,5 @@ def test_ensemble_of_one_predicts_as_its_run(run, images, expected, tmp_path):
   facts["checkpoint"] = of_run.join_digests(
     [facts["checkpoint"]], ensemble=True
   )
-  (tmp_path / "calibration.json").write_text(json.dumps(facts))
+  files.write_json(tmp_path / "calibration.json", facts)
   check_same(predict.Predictor.load(tmp_path).predict(images), expected)

@@ -30,6 +30,9 @@ _UNSHRINK = flags.DEFINE_bool(
   False,
   "add predictions whose slope on the true values is one.",
 )
+_FEATURES = flags.DEFINE_bool(
+  "features", False, "add ring colours, shape and noise of the images."
+)
 _FETCH = flags.DEFINE_enum(
   "fetch",
   None,
@@ -65,6 +68,7 @@ class Request:
   columns: str = ""
   prefix: str = ""
   unshrink: bool = False
+  features: bool = False
   fetch: str = ""
   contact: str = ""
   base_url: str | None = None
@@ -101,6 +105,7 @@ def request() -> Request:
     columns=_COLUMNS.value,
     prefix=_PREFIX.value,
     unshrink=_UNSHRINK.value,
+    features=_FEATURES.value,
     fetch=_FETCH.value or "",
     contact=_CONTACT.value,
     base_url=_BASE_URL.value,

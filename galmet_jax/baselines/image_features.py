@@ -34,13 +34,11 @@ class Feature(NamedTuple):
   Attributes:
     name: name of the column.
     group: kind of features that a kernel weighs together.
-    unit: unit for astropy; empty for numbers without one.
-    description: definition.
+    description: definition; all features are numbers without a unit.
   """
 
   name: str
   group: str
-  unit: str
   description: str
 
 
@@ -49,33 +47,33 @@ def _features() -> tuple[Feature, ...]:
     f"{low:g} to {high:g} px" for low, high in itertools.pairwise(_RINGS)
   ]
   light = [
-    Feature(f"light_{i}", "light", "", f"ln(3 + mean R + G + B), {ring}")
+    Feature(f"light_{i}", "light", f"ln(3 + mean R + G + B), {ring}")
     for i, ring in enumerate(rings)
   ]
   colours = [
-    Feature(f"{name}_{i}", "colour", "", f"({bands}) / (3 + R + G + B), {ring}")
+    Feature(f"{name}_{i}", "colour", f"({bands}) / (3 + R + G + B), {ring}")
     for name, bands in (("rg", "R - G"), ("gb", "G - B"))
     for i, ring in enumerate(rings)
   ]
   shape = [
     ("axis_ratio", "axis ratio of the light in the segment"),
-    ("axis_ratio_flux", "the same of the flux in G"),
+    ("axis_ratio_flux", "axis ratio of the flux in G in the segment"),
     ("ln_a", "ln of the major axis (rms) of the light in the segment, px"),
-    ("ln_a_flux", "the same of the flux in G"),
+    ("ln_a_flux", "ln of the major axis (rms) of the flux in G, px"),
     ("ln_r50", "ln of the half-light radius in G, px"),
     ("c82", "ln of the ratio of the radii of 80 and 20 % of the flux in G"),
     ("c95", "ln of the ratio of the radii of 90 and 50 % of the flux in G"),
     ("ln_r50_ratio", "ln of the ratio of the half-light radii in B and R"),
-    ("c82_b", "c82 in B"),
-    ("c82_r", "c82 in R"),
+    ("c82_b", "as c82, in B"),
+    ("c82_r", "as c82, in R"),
     ("log_flux", "log10 of the flux in G within 46 px"),
     ("ln_area", "ln of the area of the segment, px"),
   ]
   noise = [
-    Feature(f"noise_{lag}", "noise", "", f"correlation of the sky at {lag} px")
+    Feature(f"noise_{lag}", "noise", f"correlation of the sky at {lag} px")
     for lag in _LAGS
   ]
-  shapes = [Feature(name, "shape", "", text) for name, text in shape]
+  shapes = [Feature(name, "shape", text) for name, text in shape]
   return (*light, *colours, *shapes, *noise)
 
 

@@ -30,6 +30,7 @@ class Job(NamedTuple):
     total: number of rows.
     source: the input, if it is a TFDS split.
     data_dir: data directory of TFDS.
+    features: whether to compute the image features.
   """
 
   run: str
@@ -37,6 +38,7 @@ class Job(NamedTuple):
   total: int
   source: str
   data_dir: str | None
+  features: bool = False
 
   def starts(self) -> range:
     """Returns the first row of each chunk."""
@@ -83,7 +85,11 @@ def compute(task: Task) -> int:
   stop = min(start + SIZE, job.total)
   pixels, flags, details = rows.read(start, stop, model.info.image_size)
   values = model.compute(
-    pixels, rows.ids[start:stop], flags, rows.positions[start:stop]
+    pixels,
+    rows.ids[start:stop],
+    flags,
+    rows.positions[start:stop],
+    features=job.features,
   )
   values["detail_row"] = np.array([start + row for row in details], np.int64)
   values["detail_text"] = np.array(list(details.values()), str)
@@ -103,7 +109,12 @@ def prepare(job: Job, rows: inputs.Rows, settings: dict) -> None:
   _load.cache_clear()
   _rows.cache_clear()
   folder = pathlib.Path(job.folder)
-  content = {**settings, "rows": _digest(rows), "size": SIZE}
+  content = {
+    **settings,
+    "rows": _digest(rows),
+    "size": SIZE,
+    "features": job.features,
+  }
   try:
     same = json.loads((folder / _JOB).read_text(encoding="utf-8")) == content
   # RecursionError: thousands of nested brackets.

@@ -10,6 +10,7 @@ import numpy as np
 
 from galmet_jax import errors
 from galmet_jax import progress
+from galmet_jax.baselines import image_features
 from galmet_jax.predict import chunks
 from galmet_jax.predict import flags as flags_lib
 from galmet_jax.predict import inputs
@@ -55,7 +56,8 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
   )
   writer.check_table(output, rows.table)
   # Names that collide are found before the work.
-  _join(model, rows, _no_values(model, len(rows)), {}, request)
+  empty = _no_values(model, len(rows), features=request.features)
+  _join(model, rows, empty, {}, request)
   if request.fetch:
     # A slow import.
     from galmet_jax.predict import positions as positions_lib
@@ -73,6 +75,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
     len(rows),
     request.input if is_split else "",
     request.data_dir or model.networks.config.data.data_dir,
+    request.features,
   )
   with files.lock(folder):
     chunks.prepare(job, rows, _settings(model))
@@ -122,14 +125,20 @@ def _repeated(rows: inputs.Rows, keys: np.ndarray) -> np.ndarray:
   return duplicates(rows.ids) | duplicates(keys)
 
 
-def _no_values(model: Predictor, number: int) -> dict[str, np.ndarray]:
+def _no_values(
+  model: Predictor, number: int, *, features: bool
+) -> dict[str, np.ndarray]:
   shape = (number, len(model.calibration.targets))
   empty = np.full(shape, np.nan)
-  return {
+  values = {
     **dict.fromkeys(("pred", "tta_std", "member_std"), empty),
     "ood_p": empty[:, 0],
     "flags": np.zeros(number, np.int32),
   }
+  if features:
+    shape = (number, len(image_features.FEATURES))
+    values["features"] = np.full(shape, np.nan)
+  return values
 
 
 def _join(model, rows, values, details, request: Request):

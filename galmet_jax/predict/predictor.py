@@ -9,6 +9,7 @@ import astropy.table
 import numpy as np
 
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.baselines import image_features
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.predict import flags as flags_lib
@@ -104,6 +105,7 @@ class Predictor:
     *,
     prefix: str = "",
     unshrink: bool = False,
+    features: bool = False,
   ) -> astropy.table.Table:
     """Predicts the galaxies of a table, whose images are files.
 
@@ -113,6 +115,7 @@ class Predictor:
       columns: `ROLE=COLUMN,...`, as `--columns`.
       prefix: what the names of the new columns begin with.
       unshrink: whether to add the linearly calibrated predictions.
+      features: whether to add ring colours, shape and noise of the images.
 
     Returns:
       The table and the columns of docs/predict.md; a row without a usable image
@@ -132,7 +135,13 @@ class Predictor:
       pixels, flags, found = rows.read(start, stop, self.info.image_size)
       part = slice(start, stop)
       parts.append(
-        self.compute(pixels, rows.ids[part], flags, rows.positions[part])
+        self.compute(
+          pixels,
+          rows.ids[part],
+          flags,
+          rows.positions[part],
+          features=features,
+        )
       )
       details |= {start + row: text for row, text in found.items()}
     values = {
@@ -148,6 +157,8 @@ class Predictor:
     ids: np.ndarray | None,
     flags: np.ndarray,
     positions: np.ndarray | None = None,
+    *,
+    features: bool = False,
   ) -> dict[str, np.ndarray]:
     """Predicts images, some of which may be absent.
 
@@ -156,10 +167,11 @@ class Predictor:
       ids: int64 `[N]`, -1 where unknown; or None.
       flags: known flags, int32 `[N]`.
       positions: ra and dec, degrees, float64 `[N, 2]`, NaN where unknown.
+      features: whether to compute the image features.
 
     Returns:
       `flags`, `ood_p` and `key` (a hash of the pixels), `[N]` each; `pred`,
-      `tta_std` and `member_std`, `[N, T]` each.
+      `tta_std` and `member_std`, `[N, T]` each; `features` `[N, 45]` if wanted.
     """
     flags = flags.astype(np.int32)
     black = np.array(list(map(images_lib.black_fraction, images))) > _MAX_BLACK
@@ -182,6 +194,8 @@ class Predictor:
       "tta_std": found.mean(0).std(0),
       "member_std": of_member.std(0, ddof=0 if single else 1),
     }
+    if features:
+      values["features"] = image_features.compute(images)
     for name, each in values.items():
       values[name] = np.where(usable[:, None], each, np.nan)
     model = self.calibration.images
@@ -238,9 +252,12 @@ class Predictor:
     of_galaxy = {
       name: each
       for name, each in values.items()
-      if name not in ("pred", "tta_std", "member_std", "key")
+      if name not in ("pred", "tta_std", "member_std", "key", "features")
     }
-    return columns + new_columns.for_galaxies({**of_galaxy, "flag_text": text})
+    columns += new_columns.for_galaxies({**of_galaxy, "flag_text": text})
+    if "features" in values:
+      columns += new_columns.for_features(values["features"])
+    return columns
 
   def unit(self, target: str) -> str:
     """Returns the unit of a target; empty if it has none."""

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from galmet_jax import quantities
+from galmet_jax.baselines import image_features
 
 # UCDs of targets by parts of their names. No word stands for oxygen.
 _WORDS = {
@@ -139,6 +140,16 @@ def for_galaxies(values: Mapping[str, np.ndarray]) -> list[Column]:
     Column(name, np.asarray(values[name], kind), unit, ucd, description)
     for name, (kind, unit, ucd, description) in OF_GALAXY.items()
     if name in values
+  ]
+
+
+def for_features(values: np.ndarray) -> list[Column]:
+  """Returns the columns `image_NAME` of the image features `[N, 45]`."""
+  return [
+    Column(f"image_{name}", column.astype(np.float32), "", "", description)
+    for (name, _, description), column in zip(
+      image_features.FEATURES, values.T, strict=True
+    )
   ]
 
 

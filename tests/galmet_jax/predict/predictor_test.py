@@ -10,6 +10,7 @@ import pytest
 
 from galmet_jax import errors
 from galmet_jax import predict
+from galmet_jax.baselines import image_features
 from galmet_jax.calibration import calibration
 from galmet_jax.data import galaxies
 from galmet_jax.predict import command
@@ -68,7 +69,9 @@ def test_catalogue_equals_the_command(model, run, mine, monkeypatch):
   catalog = Table.read(mine / "mine.csv")
   catalog["file"][:2] = "none.jpg", "0.jpg"
   catalog.write(mine / "mine.ecsv")
-  table = model.predict_catalog(catalog, mine / "images", unshrink=True)
+  table = model.predict_catalog(
+    catalog, mine / "images", unshrink=True, features=True
+  )
   written = command.predict(
     run,
     Request(
@@ -76,6 +79,7 @@ def test_catalogue_equals_the_command(model, run, mine, monkeypatch):
       output=str(mine / "out.ecsv"),
       images=str(mine / "images"),
       unshrink=True,
+      features=True,
     ),
   )
   expected = Table.read(written)
@@ -86,6 +90,16 @@ def test_catalogue_equals_the_command(model, run, mine, monkeypatch):
   assert table["flag_text"].tolist() == texts.tolist()
   values = np.ma.filled(expected["oh_p50_pred"], np.nan)
   np.testing.assert_allclose(table["oh_p50_pred"], values, rtol=0, atol=1e-5)
+  paths = [mine / "images" / name for name in catalog["file"][2:5]]
+  pixels = [images_lib.decode(0, path.read_bytes()) for path in paths]
+  features = image_features.compute(np.stack(pixels))
+  for i, feature in enumerate(image_features.FEATURES):
+    column = expected[f"image_{feature.name}"]
+    np.testing.assert_array_equal(
+      column[2:5], features[:, i].astype(np.float32)
+    )
+    assert np.isnan(np.ma.filled(column[:2], np.nan)).all()
+    assert column.description == feature.description
   with pytest.raises(DataError, match="with rows, found none"):
     model.predict_catalog(catalog[:0], mine / "images")
   with pytest.raises(errors.ConfigError, match="has a column 'oh_p50_pred'"):

@@ -2,6 +2,7 @@ from astropy.io.votable import ucd
 import numpy as np
 import pytest
 
+from galmet_jax.baselines import image_features
 from galmet_jax.tables import new_columns
 from tests.galmet_jax.tables import predicted
 from tfds_sdss import columns as catalog_columns
@@ -66,3 +67,11 @@ def test_differences_of_logarithms_have_no_reference():
 def test_an_unknown_name_is_refused():
   with pytest.raises(ValueError, match="p50"):
     new_columns.for_target("oh_p50", "dex", {"p50": [1.0]})
+
+
+def test_descriptions_of_features_fit_the_formats():
+  values = np.zeros((2, len(image_features.FEATURES)))
+  for column in new_columns.for_features(values):
+    assert column.description.isascii()
+    assert len(column.description) <= 68
+    assert column.name.startswith("image_")

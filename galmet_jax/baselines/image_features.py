@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-SIZE = 128
+from galmet_jax.baselines import shapes
+
 # Edges of the elliptical rings.
 _RINGS = (0.0, 2.0, 4.0, 6.5, 9.5, 13.0, 17.0, 22.0, 28.0, 36.0)
 _LAGS = (1, 2, 3, 4, 6, 8)
-_SHARES = np.array([0.2, 0.5, 0.8, 0.9])
 # Display stretch of SDSS (Lupton et al. 2004) with Q = 10 and a stretch of 2;
 # a tenth of the full range is linear.
 _Q = 10.0
@@ -73,18 +73,14 @@ def _features() -> tuple[Feature, ...]:
     Feature(f"noise_{lag}", "noise", f"correlation of the sky at {lag} px")
     for lag in _LAGS
   ]
-  shapes = [Feature(name, "shape", text) for name, text in shape]
-  return (*light, *colours, *shapes, *noise)
+  of_shape = [Feature(name, "shape", text) for name, text in shape]
+  return (*light, *colours, *of_shape, *noise)
 
 
 FEATURES = _features()
 _GROUPS = tuple(dict.fromkeys(feature.group for feature in FEATURES))
 # Index of the group of each feature.
 GROUPS = tuple(_GROUPS.index(feature.group) for feature in FEATURES)
-_PIXELS = np.arange(SIZE, dtype=np.float64)
-_ROW, _COLUMN = np.indices((SIZE, SIZE)).astype(np.float64)
-_CENTRE = (SIZE - 1) / 2
-_FROM_CENTRE = np.hypot(_ROW - _CENTRE, _COLUMN - _CENTRE)
 
 
 def compute(images: np.ndarray) -> np.ndarray:
@@ -104,25 +100,28 @@ def compute(images: np.ndarray) -> np.ndarray:
 
 def compute_one(image: np.ndarray) -> np.ndarray:
   """Computes the features `[45]` of an image, uint8 `[S, S, 3]`."""
-  if len(image) != SIZE:
-    image = np.asarray(Image.fromarray(image).resize((SIZE, SIZE)))
+  size = (shapes.SIZE, shapes.SIZE)
+  if image.shape[:2] != size:
+    image = np.asarray(Image.fromarray(image).resize(size))
   # Bands first: sums read memory in order.
   pixels = np.ascontiguousarray(image.transpose(2, 0, 1), np.float64)
-  border = _FROM_CENTRE > 56
+  border = shapes.FROM_CENTRE > 56
   sky = np.median(pixels[:, border], axis=1)[:, None, None]
   smooth = _smooth(pixels)
   level = np.median(smooth[border])
   scatter = 1.4826 * np.median(np.abs(smooth[border] - level)) + 0.5
-  row, column = _find_centre(_flux(pixels - sky).sum(0))
-  clean = _without_neighbours(pixels, sky, smooth - level, scatter, row, column)
+  centre = shapes.find_centre(_flux(pixels - sky).sum(0))
+  clean = shapes.without_neighbours(
+    pixels, sky, smooth - level, scatter, *centre
+  )
   light = np.maximum(clean - sky, 0)
   flux = _flux(light)
-  segment = _segment(_smooth(clean) > level + 3 * scatter + 4, row, column)
-  near = np.hypot(_ROW - row, _COLUMN - column) < 50
-  of_light = _ellipse(light.sum(0) * (segment & near), row, column)
-  of_flux = _ellipse(flux[1] * (segment & near), row, column)
-  radius = _elliptical_radius(of_light, row, column)
-  red, (r20, r50, r80, r90), blue = _radii(flux, radius)
+  bright = _smooth(clean) > level + 3 * scatter + 4
+  segment = shapes.segment(bright, *centre)
+  of_light = shapes.Ellipse.of(light.sum(0) * segment, *centre)
+  of_flux = shapes.Ellipse.of(flux[1] * segment, *centre)
+  radius = of_light.radius()
+  red, (r20, r50, r80, r90), blue = shapes.radii(flux, radius)
   total = flux[1][radius < 46].sum()
   shape = [
     of_light.axis_ratio,
@@ -154,112 +153,6 @@ def _flux(light: np.ndarray) -> np.ndarray:
   return light * (intensity / np.maximum(mean, 1e-9))
 
 
-def _find_centre(flux: np.ndarray) -> tuple[float, float]:
-  """Returns row and column of the light near the middle of the image."""
-  row = column = _CENTRE
-  for _ in range(8):
-    # A Gaussian of 7 px is the product of one along each axis.
-    down, across = (
-      np.exp(-((_PIXELS - at) ** 2) / (2 * 7.0**2)) for at in (row, column)
-    )
-    rows, columns = down * (flux @ across), across * (down @ flux)
-    total = rows.sum()
-    if not total:
-      break
-    found = rows @ _PIXELS / total, columns @ _PIXELS / total
-    if np.hypot(found[0] - _CENTRE, found[1] - _CENTRE) > 7:
-      break
-    row, column = found
-  return row, column
-
-
-def _without_neighbours(
-  pixels: np.ndarray,
-  sky: np.ndarray,
-  smooth: np.ndarray,
-  scatter: float,
-  row: float,
-  column: float,
-) -> np.ndarray:
-  """Replaces stars and other galaxies by the opposite side of the galaxy."""
-  rows = np.rint(2 * row - _ROW).astype(int)
-  columns = np.rint(2 * column - _COLUMN).astype(int)
-  inside = (rows >= 0) & (rows < SIZE) & (columns >= 0) & (columns < SIZE)
-  opposite = rows.clip(0, SIZE - 1), columns.clip(0, SIZE - 1)
-  turned = np.where(inside, smooth[opposite], 0.0)
-  radius = np.hypot(_ROW - row, _COLUMN - column)
-  other = (radius > 14) & (
-    smooth > 1.6 * np.maximum(turned, 0) + 5 * scatter + 6
-  )
-  other = ndimage.binary_dilation(other, iterations=2) & (radius > 12)
-  clean = pixels.copy()
-  for band, level in zip(clean, sky.ravel(), strict=True):
-    turned = np.where(
-      inside[other], band[tuple(x[other] for x in opposite)], level
-    )
-    band[other] = turned
-  return clean
-
-
-def _segment(bright: np.ndarray, row: float, column: float) -> np.ndarray:
-  """Returns the connected bright pixels around the centre, without holes."""
-  labels, _ = ndimage.label(bright)
-  label = labels[round(row), round(column)]
-  if not label:
-    return np.zeros_like(bright)
-  return ndimage.binary_fill_holes(labels == label)
-
-
-class _Ellipse(NamedTuple):
-  """Second moments: axis ratio, major axis (rms, px), angle from rows."""
-
-  axis_ratio: float
-  major: float
-  angle: float
-
-
-def _ellipse(weights: np.ndarray, row: float, column: float) -> _Ellipse:
-  total = weights.sum()
-  if total <= 0:
-    return _Ellipse(1.0, 1.0, 0.0)
-  y, x = _ROW - row, _COLUMN - column
-  yy, xx, xy = (
-    (weights * product).sum() / total for product in (y * y, x * x, x * y)
-  )
-  mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-  # A pixel has a variance of 1/12.
-  minor, major = max(mean - half, 1 / 12), max(mean + half, 1 / 12)
-  return _Ellipse(
-    np.sqrt(minor / major), np.sqrt(major), 0.5 * np.arctan2(2 * xy, xx - yy)
-  )
-
-
-def _elliptical_radius(
-  ellipse: _Ellipse, row: float, column: float
-) -> np.ndarray:
-  """Returns radii of ellipses of equal area."""
-  y, x = _ROW - row, _COLUMN - column
-  along = x * np.cos(ellipse.angle) + y * np.sin(ellipse.angle)
-  across = y * np.cos(ellipse.angle) - x * np.sin(ellipse.angle)
-  ratio = max(ellipse.axis_ratio, 0.2)
-  return np.sqrt(along**2 * ratio + across**2 / ratio)
-
-
-def _radii(flux: np.ndarray, radius: np.ndarray) -> np.ndarray:
-  """Returns radii of 20, 50, 80 and 90 % of the flux within 46 px, `[3, 4]`."""
-  inside = np.flatnonzero(radius.ravel() < 46)
-  order = inside[np.argsort(radius.ravel()[inside], kind="stable")]
-  # A black band has no flux: its radii are zero.
-  found = np.zeros((3, 4))
-  for row, band in zip(found, flux.reshape(3, -1), strict=True):
-    curve = np.cumsum(band[order])
-    if curve[-1] > 0:
-      reached = np.searchsorted(curve, _SHARES * curve[-1])
-      row[:] = radius.ravel()[order][reached]
-  # The offset bounds the logarithm for a point source.
-  return found + 0.3
-
-
 def _rings(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
   ring = np.digitize(radius.ravel(), _RINGS) - 1
   number = len(_RINGS) - 1
@@ -283,9 +176,9 @@ def _noise(
   on the sky, so the size of the galaxy.
   """
   sources = ndimage.binary_dilation(bright, iterations=3)
-  sky = (radius > 2.8 * r50) & (_FROM_CENTRE > 34) & ~sources
+  sky = (radius > 2.8 * r50) & (shapes.FROM_CENTRE > 34) & ~sources
   if sky.sum() < 800:
-    sky = _FROM_CENTRE > 50
+    sky = shapes.FROM_CENTRE > 50
   values = pixels - pixels[:, sky].mean(1)[:, None, None]
   values *= sky
   variance = np.einsum("bij,bij->b", values, values) / sky.sum()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from galmet_jax.baselines import image_features
+from galmet_jax.baselines import shapes
 from tests import odd_images
 
 INDEX = {feature.name: i for i, feature in enumerate(image_features.FEATURES)}
@@ -9,7 +10,7 @@ INDEX = {feature.name: i for i, feature in enumerate(image_features.FEATURES)}
 
 def galaxy(ratio=0.5, angle=30.0, colour=(1.0, 1.0, 1.0), width=9.0, noise=0.0):
   """Paints a Gaussian galaxy that the display stretch leaves linear."""
-  size = image_features.SIZE
+  size = shapes.SIZE
   row, column = np.indices((size, size)) - (size - 1) / 2
   turn = np.deg2rad(angle)
   along = column * np.cos(turn) + row * np.sin(turn)
@@ -37,7 +38,7 @@ def test_axis_ratio_and_size_of_an_ellipse(ratio, angle):
 
 
 def test_radii_of_a_gaussian_flux():
-  size, width = image_features.SIZE, 9.0
+  size, width = shapes.SIZE, 9.0
   row, column = np.indices((size, size)) - (size - 1) / 2
   flux = 20 * np.exp(-(row**2 + column**2) / (2 * width**2))
   # The display stretch of SDSS.
@@ -69,7 +70,7 @@ def test_colours_of_the_rings():
 def test_noise_of_independent_and_of_smooth_sky():
   sharp = features(galaxy(noise=3.0))
   assert abs(sharp["noise_1"]) < 0.05
-  size = image_features.SIZE
+  size = shapes.SIZE
   rng = np.random.default_rng(1)
   field = rng.normal(0, 6, (size + 3, size + 3, 3))
   # The mean of 4 x 4 pixels: neighbours at one pixel share three quarters.

@@ -64,6 +64,7 @@ def test_small_network_learns_from_real_galaxies(real_dir, data_dir, tmp_path):
     optim__all_sgdr__cycle_len=12,
     train__checkpoint_every_steps=1000,
     eval__splits=("validation",),
+    eval__baselines=True,
   )
   block = train.train_and_evaluate(config, tmp_path)["validation"]
   assert block["rmse_random_forest"] < 0.75 * block["rmse_training_mean"]

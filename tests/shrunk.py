@@ -21,6 +21,8 @@ FIELDS = {
   "train.checkpoint_every_steps": 3,
   "eval.batch_size": 8,
   "eval.bootstrap_draws": 50,
+  # They take longer than the network.
+  "eval.baselines": False,
 }
 
 

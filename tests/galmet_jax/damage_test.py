@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def original(mock_data_dir, trained_run, tmp_path_factory):
   """A finished run with checkpoints of steps 9 and 12: (config, workdir)."""
-  config = shrunk.config(mock_data_dir, eval__tta="none", eval__baselines=False)
+  config = shrunk.config(mock_data_dir, eval__tta="none")
   workdir = tmp_path_factory.mktemp("original") / "run"
   shutil.copytree(trained_run[1], workdir)
   # It only evaluates, since the evaluation alone differs.

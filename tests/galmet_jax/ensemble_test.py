@@ -24,7 +24,6 @@ def make_config(mock_data_dir, **changes):
     "data__resolution": 16,
     "optim__all_sgdr__cycle_len": 1,
     "eval__tta": "none",
-    "eval__baselines": False,
   }
   return shrunk.config(mock_data_dir, **{**fields, **changes})
 

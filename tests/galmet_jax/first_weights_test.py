@@ -31,7 +31,6 @@ def config_of(data_dir, source, **changes):
       "optim__all_sgdr__cycle_len": 1,
       "eval__splits": ("test",),
       "eval__tta": "none",
-      "eval__baselines": False,
       "model__pretrained": f"run:{source}" if source else "",
     }
     | changes,

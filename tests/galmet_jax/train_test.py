@@ -257,6 +257,7 @@ def test_two_targets_with_missing_labels(mock_data_dir, tmp_path, monkeypatch):
     data__targets=("oh_p50", "lgm_tot_p50"),
     optim__all_sgdr__cycle_len=1,
     eval__splits=("validation",),
+    eval__baselines=True,
   )
   summary = train.train_and_evaluate(config, tmp_path)
   assert {"validation", "validation/lgm_tot_p50"} <= set(summary)

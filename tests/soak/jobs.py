@@ -41,7 +41,6 @@ _CHANGES = {
 _TINY = {
   "data__resolution": 16,
   "eval__tta": "none",
-  "eval__baselines": False,
   "train__checkpoint_every_steps": 2,
 }
 

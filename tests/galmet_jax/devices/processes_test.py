@@ -21,7 +21,6 @@ FIELDS = {
   "optim.all_sgdr.cycle_len": 2,
   "eval.splits": ("test",),
   "eval.tta": "none",
-  "eval.baselines": False,
   "data.crop": 32,
 }
 # Sums of float32 in another order, over 16 layers and 8 steps: the gradient

@@ -12,7 +12,6 @@ def untrained(data_dir, workdir, **changes):
   config = shrunk.config(
     data_dir,
     model__start_at_mean=False,
-    eval__baselines=False,
     eval__tta="none",
     **changes,
   )

@@ -30,7 +30,6 @@ def make_config(data_dir):
     optim__all_sgdr__cycle_len=1,
     eval__tta="none",
     eval__splits=("test",),
-    eval__baselines=False,
   )
   config.reproduce = reproduce_config.select_systems(
     runs=RUNS, ensembles=(), train_40={"data.num_train": 40}

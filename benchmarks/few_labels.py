@@ -207,6 +207,8 @@ def _draw(
 ) -> None:
   figure, panel = plt.subplots(figsize=(5, 4))
   for name, curve in curves.items():
+    if name == "training mean":  # far above the others
+      continue
     panel.plot(_NUMBERS, curve, marker="o", label=name)
   panel.set(
     xscale="log",

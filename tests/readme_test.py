@@ -11,7 +11,7 @@ from astropy.table import Table
 from galmet_jax.data import galaxies
 from tests import shrunk
 from tfds_sdss import build
-from tfds_sdss import user_tables
+from tfds_sdss.own import user_tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 

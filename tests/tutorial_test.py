@@ -6,7 +6,7 @@ import pytest
 
 from tests import shrunk
 from tests import tutorial
-from tfds_sdss import user_tables
+from tfds_sdss.own import user_tables
 
 NUMBER = 80
 

@@ -10,15 +10,15 @@ import sys
 
 from tfds_sdss import beam_shards
 from tfds_sdss import build
-from tfds_sdss import custom_build
-from tfds_sdss import custom_request
 from tfds_sdss import files
 from tfds_sdss import staging
-from tfds_sdss import user_tables
 from tfds_sdss import verify
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cutouts
 from tfds_sdss.fetch import request
+from tfds_sdss.own import build as own_build
+from tfds_sdss.own import options
+from tfds_sdss.own import user_tables
 
 _EXAMPLES = """\
 examples:
@@ -162,7 +162,7 @@ def _add_custom(command: argparse.ArgumentParser) -> None:
     group.add_argument(f"--{flag}", type=kind, help=text)
 
 
-def _custom_request(args: argparse.Namespace) -> custom_request.Request:
+def _own_options(args: argparse.Namespace) -> options.Request:
   _refuse_flags(args, ["staging"], "of a fetched sample is")
   absent = [
     f"--{flag}"
@@ -174,14 +174,14 @@ def _custom_request(args: argparse.Namespace) -> custom_request.Request:
       f"{_CUSTOM[1]} needs {', '.join(absent)}. See python -m tfds_sdss build "
       "--help."
     )
-  return custom_request.Request(
+  return options.Request(
     files.local_path(args.catalog, "--catalog"),
     files.local_path(args.images, "--images"),
     user_tables.parse_columns(args.columns),
     tuple(band.strip() for band in args.bands.split(",")),
     args.pixel_scale,
     args.field_r90,
-    custom_request.parse_ranges(args.ranges or ""),
+    options.parse_ranges(args.ranges or ""),
   )
 
 
@@ -243,8 +243,8 @@ def _run(args: argparse.Namespace) -> int:
     )
     return 1
   if args.command == "build" and args.sample in _CUSTOM:
-    custom_build.build(
-      _custom_request(args),
+    own_build.build(
+      _own_options(args),
       args.name or build.CUSTOM,
       args.data_dir,
       max_loss=args.max_loss,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tfds_sdss import custom_images
 from tfds_sdss import sample as sample_lib
 from tfds_sdss import splits
 from tfds_sdss import staging
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import image_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Examples:
       if is_staged:
         row["image"] = folder.read_image(row["objid"])
       else:
-        row["image"] = custom_images.read(folder.root, row["image_file"])
+        row["image"] = image_files.read(folder.root, row["image_file"])
       if "id" in row:
         row["id"] = row["id"].encode()
       if hashlib.sha256(row["image"]).hexdigest() != row["image_sha256"]:

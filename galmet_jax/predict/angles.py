@@ -5,8 +5,8 @@ from astropy import units
 from astropy.table import Table
 import numpy as np
 
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import user_tables
 
 
 def degrees(table: Table, name: str) -> np.ndarray:

@@ -16,11 +16,11 @@ from galmet_jax.predict import angles
 from galmet_jax.predict.flags import Flag
 from tfds_sdss import build
 from tfds_sdss import catalog
-from tfds_sdss import custom_images
 from tfds_sdss import images as images_lib
 from tfds_sdss import sample_info
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import image_files
+from tfds_sdss.own import user_tables
 
 # Columns that have a role without `--columns`.
 _USUAL = {
@@ -237,7 +237,7 @@ def read_table(
 
 
 def _locate(root: pathlib.Path, name: str) -> str:
-  file = custom_images.locate(root, name)
+  file = image_files.locate(root, name)
   return str(root / file) if file else ""
 
 

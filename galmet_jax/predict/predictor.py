@@ -20,8 +20,8 @@ from galmet_jax.tables import new_columns
 from galmet_jax.tables import writer
 from tfds_sdss import images as images_lib
 from tfds_sdss import sample_info
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import user_tables
 
 # Probabilities of the intervals, and the names of their bounds.
 _INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}

@@ -15,8 +15,8 @@ from tests.tfds_sdss import fake_layout
 from tfds_sdss import columns
 from tfds_sdss import files
 from tfds_sdss import sample_info
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import user_tables
 
 _FORMATS = {
   "csv": "ascii.csv",

@@ -13,7 +13,7 @@ from galmet_jax.predict_flags import Request
 from tests import shrunk
 from tests.interop import beam_check
 from tfds_sdss import build
-from tfds_sdss import user_tables
+from tfds_sdss.own import user_tables
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tfds_sdss import fake_layout
-from tests.tfds_sdss import own_galaxies
+from tests.tfds_sdss.own import own_galaxies
 from tfds_sdss import quality
 
 

@@ -7,8 +7,8 @@ import dataclasses
 import tensorflow_datasets as tfds
 
 from tfds_sdss import columns
-from tfds_sdss import custom
 from tfds_sdss import images
+from tfds_sdss.own import galaxies
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
   image_size: int = images.SIZE
   columns: tuple[str, ...] = ()
   # TFDS logs and compares configs.
-  own: custom.Galaxies | None = dataclasses.field(
+  own: galaxies.Galaxies | None = dataclasses.field(
     default=None, repr=False, compare=False
   )
 

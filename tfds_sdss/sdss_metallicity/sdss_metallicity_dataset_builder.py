@@ -10,7 +10,6 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from tfds_sdss import columns
-from tfds_sdss import custom
 from tfds_sdss import examples as examples_lib
 from tfds_sdss import files
 from tfds_sdss import origin
@@ -22,6 +21,7 @@ from tfds_sdss import splits
 from tfds_sdss import staging
 from tfds_sdss import tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import galaxies
 from tfds_sdss.sdss_metallicity import demo500
 from tfds_sdss.sdss_metallicity import samples
 
@@ -156,7 +156,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     origin.write(folder, str(root.absolute()), origin.digest(sample.frame))
     self._write_sample(folder, info, sample, root, download_config)
 
-  def _write_own(self, folder, own: custom.Galaxies, download_config) -> None:
+  def _write_own(self, folder, own: galaxies.Galaxies, download_config) -> None:
     """Writes a set of the user's galaxies, which are read already."""
     sample = own.sample.first(download_config.max_examples_per_split)
     origin.write(folder, own.source, own.digest())

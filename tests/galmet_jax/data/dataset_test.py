@@ -8,7 +8,7 @@ from configs import quickstart
 from galmet_jax import config_checks
 from galmet_jax import errors
 from galmet_jax.data import dataset
-from tests.tfds_sdss import own_galaxies
+from tests.tfds_sdss.own import own_galaxies
 from tfds_sdss import prepare
 
 

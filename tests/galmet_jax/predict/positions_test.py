@@ -12,9 +12,9 @@ from galmet_jax.predict import positions
 from galmet_jax.predict.flags import Flag
 from galmet_jax.predict_flags import Request
 from tfds_sdss import sample_info
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import positions as service
+from tfds_sdss.own import user_tables
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 
 from galmet_jax.predict import command
 from galmet_jax.predict_flags import Request
-from tfds_sdss import user_tables
+from tfds_sdss.own import user_tables
 
 
 def predict(run, folder, output="out.ecsv", **changes):

@@ -18,8 +18,8 @@ import numpy as np
 
 from tfds_sdss import catalog
 from tfds_sdss import columns
-from tfds_sdss import table_files
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import table_files
 
 _MISSING_TEXTS = frozenset(("", "nan", "null", "none", "na", "n/a", "--"))
 _NUM_NAMED = 10

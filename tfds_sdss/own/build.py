@@ -10,12 +10,12 @@ import pathlib
 import tensorflow_datasets as tfds
 
 from tfds_sdss import build as build_lib
-from tfds_sdss import custom
-from tfds_sdss import custom_request
 from tfds_sdss import origin
 from tfds_sdss import prepare
 from tfds_sdss import sample_info
 from tfds_sdss import staging
+from tfds_sdss.own import galaxies
+from tfds_sdss.own import options
 from tfds_sdss.sdss_metallicity import samples
 from tfds_sdss.sdss_metallicity import sdss_metallicity_dataset_builder
 
@@ -23,7 +23,7 @@ _OWN_VERSION = "1.0.0"
 
 
 def build(
-  request: custom_request.Request,
+  request: options.Request,
   name: str = build_lib.CUSTOM,
   data_dir: str | None = None,
   *,
@@ -62,7 +62,7 @@ def build(
   staging.check_max_loss(max_loss)
   root = build_lib.data_dir_of(data_dir)
   prepare.check_format(file_format)
-  own = custom.read(request, name, max_loss)
+  own = galaxies.read(request, name, max_loss)
   config = samples.SdssMetallicityConfig(
     name=name,
     version=_OWN_VERSION,

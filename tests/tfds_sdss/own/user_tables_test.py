@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from tfds_sdss import tables
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.own import user_tables
 
 _IDS = [1237665024900858129, 1237665024900858130, 9223372036854775807]
 _FORMATS = {

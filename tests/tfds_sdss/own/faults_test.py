@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 
 from tests.tfds_sdss import fake_layout
-from tests.tfds_sdss import own_galaxies as own
+from tests.tfds_sdss.own import own_galaxies as own
 from tfds_sdss import __main__ as cli
 from tfds_sdss import sample_info
 

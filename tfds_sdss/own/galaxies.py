@@ -16,14 +16,14 @@ import pandas as pd
 import tensorflow_datasets as tfds
 
 from tfds_sdss import columns
-from tfds_sdss import custom_images
-from tfds_sdss import custom_request
 from tfds_sdss import origin
 from tfds_sdss import sample as sample_lib
 from tfds_sdss import sample_info
-from tfds_sdss import user_tables
 from tfds_sdss.errors import DataError
 from tfds_sdss.fetch import cleaning
+from tfds_sdss.own import image_files
+from tfds_sdss.own import options
+from tfds_sdss.own import user_tables
 
 _log = logging.getLogger(__name__)
 
@@ -75,9 +75,7 @@ class Galaxies:
     return origin.digest(self.sample.frame)
 
 
-def read(
-  request: custom_request.Request, name: str, max_loss: float
-) -> Galaxies:
+def read(request: options.Request, name: str, max_loss: float) -> Galaxies:
   """Reads a catalogue, checks its images and divides the galaxies.
 
   Args:
@@ -118,7 +116,7 @@ def read(
     )
   frame["sky_group"] = _groups(frame)
   total = len(frame)
-  checked = custom_images.check(request.images, frame, max_loss)
+  checked = image_files.check(request.images, frame, max_loss)
   info = sample_info.Info(
     label=request.label,
     columns=tuple(described.values()),
@@ -142,7 +140,7 @@ def read(
 
 
 def _read_columns(
-  table: Table, request: custom_request.Request
+  table: Table, request: options.Request
 ) -> tuple[pd.DataFrame, dict[str, columns.Column], dict[str, int], np.ndarray]:
   """Reads the columns of a sample.
 
@@ -161,7 +159,7 @@ def _read_columns(
   frame["image_file"] = user_tables.texts(table, found["image"])
   described, outside, has_label = {}, {}, np.array([])
   for name in request.columns:
-    if name in custom_request.ROLES:
+    if name in options.ROLES:
       continue
     column, values = _read_column(table, found[name], name, request.ranges)
     described[name] = column

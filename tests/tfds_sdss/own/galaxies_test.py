@@ -10,12 +10,12 @@ import pytest
 
 from galmet_jax.data import galaxies
 from tests.tfds_sdss import fake_layout
-from tests.tfds_sdss import own_galaxies as own
+from tests.tfds_sdss.own import own_galaxies as own
 from tfds_sdss import build
 from tfds_sdss import sample_info
 from tfds_sdss import splits
 from tfds_sdss import tables
-from tfds_sdss import user_tables
+from tfds_sdss.own import user_tables
 
 
 def test_stock_tfds_reads_the_galaxies(folder, capsys):

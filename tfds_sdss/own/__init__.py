@@ -1,0 +1,1 @@
+"""Samples of galaxies of your own."""

@@ -1,4 +1,4 @@
-"""Models on hand-made image features, the best that few labels can buy."""
+"""Models on hand-made image features, for few labels."""
 
 from collections.abc import Sequence
 

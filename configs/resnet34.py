@@ -163,7 +163,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.augment.lighting = 0.05
 
   config.optim = ml_collections.ConfigDict()
-  # rmse, mse or huber.
+  # rmse, mse, huber, or relative_mse: errors are divided by the standard
+  # deviation of each target's labels.
   config.optim.loss = "rmse"
   config.optim.huber_delta = 0.1
   # sgd, adamw or ranger.

@@ -1,11 +1,12 @@
 """Starts a run from the weights of another (`model.pretrained=run:RUNDIR`).
 
 The latest checkpoint of RUNDIR is read, and verified by its manifest. Stem,
-stages and head are taken. The last layer is taken if the targets are the same;
-otherwise it is new, as at the start of any run.
+stages and head are taken, of the last layer the part for the targets that both
+networks have. The part for others is new, as at the start of any run.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -129,16 +130,19 @@ def load(
     theirs, ours = (
       tuple(x) for x in (source.config["data"]["targets"], config.data.targets)
     )
-    last = {path for path in own if path[:3] == _LAST}
     if theirs != ours:
-      found |= {path: np.asarray(own[path]) for path in last}
+      for path in [path for path in own if path[:3] == _LAST]:
+        found[path] = _columns_of_targets(found[path], theirs, own[path], ours)
     _check_shapes(source, found, own)
     taken = f"all layers, since the targets are the same ({', '.join(ours)})"
     if theirs != ours:
+      shared = [name for name in ours if name in theirs]
       taken = (
         f"all layers but the last: the targets are {', '.join(ours)}, there "
         f"{', '.join(theirs)}"
       )
+      if shared:
+        taken = f"all layers, of the last the part of {', '.join(shared)}"
     print(f"Starts from step {source.step} of {source.folder}: {taken}.")
     _report_seen(source.folder, data)
     return found
@@ -148,6 +152,20 @@ def load(
     {path: jnp.asarray(array) for path, array in flat.items()}
   )
   return dataclasses.replace(state, **variables)
+
+
+def _columns_of_targets(
+  found: np.ndarray,
+  theirs: Sequence[str],
+  own: np.ndarray,
+  ours: Sequence[str],
+) -> np.ndarray:
+  """Replaces the columns of targets that both networks have."""
+  result = np.array(own)
+  for i, name in enumerate(ours):
+    if name in theirs:
+      result[..., i] = found[..., theirs.index(name)]
+  return result
 
 
 def _find(config: ml_collections.ConfigDict) -> _Source:

@@ -142,7 +142,15 @@ def compile_step(
     phase=phase,
     frame=run.frame,
     config=run.config,
+    scatter=_scatter(run),
   )
+
+
+def _scatter(run: Run) -> tuple[float, ...]:
+  """Returns the standard deviation of each target's training labels."""
+  labels = run.data["train"].split.targets.astype(np.float64)
+  # Equal labels have none.
+  return tuple(float(x) or 1.0 for x in np.nanstd(labels, axis=0))
 
 
 def _train_phase(

@@ -1,6 +1,7 @@
 """One update of the network, compiled once per phase."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 from typing import Any
 
@@ -18,32 +19,39 @@ from galmet_jax.devices import sharding
 from galmet_jax.models import resnet
 from galmet_jax.train_state import TrainState
 
-LOSSES = ("rmse", "mse", "huber")
+LOSSES = ("rmse", "mse", "huber", "relative_mse")
 
 
 def loss_value(
-  predictions: jax.Array, targets: jax.Array, config: ml_collections.ConfigDict
+  predictions: jax.Array,
+  targets: jax.Array,
+  config: ml_collections.ConfigDict,
+  scatter: Sequence[float] = (),
 ) -> jax.Array:
   """Returns the loss of a global batch, over its known labels.
 
   Args:
     predictions: `[B, T]`.
     targets: `[B, T]`; NaN where a label is missing.
-    config: the `optim` block: `loss` 'rmse' (the paper's), 'mse' or 'huber'
-      with `huber_delta`.
+    config: the `optim` block: `loss` 'rmse' (the paper's), 'mse', 'huber' with
+      `huber_delta`, or 'relative_mse' with `scatter`.
+    scatter: standard deviation of each target's labels, `[T]`.
 
   Returns:
-    Scalar, in the targets' units (squared for mse and huber): the mean over
-    all known labels of the batch, of all targets together.
+    Scalar, in the targets' units (squared for mse and huber; without a unit
+    for relative_mse): the mean over all known labels of the batch, of all
+    targets together.
   """
   known = ~jnp.isnan(targets)
   number = jnp.maximum(known.sum(), 1)
   # A missing label contributes a constant, so that its gradient is zero.
   delta = jnp.where(known, predictions - jnp.where(known, targets, 0), 0)
+  if config.loss == "relative_mse":
+    delta /= jnp.asarray(scatter)[None]
   if config.loss == "huber":
     return optax.huber_loss(delta, delta=config.huber_delta).sum() / number
   mse = (delta**2).sum() / number
-  if config.loss == "mse":
+  if config.loss in ("mse", "relative_mse"):
     return mse
   assert config.loss == "rmse", config.loss
   # The gradient of the root is infinite at zero: without the floor, a batch
@@ -60,6 +68,7 @@ def train_step(
   phase: optimizers.Phase,
   frame: augment.Frame,
   config: ml_collections.ConfigDict,
+  scatter: Sequence[float] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Makes one update from a batch of training examples.
 
@@ -72,6 +81,7 @@ def train_step(
     phase: the phase, with its optimizer and frozen modules.
     frame: the crop, resolution and bands that the network sees.
     config: the whole config.
+    scatter: see `loss_value`.
 
   Returns:
     The state after, and the scalars `loss` and `grad_norm`.
@@ -94,7 +104,7 @@ def train_step(
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    loss = loss_value(predictions, targets, config.optim)
+    loss = loss_value(predictions, targets, config.optim, scatter)
     return loss, updates["batch_stats"]
 
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

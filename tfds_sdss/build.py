@@ -24,7 +24,7 @@ CONFIGS = tuple(config.name for config in _Builder.BUILDER_CONFIGS)
 # Name on the command line, and the default name of a sample of one's own.
 CUSTOM = "custom"
 # Samples without catalog.parquet.
-WITHOUT_CATALOG = ("mock", "demo500")
+WITHOUT_CATALOG = ("mock", "mock_pretrain", "demo500")
 # Samples built from a staging folder.
 STAGED = tuple(
   config.name for config in _Builder.BUILDER_CONFIGS if config.columns

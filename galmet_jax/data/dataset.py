@@ -19,7 +19,7 @@ from tfds_sdss import shards
 from tfds_sdss.errors import DataError
 
 # These need no staging folder: mock is rendered, demo500 is a small download.
-_BUILT_WHEN_MISSING = ("mock", "demo500")
+_BUILT_WHEN_MISSING = ("mock", "mock_pretrain", "demo500")
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -34,6 +34,18 @@ def test_losses_against_numpy():
     assert float(found) == pytest.approx(value, rel=1e-5), loss
 
 
+def test_relative_mse():
+  rng = np.random.default_rng(0)
+  predictions, targets = np.float32(rng.normal(9, 0.2, (2, 40, 2)))
+  targets[:7, 1] = np.nan
+  scatter = (0.2, 3.0)
+  found = train_step.loss_value(
+    predictions, targets, optim("relative_mse"), scatter
+  )
+  delta = (np.float64(predictions) - targets) / scatter
+  assert float(found) == pytest.approx(np.nanmean(delta**2), rel=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["rmse", "mse", "huber"])
 def test_gradient_is_zero_at_zero_error(loss):
   labels = jnp.full((4, 1), 8.9)

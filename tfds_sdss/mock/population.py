@@ -4,6 +4,8 @@
 colours, shapes and metallicities can be tested without images.
 """
 
+from collections.abc import Mapping
+
 from astropy import cosmology
 import numpy as np
 
@@ -63,6 +65,15 @@ FEATURES = {
   "inclination": "Inclination of the disc, 0 is face-on [deg]",
   "bulge_fraction": "Fraction of the r-band light in the bulge",
   "knot_fraction": "Fraction of the disc's r-band light in star-forming knots",
+}
+
+# Properties for a network to learn, on scales that suit it.
+DERIVED = {
+  "log_r90": "log10 of petroR90_r in arcsec",
+  "log_z": "log10 of the redshift",
+  "colour_gr": "Measured g - r [mag]",
+  "colour_ri": "Measured r - i [mag]",
+  "cos_inclination": "Cosine of the inclination",
 }
 
 # Standard normal and uniform numbers of a galaxy, in the order of drawing.
@@ -167,6 +178,18 @@ def draw(seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
       + 0.5 * drawn["knots"]
     ),
     "magnitudes": magnitudes,
+  }
+
+
+def derive(row: Mapping[str, float]) -> dict[str, float]:
+  """Returns the columns of DERIVED for a row with FEATURES."""
+  g, r, i = (row[f"modelMag_{band}"] for band in "gri")
+  return {
+    "log_r90": np.log10(row["petroR90_r"]),
+    "log_z": np.log10(row["z"]),
+    "colour_gr": g - r,
+    "colour_ri": r - i,
+    "cos_inclination": np.cos(np.radians(row["inclination"])),
   }
 
 

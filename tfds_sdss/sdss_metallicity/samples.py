@@ -17,6 +17,7 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
 
   Attributes:
     num_examples: number of galaxies to simulate; None for the other samples.
+    seed: of the simulated galaxies.
     image_size: width and height of the images, pixels.
     columns: columns of the catalogue that become features; empty if the sample
       is not made from a staging folder.
@@ -24,6 +25,7 @@ class SdssMetallicityConfig(tfds.core.BuilderConfig):
   """
 
   num_examples: int | None = None
+  seed: int = 0
   image_size: int = images.SIZE
   columns: tuple[str, ...] = ()
   # TFDS logs and compares configs.
@@ -44,6 +46,13 @@ OF_PROJECT = [
     },
     description="Simulated galaxies whose metallicity is known exactly.",
     num_examples=2_000,
+  ),
+  SdssMetallicityConfig(
+    name="mock_pretrain",
+    description="Simulated galaxies with all their properties, to pre-train.",
+    num_examples=26_000,
+    # No galaxy of `mock`.
+    seed=77,
   ),
   SdssMetallicityConfig(
     name="demo500",

@@ -21,6 +21,7 @@ from tfds_sdss import splits
 from tfds_sdss import staging
 from tfds_sdss import tables
 from tfds_sdss.errors import DataError
+from tfds_sdss.mock import population
 from tfds_sdss.own import galaxies
 from tfds_sdss.sdss_metallicity import demo500
 from tfds_sdss.sdss_metallicity import samples
@@ -95,11 +96,14 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
       unit = f", {column.unit}" if column.unit else ""
       doc = f"{column.description}{unit}"
       features[name] = tfds.features.Scalar(dtype, doc=doc)
-    if config.name == "mock":
-      # Only this sample needs GalSim.
+    if config.num_examples:
+      # Only these samples need GalSim.
       from tfds_sdss.mock import render
 
-      for name, description in render.FEATURES.items():
+      described = dict(render.FEATURES)
+      if config.name == "mock_pretrain":
+        described |= population.DERIVED
+      for name, description in described.items():
         features[name] = tfds.features.Scalar(np.float32, doc=description)
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(features),
@@ -122,7 +126,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
 
   def _write_small(self, folder, dl_manager, download_config) -> None:
     """Writes a set whose galaxies are made or read before the first shard."""
-    if self.builder_config.name == "mock":
+    if self.builder_config.num_examples:
       source, examples_of = self.info.full_name, self._simulate()
     else:
       source, examples_of = _read_demo500(dl_manager)
@@ -177,15 +181,18 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder):
     from tfds_sdss.mock import render
 
     examples: dict[str, list[dict]] = {name: [] for name in splits.SPLIT_PARTS}
-    total = self.builder_config.num_examples
-    _log.info("simulating %d galaxies on all cores: about a minute", total)
+    config = self.builder_config
+    total = config.num_examples
+    _log.info("simulating %d galaxies on all cores", total)
     for example in tqdm.tqdm(
-      render.generate(total, seed=0),
+      render.generate(total, config.seed),
       total=total,
       desc="Simulating galaxies",
       unit=" galaxies",
       disable=None,
     ):
+      if config.name == "mock_pretrain":
+        example |= population.derive(example)
       examples[splits.split_of(example["objid"])].append(example)
     return examples
 

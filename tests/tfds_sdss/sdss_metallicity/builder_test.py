@@ -47,12 +47,38 @@ def test_mock_galaxies_are_generated_and_split_by_hash(mock):
   assert set(mock.release_notes) == {"3.0.0"}
 
 
+def test_galaxies_to_pre_train_have_derived_columns(tmp_path, monkeypatch):
+  config = sdss_metallicity_dataset_builder.Builder.builder_configs[
+    "mock_pretrain"
+  ]
+  monkeypatch.setattr(config, "num_examples", 40)
+  builder = build.build("mock_pretrain", str(tmp_path))
+  source = builder.as_data_source(decoders=RAW)
+  rows = [row for split in source.values() for row in split]
+  assert len(rows) == 40
+  for row in rows:
+    expected = {
+      "log_r90": np.log10(row["petroR90_r"]),
+      "log_z": np.log10(row["z"]),
+      "colour_gr": row["modelMag_g"] - row["modelMag_r"],
+      "colour_ri": row["modelMag_r"] - row["modelMag_i"],
+      "cos_inclination": np.cos(np.radians(row["inclination"])),
+    }
+    assert set(expected) == set(population.DERIVED)
+    for name, value in expected.items():
+      np.testing.assert_allclose(row[name], value, rtol=1e-4, atol=1e-5)
+  # No galaxy of `mock`.
+  first = population.draw(0, np.arange(2_000))["objid"]
+  assert not set(first.tolist()) & {row["objid"] for row in rows}
+
+
 def test_metadata_are_complete():
   metadata = sdss_metallicity_dataset_builder.Builder.get_metadata()
   assert set(metadata.tags) <= set(dataset_metadata.valid_tags())
   assert metadata.tags
   assert "1810.12913" in metadata.citation
-  for name in ["fold", "image", *columns.BY_NAME, *population.FEATURES]:
+  mock = [*population.FEATURES, *population.DERIVED]
+  for name in ["fold", "image", *columns.BY_NAME, *mock]:
     assert f"`{name}`" in metadata.description
   assert demo500.COMMIT in metadata.description
 

@@ -46,7 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def small(config: ml_collections.ConfigDict) -> None:
-  """Chooses a network of 5 MB, which sees the central 96 pixels."""
+  """Chooses a network of 3 MB, which sees the central 96 pixels."""
   config.data.crop = 96
   config.model.stage_sizes = (1, 1, 1, 1)
   config.model.width = 24

@@ -72,7 +72,7 @@ def trained_run(mock_data_dir, tmp_path_factory):
   Returns:
     Its config, folder and summary.
   """
-  config = shrunk.config(mock_data_dir, eval__baselines=True)
+  config = shrunk.config(mock_data_dir)
   workdir = tmp_path_factory.mktemp("trained") / "run"
   return config, workdir, train.train_and_evaluate(config, workdir)
 

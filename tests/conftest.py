@@ -22,6 +22,7 @@ import jax
 import pytest
 
 from galmet_jax import train
+from galmet_jax.data import augment
 from tests import shrunk
 from tfds_sdss import build
 from tfds_sdss import signals
@@ -81,6 +82,17 @@ def trained_run(mock_data_dir, tmp_path_factory):
 def without_figures():
   with shrunk.without_figures():
     yield
+
+
+@pytest.fixture
+def only_plain_views(monkeypatch):
+  """Random views are plain ones: their program compiles faster."""
+  monkeypatch.setattr(
+    augment, "random_views", lambda key, n, config: augment.plain_views(n)
+  )
+  yield
+  # JAX would use the programs of these views in other tests.
+  augment._draw.clear_cache()
 
 
 @pytest.fixture

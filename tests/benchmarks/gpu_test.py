@@ -10,22 +10,20 @@ from benchmarks import contenders
 from benchmarks import gpu
 from benchmarks import gpu_sections
 from benchmarks import table
-from galmet_jax.data import augment
 from galmet_jax.data import dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.usefixtures("without_optimizations", "without_figures")
+# main.py's own tests have random views.
+@pytest.mark.usefixtures(
+  "only_plain_views", "without_optimizations", "without_figures"
+)
 def test_sections_run_at_the_first_try(monkeypatch, capsys):
   # These are replaced by the sections.
   monkeypatch.setattr(dataset, "load", dataset.load)
   monkeypatch.setattr(dataset, "describe", dataset.describe)
   monkeypatch.setattr(contenders, "_CPU_ROUND_S", 0)
-  # Compiles faster than random views, which main.py's own tests have.
-  monkeypatch.setattr(
-    augment, "random_views", lambda key, n, config: augment.plain_views(n)
-  )
   for section in gpu.SECTIONS:
     argv = ["gpu_sections", section.name, f"--variant={section.variant}"]
     if section.variant != "deterministic":

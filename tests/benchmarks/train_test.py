@@ -17,7 +17,6 @@ from benchmarks import jax_steps
 from benchmarks import table
 from benchmarks import train
 from configs import resnet34
-from galmet_jax.data import augment
 from galmet_jax.devices import sharding
 from galmet_jax.models import network
 
@@ -37,12 +36,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture(autouse=True)
-def _cheap_programs(monkeypatch):
+def _cheap_programs(monkeypatch, only_plain_views):
   """Shares small programs, which compile faster, between the tests."""
   monkeypatch.setattr(jax_steps, "STEPS_PER_EPOCH", 2)
-  monkeypatch.setattr(
-    augment, "random_views", lambda key, n, config: augment.plain_views(n)
-  )
 
 
 @pytest.fixture

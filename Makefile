@@ -95,7 +95,7 @@ gpu-program-check: $(GPU_PROGRAM)/.installed $(DEV)  ## its tests
 tutorial: $(DEV)  ## run docs/tutorial.ipynb and store its outputs, minutes
 	$(BIN)/python -m tests.tutorial
 
-fuzz: $(DEV)  ## 10,000 damaged files per parser, two hours
+fuzz: $(DEV)  ## 10,000 damaged files per parser, hours
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 real-data-check: $(DEV)  ## tests with real galaxies: REAL_DATA=FOLDER

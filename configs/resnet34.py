@@ -237,7 +237,7 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.eval.bands = config_dict.placeholder(tuple)
   # latest, or best (least validation RMSE).
   config.eval.checkpoint = "latest"
-  # Whether to fit mean, forest, boosting and the mass-metallicity relation.
+  # Whether to fit the methods of galmet_jax/baselines/ as well.
   config.eval.baselines = True
   config.eval.bootstrap_draws = 1000
 

@@ -145,8 +145,7 @@ def read_json(
   Args:
     path: the file.
     remedy: what the user can do about a damaged file; a sentence.
-    needs_digest: whether a file without `sha256` is damaged; otherwise its
-      content is not compared, because older versions wrote none.
+    needs_digest: whether a file without `sha256`, as once written, is damaged.
 
   Raises:
     FileNotFoundError: if the file is absent.

@@ -16,7 +16,7 @@ from scipy import linalg
 from scipy import optimize
 
 _OFFSET = 0.01
-# Of the noise, relative to the variance of the labels.
+# Least variance of the noise, relative to that of the labels.
 _LEAST_NOISE = 1e-3
 # Limits of the logarithms of parameters.
 _RANGE = 9.0

@@ -12,6 +12,7 @@ import numpy as np
 from galmet_jax import first_weights
 from galmet_jax import metrics
 from galmet_jax import quantities
+from galmet_jax.calibration import judgement
 from galmet_jax.data import augment
 from galmet_jax.data import dataset
 from galmet_jax.export import card_code
@@ -19,8 +20,6 @@ from galmet_jax.run import Run
 import tfds_sdss
 from tfds_sdss import sample_info
 
-# Intervals whose coverage the card has.
-_LEVELS = (0.68, 0.95)
 # Metrics without a unit.
 _PURE = ("r2", "slope", "outlier_fraction")
 _CITATION = """```bibtex
@@ -218,7 +217,7 @@ def _coverage(
     + " |"
     for (split, target), block in blocks.items()
     for row in block.get("calibration", {}).get("coverage", ())
-    if row[0] in _LEVELS
+    if row[0] in judgement.WRITTEN
   ]
   if not rows:
     return []

@@ -54,6 +54,9 @@ def get_config() -> ml_collections.ConfigDict:
 def select_systems(
   runs: tuple[str, ...],
   ensembles: tuple[str, ...],
+  *,
+  sources: tuple[str, ...] = (),
+  seeds: int = 1,
   **changes: dict[str, Any],
 ) -> ml_collections.ConfigDict:
   """Returns the block `reproduce`.
@@ -61,15 +64,23 @@ def select_systems(
   Args:
     runs: systems that are one network each, in training order.
     ensembles: systems that are k networks each.
+    sources: systems that only give their weights to others, trained first.
+    seeds: number of seeds with which sources and runs are trained.
     **changes: changes by system, in addition to those in SYSTEMS, if any.
 
   Raises:
     KeyError: if a system is neither in SYSTEMS nor in `changes`.
   """
   block = ml_collections.ConfigDict(
-    {"runs": runs, "ensembles": ensembles, "changes": {}}
+    {
+      "sources": sources,
+      "runs": runs,
+      "ensembles": ensembles,
+      "seeds": seeds,
+      "changes": {},
+    }
   )
-  for name in (*runs, *ensembles):
+  for name in (*sources, *runs, *ensembles):
     known = SYSTEMS if name in SYSTEMS else changes
     fields = {**known[name], **changes.get(name, {})}
     block.changes[name] = traverse_util.unflatten_dict(fields, sep=".")

@@ -146,7 +146,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.model.dropout_rates = (0.25, 0.5)
   # Type of the activations; parameters and statistics are float32.
   config.model.dtype = "bfloat16"
-  # Training statistics of the whole batch (global) or of each device's part.
+  # Statistics in training: of the whole batch (global), of each device's part
+  # (per_device), or the running ones, which then stay as they are (frozen).
   config.model.batch_norm = "global"
   # FILE.safetensors, FILE.pth, timm:NAME or run:WORKDIR; empty: random weights.
   config.model.pretrained = "timm:resnet34.tv_in1k"
@@ -159,6 +160,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   # Degrees.
   config.augment.max_rotation = 10.0
   config.augment.rotation_probability = 0.75
+  # Whether a view is one of the square's eight symmetries, at random.
+  config.augment.symmetries = True
   # Largest change of brightness and of contrast.
   config.augment.lighting = 0.05
 

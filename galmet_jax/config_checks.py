@@ -79,6 +79,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "augment.zoom_probability": _PROBABILITY,
   "augment.max_rotation": (_is_number(0, 180), "degrees from 0 to 180"),
   "augment.rotation_probability": _PROBABILITY,
+  "augment.symmetries": (lambda x: isinstance(x, bool), "True or False"),
   "augment.lighting": _PROBABILITY,
   "optim.loss": _is_one_of(*train_step.LOSSES),
   "optim.huber_delta": (lambda x: _is_number(0)(x) and x > 0, "above 0"),

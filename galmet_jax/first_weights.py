@@ -28,7 +28,7 @@ from galmet_jax.disk_errors import DamagedError
 from galmet_jax.train_state import TrainState
 from tfds_sdss import files
 
-_PREFIX = "run:"
+PREFIX = "run:"
 _FLAG = "--config.model.pretrained"
 # Fields of the `model` block that determine the network's weights.
 _SHAPES: dict[str, tuple[str, ...]] = {
@@ -51,12 +51,12 @@ class _Source:
   @property
   def place(self) -> str:
     """Where it is, for error messages."""
-    return f"{_FLAG}={_PREFIX}{self.folder}"
+    return f"{_FLAG}={PREFIX}{self.folder}"
 
 
 def is_run(source: str) -> bool:
   """Whether a value of `model.pretrained` names a run."""
-  return source.startswith(_PREFIX)
+  return source.startswith(PREFIX)
 
 
 def digest(
@@ -170,12 +170,12 @@ def _columns_of_targets(
 
 def _find(config: ml_collections.ConfigDict) -> _Source:
   source = config.model.pretrained
-  folder = files.local_path(source.removeprefix(_PREFIX), _FLAG)
-  place = f"{_FLAG}={_PREFIX}{folder}"
+  folder = files.local_path(source.removeprefix(PREFIX), _FLAG)
+  place = f"{_FLAG}={PREFIX}{folder}"
   if (folder / "fold_0").is_dir():
     raise errors.ConfigError(
       f"{place}: expected a run, found an ensemble. Name one of its members, "
-      f"such as {_PREFIX}{folder / 'fold_0'}."
+      f"such as {PREFIX}{folder / 'fold_0'}."
     )
   store = checkpoints.Checkpoints(
     folder / "checkpoints" / "latest", keep=2, read_only=True

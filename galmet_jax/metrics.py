@@ -58,22 +58,30 @@ def compute(true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
 def with_intervals(
   true: np.ndarray, predicted: np.ndarray, num_draws: int, seed: int
 ) -> dict[str, Any]:
-  """Computes the metrics of `[N]` and their 68 % bootstrap intervals.
+  """Computes the metrics and their 68 % bootstrap intervals over galaxies.
+
+  Args:
+    true: `[N]`.
+    predicted: `[N]`, or `[S, N]` by S networks that differ in their seed. Each
+      metric is then the mean of theirs.
+    num_draws: bootstrap draws.
+    seed: seed of the draws.
 
   Returns:
     `n`, and for each of NAMES its value and `NAME_ci68`, the 16th and 84th
     percentile of the draws.
   """
   result: dict[str, Any] = {"n": len(true)}
-  values = compute(true, predicted)
+  predicted = np.atleast_2d(predicted)
+
+  def statistic(index: np.ndarray) -> dict[str, np.ndarray]:
+    values = compute(true[index], predicted[:, index])
+    return {name: value.mean(0) for name, value in values.items()}
+
+  values = statistic(np.arange(len(true)))
   draws = {name: np.empty(0) for name in NAMES}
   if len(true):
-    draws = bootstrap(
-      lambda index: compute(true[index], predicted[index]),
-      len(true),
-      num_draws,
-      seed,
-    )
+    draws = bootstrap(statistic, len(true), num_draws, seed)
   for name in NAMES:
     result[name] = float(values[name])
     result[f"{name}_ci68"] = interval(draws[name])
@@ -87,12 +95,13 @@ def show(value: float | np.ndarray | None, spec: str) -> str:
   return format(value, spec)
 
 
-def interval(draws: np.ndarray) -> list[float]:
-  """Returns the 16th and 84th percentile of the finite draws, or two NaN."""
+def interval(draws: np.ndarray, level: float = 0.68) -> list[float]:
+  """Returns the central interval of the finite draws, or two NaN."""
   finite = draws[np.isfinite(draws)]
   if not len(finite):
     return [np.nan, np.nan]
-  return [float(value) for value in np.percentile(finite, [16, 84])]
+  ends = (50 - 50 * level, 50 + 50 * level)
+  return [float(value) for value in np.percentile(finite, ends)]
 
 
 def bootstrap(

@@ -37,6 +37,8 @@ _JAX_SETTINGS = (
   "jax_random_seed_offset",
   "jax_default_matmul_precision",
 )
+# Values that runs from before these fields had.
+_FORMER_VALUES = {"augment.symmetries": True}
 _CONFIG = "config.json"
 _FIRST_WEIGHTS = "first_weights"
 # Fields that may differ between the processes of a run.
@@ -135,6 +137,8 @@ def compare(
   found: dict[str, Any], expected: dict[str, Any], workdir: pathlib.Path
 ) -> None:
   """Raises ConfigError if the `fixed_fields` of two runs differ."""
+  former = {name: x for name, x in _FORMER_VALUES.items() if name in found}
+  expected = {**former, **expected}
   # Version 0.1 stored the config only.
   known = {name.partition(".")[0] for name in expected}
   lines = [

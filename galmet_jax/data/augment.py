@@ -119,7 +119,8 @@ def random_views(
     key: PRNG key.
     n: number of views.
     config: the `augment` block: `max_zoom`, `zoom_probability`,
-      `max_rotation` (degrees), `rotation_probability` and `lighting`.
+      `max_rotation` (degrees), `rotation_probability`, `symmetries` and
+      `lighting`.
   """
   keys = jax.random.split(key, 7)
   zoom = 1 + (config.max_zoom - 1) * jax.random.uniform(keys[0], (n,))
@@ -128,8 +129,10 @@ def random_views(
   rotated = jax.random.bernoulli(keys[3], config.rotation_probability, (n,))
   light = config.lighting * jax.random.uniform(keys[4], (n, 2), minval=-1)
   contrast = light[:, 1]
+  # Older runs do not have the field.
+  symmetries = 8 if config.get("symmetries", True) else 1
   return Views(
-    dihedral=jax.random.randint(keys[5], (n,), 0, 8),
+    dihedral=jax.random.randint(keys[5], (n,), 0, symmetries),
     angle=jnp.where(rotated, angle, 0.0),
     zoom=jnp.where(zoomed, zoom, 1.0),
     shift=jax.random.uniform(keys[6], (n, 2), minval=-1),

@@ -24,7 +24,7 @@ def from_config(
   Raises:
     ConfigError: for an unknown network, block or batch_norm.
   """
-  _check("batch_norm", config.batch_norm, ("global", "per_device"))
+  _check("batch_norm", config.batch_norm, ("global", "per_device", "frozen"))
   _check("network", config.network, ("resnet", "xresnet"))
   _check("block", config.block, tuple(resnet.BLOCKS))
   shared: dict[str, Any] = {
@@ -34,6 +34,7 @@ def from_config(
     "dtype": jnp.dtype(config.dtype),
     "shards": shards,
     "sync_batch_norm": config.batch_norm == "global",
+    "freeze_batch_norm": config.batch_norm == "frozen",
   }
   if config.network == "xresnet":
     return xresnet.xresnet34(**shared)

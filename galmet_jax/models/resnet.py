@@ -135,6 +135,8 @@ class ResNet(nn.Module):
     dtype: dtype of activations; parameters are float32.
     shards: number of devices that share a training batch.
     sync_batch_norm: see `batch_norm.BatchNorm.sync`.
+    freeze_batch_norm: whether training, too, normalises by the running
+      statistics, which then stay as they are. Scales and biases are trained.
   """
 
   stage_sizes: Sequence[int]
@@ -148,6 +150,7 @@ class ResNet(nn.Module):
   dtype: Any = jnp.float32
   shards: int = 1
   sync_batch_norm: bool = True
+  freeze_batch_norm: bool = False
 
   @nn.compact
   def __call__(
@@ -183,6 +186,8 @@ class ResNet(nn.Module):
         tuple(blocks), self.width * 2**i, strides, conv_bn, name=name
       )
     x = x.astype(self.dtype)
+    if self.freeze_batch_norm:
+      frozen = MODULES
     for name, module in modules.items():
       x = module(x, train=train and name not in frozen)
     head = self.head(self.num_targets, norm, name="head")

@@ -17,6 +17,7 @@ from galmet_jax.baselines import trees
 from galmet_jax.calibration import judgement
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
+from galmet_jax.paper import claims
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import galaxy_figures
 from galmet_jax.paper import published
@@ -42,7 +43,8 @@ def write(
     workdir: directory of the reproduction, with the systems in `runs/NAME`.
     splits: galaxies by split.
     configs: config of each trained system.
-    predicted: predictions `[N]` of the test split's first target, by system.
+    predicted: predictions `[S, N]` of the test split's first target by S
+      seeds, by system. Figures and diagnostics are those of the first seed.
 
   Returns:
     The table from `table.compare_systems`.
@@ -63,20 +65,25 @@ def write(
     _coverage(workdir / "runs", configs),
   )
   pairs = table.compare_pairs(true, predicted, draws, seed)
-  information = _diagnose(true, predicted, draws, seed)
+  first = {name: values[0] for name, values in predicted.items()}
+  information = _diagnose(true, first, draws, seed)
   remarks = [
     *_label_noise(test),
     *_members_and_masses(workdir / "runs", configs),
-    *_scatter_about_tremonti(test, predicted),
+    *_scatter_about_tremonti(test, first),
     *_describe(information),
   ]
   title = config.data.name
   if title.endswith("/mock"):
     title += ": synthetic galaxies"
   page = table.to_markdown(title, rows, pairs, remarks)
-  all_predictions = pd.DataFrame(
-    {"objid": test.objid, "true": true, **predicted}
-  )
+  tested = claims.compare(true, predicted, draws, seed)
+  by_seed = {
+    f"{name}_seed_{i}" if i else name: each
+    for name, values in predicted.items()
+    for i, each in enumerate(values)
+  }
+  all_predictions = pd.DataFrame({"objid": test.objid, "true": true, **by_seed})
   for name, text in (
     ("paper_table.csv", rows.to_csv(index=False)),
     ("paper_table.md", page),
@@ -85,6 +92,13 @@ def write(
   ):
     files.write_atomically(workdir / name, text.encode())
   print(page, flush=True)
+  if len(tested):
+    page = claims.to_markdown(title, tested, _describe(information))
+    files.write_atomically(workdir / "claims.md", page.encode())
+    files.write_atomically(
+      workdir / "claims.csv", tested.to_csv(index=False).encode()
+    )
+    print(page, flush=True)
   figures = workdir / "figures"
   sample = galaxy_figures.Sample(
     true=test.targets[:, 0],
@@ -94,7 +108,8 @@ def write(
     ].label,
     title=title,
   )
-  _draw_galaxies(figures, sample, predicted, rows)
+  merits = table.compare_systems(true, first, references, draws, seed)
+  _draw_galaxies(figures, sample, first, merits)
   with figure_style.optional(figures / "resolution.png"):
     sweeps.draw_resolution(figures, config, configs, rows, title)
   with figure_style.optional(figures / "learning_curve.png"):

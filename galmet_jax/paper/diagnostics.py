@@ -126,26 +126,46 @@ def paired_rmse_difference(
   """Compares the RMSEs of two systems on the same galaxies.
 
   The errors of two systems are correlated, so that the difference has a
-  narrower interval than either RMSE.
+  narrower interval than either RMSE. For several networks of a system, which
+  differ in their seed, the mean of their RMSEs is compared. The intervals then
+  hold for other galaxies and other seeds: a bootstrap over galaxies, plus
+  Student's t of the scatter between seeds.
 
   Args:
     true: `[N]`, dex.
-    a: predictions of one system, `[N]`.
-    b: predictions of the other, `[N]`.
+    a: predictions of one system, `[N]` or `[S, N]` for S seeds.
+    b: predictions of the other, also with another S.
     num_draws: bootstrap draws over galaxies.
     seed: seed of the draws.
 
   Returns:
-    `n`, `difference`, RMSE(a) − RMSE(b) in dex, and `difference_ci68`.
+    `n`, `difference`, RMSE(a) − RMSE(b) in dex, and its intervals
+    `difference_ci68` and `difference_ci95`.
   """
-  true, *predicted = _complete(true, a, b)
+  a, b = np.atleast_2d(a), np.atleast_2d(b)
+  true, *predicted = _complete(true, *a, *b)
   squares = (np.stack(predicted) - true) ** 2
 
   def statistic(index: np.ndarray) -> dict[str, np.ndarray]:
     rmse = np.sqrt(squares[:, index].mean(-1))
-    return {"difference": rmse[0] - rmse[1]}
+    return {"difference": rmse[: len(a)].mean(0) - rmse[len(a) :].mean(0)}
 
-  return _with_intervals(statistic, len(true), num_draws, seed)
+  draws = metrics.bootstrap(statistic, len(true), num_draws, seed)["difference"]
+  rmse = np.sqrt(squares.mean(-1))
+  variance, freedom = 0.0, 0
+  for own in (rmse[: len(a)], rmse[len(a) :]):
+    if len(own) > 1:
+      variance += own.var(ddof=1) / len(own)
+      freedom += len(own) - 1
+  if freedom:
+    rng = np.random.default_rng(seed + 1)
+    draws = draws + np.sqrt(variance) * rng.standard_t(freedom, len(draws))
+  return {
+    "n": len(true),
+    "difference": float(statistic(np.arange(len(true)))["difference"]),
+    "difference_ci68": metrics.interval(draws),
+    "difference_ci95": metrics.interval(draws, 0.95),
+  }
 
 
 def _complete(*arrays: np.ndarray) -> list[np.ndarray]:

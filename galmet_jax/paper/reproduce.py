@@ -1,5 +1,6 @@
 """Trains all systems of the paper and tabulates them (`--mode=reproduce`)."""
 
+from collections.abc import Container
 import contextlib
 import copy
 import itertools
@@ -17,6 +18,7 @@ import pandas as pd
 from galmet_jax import config_checks
 from galmet_jax import ensemble
 from galmet_jax import errors
+from galmet_jax import first_weights
 from galmet_jax import results
 from galmet_jax import train
 from galmet_jax import train_state
@@ -32,6 +34,7 @@ from galmet_jax.models import pretrained
 from galmet_jax.paper import comparison
 
 _MASS = "lgm_tot_p50"
+_SYSTEM = "system:"
 
 
 def reproduce(
@@ -39,13 +42,16 @@ def reproduce(
 ) -> pd.DataFrame | None:
   """Trains every system that is not finished, and compares all of them.
 
-  Writes each system's run to `runs/NAME`, and paper_table.md and .csv,
+  Writes each system's run to `runs/NAME`, those of further seeds to
+  `runs/NAME_seed_1` etc., and paper_table.md and .csv, claims.md and .csv,
   diagnostics.json, predictions_test.csv and figures/ to the workdir.
 
   Args:
-    config: a complete config with a block `reproduce`: `runs` and `ensembles`
-      name systems in training order, and `changes.NAME` holds the fields in
-      which a system differs from the config.
+    config: a complete config with a block `reproduce`: `sources`, `runs` and
+      `ensembles` name systems in training order, and `changes.NAME` holds the
+      fields in which a system differs from the config. Sources give their
+      weights to systems with `model.pretrained=system:NAME`, and are not
+      compared. Sources and runs are trained with `seeds` different seeds.
     workdir: directory of the reproduction.
 
   Returns:
@@ -62,7 +68,7 @@ def reproduce(
       "found none. Try --config=configs/reproduce_mock.py."
     )
   common = _common_config(config)
-  configs = system_configs(config)
+  configs = system_configs(config, workdir / "runs")
   with workdir_lib.lock(workdir):
     workdir_lib.check_kind(workdir, "reproduction")
     return _reproduce(config, common, configs, workdir)
@@ -76,41 +82,80 @@ def _reproduce(
 ) -> pd.DataFrame | None:
   runs = workdir / "runs"
   _check_systems(config, configs, runs)
-  for name in config.reproduce.runs:
+  for name in configs:
     print(f"== {name}", flush=True)
-    _train_run(name, configs, runs)
-  for name in config.reproduce.ensembles:
-    print(f"== {name}", flush=True)
-    ensemble.train_and_evaluate(configs[name], runs / name)
+    if name in config.reproduce.ensembles:
+      ensemble.train_and_evaluate(configs[name], runs / name)
+    else:
+      _train_run(name, configs, runs)
   splits = dataset.load(common)
 
   def compare() -> pd.DataFrame:
-    predicted = _predictions(common, splits, runs, list(configs))
-    return comparison.write(common, workdir, splits, configs, predicted)
+    compared = (*config.reproduce.runs, *config.reproduce.ensembles)
+    folders = {name: _folders(config, name) for name in compared}
+    predicted = _predictions(common, splits, runs, folders)
+    first = {name: configs[name] for name in compared}
+    return comparison.write(common, workdir, splits, first, predicted)
 
   return processes.on_first(compare)
 
 
+def _folders(config: ml_collections.ConfigDict, name: str) -> list[str]:
+  """Returns the names of a system's folders, one for each seed."""
+  block = config.reproduce
+  seeds = 1 if name in block.ensembles else block.seeds
+  return [name, *(f"{name}_seed_{i}" for i in range(1, seeds))]
+
+
 def system_configs(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, runs: pathlib.Path
 ) -> dict[str, ml_collections.ConfigDict]:
-  """Returns the config of each system by name, in training order.
+  """Returns the config of each run by the name of its folder.
+
+  They are in training order: all systems of the first seed come first.
+
+  Args:
+    config: see `reproduce`.
+    runs: folder of the runs.
 
   Raises:
-    ConfigError: if a system has no entry in `reproduce.changes`.
+    ConfigError: if a system has no entry in `reproduce.changes`, or starts from
+      an unknown source.
   """
+  block = config.reproduce
   configs = {}
-  for name in (*config.reproduce.runs, *config.reproduce.ensembles):
-    if name not in config.reproduce.changes:
-      raise errors.ConfigError(
-        f"reproduce.changes has no {name!r}; expected one of "
-        f"{', '.join(config.reproduce.changes)}."
-      )
-    configs[name] = _common_config(config)
-    configs[name].update(config.reproduce.changes[name])
-    if name in config.reproduce.ensembles:
-      configs[name].eval.splits = ("validation", "test")
+  for i in range(block.seeds):
+    for name in (*block.sources, *block.runs):
+      folder = _folders(config, name)[i]
+      configs[folder] = _system_config(config, name)
+      configs[folder].seed += i
+      source = configs[folder].model.pretrained
+      if source.startswith(_SYSTEM):
+        source = source.removeprefix(_SYSTEM)
+        if source not in block.sources:
+          raise errors.ConfigError(
+            f"system {name} starts from {source}; expected one of the sources "
+            f"({', '.join(block.sources)})."
+          )
+        place = runs / _folders(config, source)[i]
+        configs[folder].model.pretrained = f"{first_weights.PREFIX}{place}"
+  for name in block.ensembles:
+    configs[name] = _system_config(config, name)
+    configs[name].eval.splits = ("validation", "test")
   return configs
+
+
+def _system_config(
+  config: ml_collections.ConfigDict, name: str
+) -> ml_collections.ConfigDict:
+  if name not in config.reproduce.changes:
+    raise errors.ConfigError(
+      f"reproduce.changes has no {name!r}; expected one of "
+      f"{', '.join(config.reproduce.changes)}."
+    )
+  changed = _common_config(config)
+  changed.update(config.reproduce.changes[name])
+  return changed
 
 
 def _check_systems(
@@ -120,23 +165,36 @@ def _check_systems(
 ) -> None:
   """Checks every system before the first one is trained."""
   config_checks.check(config)
-  data = dataset.read(config)
+  samples: dict[str, dict[str, galaxies.Split]] = {}
   for name, system in configs.items():
     try:
       config_checks.check(system)
+      sample = system.data.name
+      if sample not in samples:
+        samples[sample] = dataset.read(system)
       in_folds = name in config.reproduce.ensembles
-      dataset.check_sizes(data, system, in_folds=in_folds)
+      dataset.check_sizes(samples[sample], system, in_folds=in_folds)
       if not (runs / name).exists():
-        _check_weights(system)
+        _check_weights(system, runs, configs)
       if not in_folds and results.is_finished(system, runs / name):
-        results.check_galaxies(system, runs / name, data)
+        results.check_galaxies(system, runs / name, samples[sample])
     except errors.ConfigError as error:
       raise errors.ConfigError(f"System {name}: {error}") from error
 
 
-def _check_weights(config: ml_collections.ConfigDict) -> None:
+def _check_weights(
+  config: ml_collections.ConfigDict,
+  runs: pathlib.Path,
+  configs: Container[str],
+) -> None:
   source = config.model.pretrained
   if not source:
+    return
+  if first_weights.is_run(source):
+    folder = pathlib.Path(source.removeprefix(first_weights.PREFIX))
+    # A source is trained before the systems that start from it.
+    if folder.parent != runs or folder.name not in configs:
+      first_weights.digest(config, runs)
     return
   targets = len(config.data.targets)
   state = jax.eval_shape(
@@ -216,30 +274,39 @@ def _predictions(
   config: ml_collections.ConfigDict,
   splits: dict[str, galaxies.Split],
   runs: pathlib.Path,
-  names: list[str],
+  folders: dict[str, list[str]],
 ) -> dict[str, np.ndarray]:
-  """Returns predictions of the first target by baselines and systems, `[N]`."""
+  """Returns predictions of the first target, `[S, N]`, for S seeds.
+
+  Args:
+    config: the config that the systems have in common.
+    splits: galaxies by split.
+    runs: folder of the runs.
+    folders: names of the runs of each system, one for each seed.
+  """
   train_split, test = splits["train"], splits["test"]
   target = config.data.targets[0]
   predicted = {
-    name: values[:, 0].astype(np.float64)
+    name: values[None, :, 0].astype(np.float64)
     for name, values in baselines.predict_all(
       train_split, {"test": test}, (target,), config.seed
     )["test"].items()
   }
-  for name in names:
-    rows = results.read_predictions(runs / name, "test")
-    if not np.array_equal(rows.objid, test.objid):
-      raise errors.ConfigError(
-        f"{runs / name} predicts {len(rows)} galaxies; expected the "
-        f"{len(test)} of the test split, in its order. Give a new --workdir."
-      )
-    predicted[name] = rows[f"{target}_pred"].to_numpy(np.float64)
-    if f"{_MASS}_pred" in rows and _MASS in train_split.columns:
+  for name, own in folders.items():
+    tables = [results.read_predictions(runs / folder, "test") for folder in own]
+    for folder, rows in zip(own, tables, strict=True):
+      if not np.array_equal(rows.objid, test.objid):
+        raise errors.ConfigError(
+          f"{runs / folder} predicts {len(rows)} galaxies; expected the "
+          f"{len(test)} of the test split, in its order. Give a new --workdir."
+        )
+    predicted[name] = np.stack(
+      [rows[f"{target}_pred"].to_numpy(np.float64) for rows in tables]
+    )
+    if f"{_MASS}_pred" in tables[0] and _MASS in train_split.columns:
       relation = mass_metallicity.fit(
         train_split.columns[_MASS], train_split.targets[:, 0]
       )
-      predicted["cnn_mass"] = mass_metallicity.evaluate(
-        rows[f"{_MASS}_pred"].to_numpy(), *relation
-      )
+      masses = np.stack([rows[f"{_MASS}_pred"] for rows in tables])
+      predicted["cnn_mass"] = mass_metallicity.evaluate(masses, *relation)
   return predicted

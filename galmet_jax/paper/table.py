@@ -28,8 +28,8 @@ def compare_systems(
 
   Args:
     true: `[N]`, dex.
-    predicted: predictions `[N]` by system, in the order of the rows; NaN for
-      a galaxy that a system cannot predict.
+    predicted: predictions `[N]`, or `[S, N]` of S seeds, by system, in the
+      order of the rows; NaN for a galaxy that a system cannot predict.
     references: the paper's entry for each system.
     num_draws: bootstrap draws over galaxies.
     seed: seed of the draws.
@@ -38,15 +38,18 @@ def compare_systems(
       inside by level.
 
   Returns:
-    One row per system: system and label, number of galaxies n, metrics in dex
-    with 68 % intervals (`_low`, `_high`), cover_68 and cover_95, the paper's
-    RMSE and NMAD, and `difference`, our RMSE minus the paper's, with the
-    interval of ours.
+    One row per system: system and label, number of galaxies n, metrics in dex,
+    their means over the seeds, with 68 % intervals (`_low`, `_high`);
+    rmse_seeds, the standard deviation of the RMSE of one seed, NaN for one;
+    cover_68 and cover_95, the paper's RMSE and NMAD, and `difference`, our RMSE
+    minus the paper's, with the interval of ours.
   """
   rows = []
   for name, values in predicted.items():
-    known = np.isfinite(true) & np.isfinite(values)
-    ours = metrics.with_intervals(true[known], values[known], num_draws, seed)
+    values = np.atleast_2d(values)
+    found = known(true, values)
+    values = values[:, found]
+    ours = metrics.with_intervals(true[found], values, num_draws, seed)
     (low, high), paper = ours["rmse_ci68"], references[name]
     row: dict[str, Any] = {
       "system": name,
@@ -55,6 +58,7 @@ def compare_systems(
       "rmse": ours["rmse"],
       "rmse_low": low,
       "rmse_high": high,
+      "rmse_seeds": _over_seeds(true[found], values),
       **{key: ours[key] for key in ("nmad", "bias", "r2", "slope")},
       **{
         f"cover_{100 * level:.0f}": coverage.get(name, {}).get(level, np.nan)
@@ -67,10 +71,17 @@ def compare_systems(
       "difference_high": high - paper.rmse,
     }
     if noiseless is not None:
-      error = values[known] - noiseless[known]
-      row["rmse_noiseless"] = float(np.sqrt(np.mean(error**2)))
+      rmse = metrics.compute(noiseless[found], values)["rmse"]
+      row["rmse_noiseless"] = float(rmse.mean())
     rows.append(row)
   return pd.DataFrame(rows)
+
+
+def _over_seeds(true: np.ndarray, predicted: np.ndarray) -> float:
+  """Returns the standard deviation of the RMSEs of `[S, N]`; NaN if S is 1."""
+  if len(predicted) == 1:
+    return np.nan
+  return float(metrics.compute(true, predicted)["rmse"].std(ddof=1))
 
 
 def compare_pairs(
@@ -83,7 +94,7 @@ def compare_pairs(
 
   Args:
     true: `[N]`, dex.
-    predicted: predictions `[N]` by system.
+    predicted: predictions `[N]`, or `[S, N]` of S seeds, by system.
     num_draws: bootstrap draws over galaxies.
     seed: seed of the draws.
 
@@ -96,7 +107,7 @@ def compare_pairs(
     if worse not in predicted or better not in predicted:
       continue
     # Fewer than two galaxies have no interval.
-    if np.isfinite(true + predicted[worse] + predicted[better]).sum() < 2:
+    if known(true, predicted[worse], predicted[better]).sum() < 2:
       continue
     found = diagnostics.paired_rmse_difference(
       true, predicted[worse], predicted[better], num_draws, seed
@@ -110,6 +121,11 @@ def compare_pairs(
     rows.append((worse, better, found["difference"], low, high, verdict))
   names = ["worse", "better", "difference", "low", "high", "verdict"]
   return pd.DataFrame(rows, columns=names)
+
+
+def known(*values: np.ndarray) -> np.ndarray:
+  """Returns which galaxies have all values, of `[N]` and `[S, N]`."""
+  return np.isfinite(np.concatenate([np.atleast_2d(x) for x in values])).all(0)
 
 
 def to_markdown(
@@ -126,8 +142,9 @@ def to_markdown(
     pairs: table from `compare_pairs`.
     remarks: further paragraphs.
   """
-  header = ["system", "RMSE (68 %)", "NMAD", "R²", "68 / 95 % cover", "paper"]
-  header += ["ours − paper (68 %)"]
+  has_seeds = bool(systems.rmse_seeds.notna().any())
+  header = ["system", "RMSE (68 %)"] + ["± of seeds"] * has_seeds
+  header += ["NMAD", "R²", "68 / 95 % cover", "paper", "ours − paper (68 %)"]
   has_noiseless = "rmse_noiseless" in systems
   if has_noiseless:
     header += ["RMSE to the noiseless truth"]
@@ -139,49 +156,59 @@ def to_markdown(
       f"{metrics.show(row.rmse, '.4f')} "
       f"({metrics.show(row.rmse_low, '.4f')}-"
       f"{metrics.show(row.rmse_high, '.4f')})",
+      *[metrics.show(row.rmse_seeds, ".4f")] * has_seeds,
       metrics.show(row.nmad, ".4f"),
       metrics.show(row.r2, ".3f"),
       f"{100 * row.cover_68:.0f} / {100 * row.cover_95:.0f} %"
       if np.isfinite(row.cover_68 + row.cover_95)
       else "",
       f"{row.paper_rmse:.4g}" if in_paper else "",
-      _signed(row.difference, row.difference_low, row.difference_high)
+      signed(row.difference, row.difference_low, row.difference_high)
       if in_paper
       else "",
     ]
     if has_noiseless:
       cells.append(metrics.show(row.rmse_noiseless, ".4f"))
     body.append(cells)
-  lines = [f"# {title}", "", *_markdown_table(header, body), ""]
+  lines = [f"# {title}", "", *markdown_table(header, body), ""]
   lines += [
     f"RMSE and NMAD in dex, for {systems.n.max():,} test galaxies; cover: "
     "galaxies inside their calibrated 68 and 95 % intervals.",
     "",
   ]
+  if has_seeds:
+    lines[-1:] = [
+      "Where seeds have a scatter, several networks were trained: RMSE, NMAD "
+      "and R² are means over them, and the scatter is the standard deviation "
+      "of the RMSE of one.",
+      "",
+    ]
   if len(pairs):
     header = ["worse", "better", "difference of RMSE (68 %)", "verdict"]
     body = [
       [
         pair.worse.replace("_", " "),
         pair.better.replace("_", " "),
-        _signed(pair.difference, pair.low, pair.high),
+        signed(pair.difference, pair.low, pair.high),
         pair.verdict,
       ]
       for pair in pairs.itertuples()
     ]
     lines += ["## Are the systems in the paper's order?", ""]
-    lines += [*_markdown_table(header, body), ""]
+    lines += [*markdown_table(header, body), ""]
     lines += ["Both systems of a pair are resampled with the same draws.", ""]
   for remark in remarks:
     lines += [remark, ""]
   return "\n".join(lines)
 
 
-def _signed(value: float, low: float, high: float) -> str:
+def signed(value: float, low: float, high: float) -> str:
+  """Formats a difference and its interval, in dex."""
   shown = [metrics.show(x, "+.4f") for x in (value, low, high)]
   return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def _markdown_table(header: list[str], body: list[list[str]]) -> Iterator[str]:
+def markdown_table(header: list[str], body: list[list[str]]) -> Iterator[str]:
+  """Returns the lines of a Markdown table."""
   for cells in (header, ["---"] * len(header), *body):
     yield f"| {' | '.join(cells)} |"

@@ -1,5 +1,7 @@
 """Invalid fields are named before anything is read or trained."""
 
+import pathlib
+
 import ml_collections
 import pytest
 
@@ -43,7 +45,9 @@ def test_configs_are_valid(config):
   "module", [reproduce, reproduce_demo500, reproduce_mock]
 )
 def test_systems_are_valid(module):
-  for config in reproduce_lib.system_configs(module.get_config()).values():
+  runs = pathlib.Path("runs")
+  configs = reproduce_lib.system_configs(module.get_config(), runs)
+  for config in configs.values():
     config_checks.check(config)
 
 

@@ -97,6 +97,16 @@ def test_interval_has_the_16th_and_84th_percentile():
   assert np.isnan(metrics.interval(draws[-2:])).tolist() == [True, True]
 
 
+def test_metrics_of_several_networks_are_means(sample):
+  true, predicted = sample
+  both = np.stack([predicted, true + 2 * (predicted - true)])
+  found = metrics.with_intervals(true, both, num_draws=50, seed=0)
+  single = metrics.with_intervals(true, predicted, num_draws=50, seed=0)
+  assert found["rmse"] == pytest.approx(1.5 * single["rmse"])
+  for one, other in zip(found["rmse_ci68"], single["rmse_ci68"], strict=True):
+    assert one == pytest.approx(1.5 * other)
+
+
 def test_intervals_contain_their_metrics(sample):
   found = metrics.with_intervals(*sample, num_draws=500, seed=0)
   assert found["n"] == 501

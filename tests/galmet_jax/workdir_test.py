@@ -153,6 +153,16 @@ def test_config_of_version_0_1_is_accepted(config, started):
   check(config, started, {"train": make_split()})
 
 
+def test_run_without_a_newer_field_had_its_former_value(config, started):
+  content = workdir_lib.read_config(started)
+  del content["augment"]["symmetries"]
+  workdir_lib.write_config(content, started)
+  check(config, started)
+  config.augment.symmetries = False
+  with pytest.raises(errors.ConfigError, match="symmetries: expected True"):
+    check(config, started)
+
+
 def test_workdir_is_locked(tmp_path):
   with (
     workdir_lib.lock(tmp_path),

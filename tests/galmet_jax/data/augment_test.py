@@ -224,6 +224,19 @@ def test_views_without_augmentation_are_symmetries():
     np.testing.assert_array_equal(view, symmetry(image, int(number)))
 
 
+def test_views_without_symmetries_are_otherwise_the_same():
+  config = resnet34.get_config().augment
+  views = rows_of(augment.random_views(cheap_key(2), 12, config))
+  config.symmetries = False
+  plain = augment.random_views(cheap_key(2), 12, config)
+  assert not plain.dihedral.any()
+  np.testing.assert_array_equal(rows_of(plain)[:, 1:], views[:, 1:])
+  # Runs of earlier versions do not have the field.
+  del config.symmetries
+  earlier = augment.random_views(cheap_key(2), 12, config)
+  np.testing.assert_array_equal(rows_of(earlier), views)
+
+
 def tta(objid, kind="random", seed=0):
   objid = np.asarray(objid, np.int64)
   views = augment.tta_views(kind, objid, jax.random.key(seed), CONFIG)

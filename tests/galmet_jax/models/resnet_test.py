@@ -64,6 +64,21 @@ def test_frozen_modules_stay_in_evaluation_mode(small_network):
   assert np.abs(after["stage2"] - before["stage2"]).max() > 0.1
 
 
+def test_frozen_batch_norm_trains_with_the_running_statistics(small_network):
+  model, variables, x = small_network
+  frozen = model.clone(freeze_batch_norm=True)
+  expected = small_networks.run(model, variables, x, train=False)
+  found, updates = small_networks.run(
+    frozen, variables, x, train=True, mutable=["batch_stats"]
+  )
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    updates["batch_stats"],
+    variables["batch_stats"],
+  )
+
+
 def test_running_statistics_have_momentum_0_9(small_network):
   model, variables, x = small_network
   _, updates = small_networks.run(

@@ -30,7 +30,7 @@ def values(result):
   return {
     name: value
     for name, value in result.items()
-    if name != "n" and not name.endswith("_ci68")
+    if name != "n" and not name.endswith(("_ci68", "_ci95"))
   }
 
 
@@ -128,6 +128,20 @@ def test_paired_difference_is_antisymmetric():
   # The larger errors give a larger RMSE in every draw.
   assert low > 0
   assert other["difference_ci68"] == pytest.approx([-high, -low], rel=1e-12)
+
+
+def test_paired_difference_of_several_seeds():
+  """The means of the RMSEs are compared, also of 3 seeds with 1."""
+  true, a, b, c = gaussian(500, 14)
+  seeds = np.stack([a, b, true + 1.2 * (a - true)])
+  found = diagnostics.paired_rmse_difference(true, seeds, c, 2_000, seed=0)
+  rmse = np.sqrt(np.mean((seeds - true) ** 2, axis=1))
+  mean = rmse.mean() - np.sqrt(np.mean((c - true) ** 2))
+  assert found["difference"] == pytest.approx(mean, rel=1e-12)
+  low, high = found["difference_ci95"]
+  between = np.sqrt(rmse.var(ddof=1) / 3)
+  # Student's t with 2 degrees of freedom: 4.30 at 97.5 %.
+  assert (high - low) / 2 > 0.9 * 4.30 * between
 
 
 def test_correlations_equal_numpy():

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -129,7 +130,9 @@ def test_grayscale_test_reuses_the_network_of_gri(finished, tmp_path):
   by_name = rows.set_index("system").rmse
   assert by_name["grayscale_test"] != by_name["gri"]
   # With the bands of the training, the validation's step is reused.
-  again = reproduce.system_configs(config)["grayscale_test"]
+  again = reproduce.system_configs(config, pathlib.Path("runs"))[
+    "grayscale_test"
+  ]
   again.eval.bands = ("i", "r", "g")
   run = Run.prepare(again, tmp_path)
   assert run.eval_step is run.validation_step
@@ -191,6 +194,57 @@ def test_ensemble_systems_train_ensembles(mock_data_dir, tmp_path, monkeypatch):
   assert "reproduce" not in member
 
 
+def test_sources_and_runs_are_trained_with_every_seed(
+  mock_data_dir, tmp_path, monkeypatch
+):
+  config = make_config(mock_data_dir)
+  config.reproduce = reproduce_config.select_systems(
+    ("gri", "late"),
+    (),
+    sources=("first",),
+    seeds=2,
+    first={"data.targets": ("lgm_tot_p50",)},
+    late={"model.pretrained": "system:first"},
+  )
+  trained = {}
+
+  def write(config, folder):
+    trained[folder.name] = config
+    if folder.name.startswith("first"):
+      folder.mkdir(parents=True)
+    else:
+      write_random_run(config, folder)
+
+  monkeypatch.setattr(train, "train_and_evaluate", write)
+  rows = reproduce.reproduce(config, tmp_path)
+  assert list(trained) == [
+    *("first", "gri", "late"),
+    *("first_seed_1", "gri_seed_1", "late_seed_1"),
+  ]
+  assert trained["late_seed_1"].seed == config.seed + 1
+  assert trained["late_seed_1"].model.pretrained == (
+    f"run:{tmp_path / 'runs' / 'first_seed_1'}"
+  )
+  # A source is not compared; the others have the mean over their seeds.
+  assert list(rows.system[-2:]) == ["gri", "late"]
+  table = pd.read_csv(tmp_path / "predictions_test.csv")
+  rmse = [
+    np.sqrt(np.mean((table[name] - table.true) ** 2))
+    for name in ("gri", "gri_seed_1")
+  ]
+  assert rows.rmse.iloc[-2] == pytest.approx(np.mean(rmse), rel=1e-5)
+  assert rows.rmse_seeds.iloc[-2] == pytest.approx(np.std(rmse, ddof=1))
+
+
+def test_unknown_source_is_refused(mock_data_dir, tmp_path):
+  config = make_config(mock_data_dir)
+  config.reproduce = reproduce_config.select_systems(
+    ("gri", "late"), (), late={"model.pretrained": "system:gri"}
+  )
+  with pytest.raises(errors.ConfigError, match="starts from gri; expected one"):
+    reproduce.reproduce(config, tmp_path)
+
+
 def test_config_without_reproduce_block_is_refused(mock_data_dir, tmp_path):
   with pytest.raises(ValueError, match="block `reproduce`, which names"):
     reproduce.reproduce(shrunk.config(mock_data_dir), tmp_path)
@@ -211,7 +265,7 @@ def test_shipped_configs_have_distinct_systems(module):
   config = module.get_config()
   assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
   assert config.reproduce.ensembles == ("ensemble",)
-  configs = reproduce.system_configs(config)
+  configs = reproduce.system_configs(config, pathlib.Path("runs"))
   common = configs["gri"].to_json()
   assert common == reproduce._common_config(config).to_json()
   for name in set(configs) - {"gri"}:

@@ -50,6 +50,26 @@ def test_rmse_to_the_noiseless_truth():
   assert "rmse_noiseless" not in compare_systems()
 
 
+def test_several_seeds():
+  """Every metric is the mean over the seeds, whose scatter has a column."""
+  seeds = TRUE + np.array([[0.1], [-0.2], [0.3]])
+  predicted = {"gri": seeds, "r_band": PREDICTED["r_band"]}
+  rows = table.compare_systems(TRUE, predicted, REFERENCES, 50, 0, TRUE)
+  gri, r_band = rows.itertuples()
+  assert gri.rmse == pytest.approx(0.2)
+  assert gri.bias == pytest.approx(0.2 / 3)
+  assert gri.rmse_noiseless == pytest.approx(0.2)
+  assert gri.rmse_seeds == pytest.approx(0.1)
+  assert (gri.rmse_low, gri.rmse_high) == pytest.approx((0.2, 0.2))
+  assert np.isnan(r_band.rmse_seeds)
+  page = table.to_markdown(
+    "mock", rows, table.compare_pairs(TRUE, {}, 9, 0), []
+  )
+  assert "| CNN, gri | 0.2000 (0.2000-0.2000) | 0.1000 |" in page
+  assert "| CNN, r band, no TTA | 0.2000 (0.2000-0.2000) | - |" in page
+  assert "Where seeds have a scatter" in page
+
+
 def test_pairs_follow_the_order_of_the_paper():
   pairs = table.compare_pairs(TRUE, PREDICTED, 500, 0)
   pairs = pairs.set_index(["worse", "better"])

@@ -28,8 +28,8 @@ from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import results
 from galmet_jax import train as training
+from galmet_jax.baselines import gp_svr
 from galmet_jax.baselines import image_features
-from galmet_jax.baselines import on_features
 from galmet_jax.baselines import trees
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
@@ -85,13 +85,8 @@ def _forest(sample: Sample, train: np.ndarray, test: np.ndarray) -> np.ndarray:
 
 
 def _gp_svr(sample: Sample, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-  (found,) = on_features.predict_gp_svr(
-    sample.features[train],
-    sample.labels[train],
-    [sample.features[test]],
-    seed=0,
-  )
-  return found
+  model = gp_svr.GpSvr.fit(sample.features[train], sample.labels[train], seed=0)
+  return model.predict(sample.features[test])
 
 
 @dataclasses.dataclass(frozen=True)

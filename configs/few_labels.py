@@ -23,4 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.all_sgdr.cycle_len = 25
   config.train.batch_size = 32
   config.eval.tta = "dihedral"
+  config.eval.gp_svr_weight = 0.7
   return config

@@ -240,6 +240,9 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.eval.bands = config_dict.placeholder(tuple)
   # latest, or best (least validation RMSE).
   config.eval.checkpoint = "latest"
+  # Weight of galmet_jax/baselines/gp_svr.py in the predictions, from 0 to 1;
+  # the network has the rest. For up to 5,000 training galaxies.
+  config.eval.gp_svr_weight = 0.0
   # Whether to fit the methods of galmet_jax/baselines/ as well.
   config.eval.baselines = True
   config.eval.bootstrap_draws = 1000

@@ -96,6 +96,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     f"a tuple of some of {', '.join(_SPLITS)}, such as ('test',)",
   ),
   "eval.tta": _is_one_of(*augment.TTA),
+  "eval.gp_svr_weight": _PROBABILITY,
   "eval.checkpoint": _is_one_of("latest", "best"),
   "eval.bootstrap_draws": _POSITIVE,
 }

@@ -5,6 +5,7 @@ its own, so an interrupted ensemble resumes like any run.
 """
 
 import copy
+import json
 import pathlib
 from typing import Any
 
@@ -114,6 +115,7 @@ def _write(
     {name: float(values[i]) for name, values in members.items()}
     for i in range(len(folders))
   ]
+  summary["eval"] = json.loads(config.eval.to_json())
   calibration = of_run.calibrate_ensemble(
     folders, tables["out_of_fold"], targets
   )

@@ -20,6 +20,9 @@ from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.baselines import baselines
+from galmet_jax.baselines import image_features
+from galmet_jax.baselines import on_features
+from galmet_jax.baselines.gp_svr import GpSvr
 from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
@@ -99,7 +102,19 @@ def _write(
 ) -> dict[str, Any]:
   """Writes the results for the predictions `[V, N, T]` of each split."""
   config, step = run.config, int(state.step)
-  calibration = of_run.calibrate(run, state, predictions["validation"])
+  models: list[GpSvr] = []
+  if config.eval.gp_svr_weight:
+    models = on_features.fit_gp_svr(run.data["train"].split, config.seed)
+    predictions = {
+      name: on_features.mix(
+        views,
+        image_features.compute(run.data[name].split.images),
+        models,
+        config.eval.gp_svr_weight,
+      )
+      for name, views in predictions.items()
+    }
+  calibration = of_run.calibrate(run, state, predictions["validation"], models)
   calibration.save(run.results)
   summary: dict[str, Any] = {}
   tables = {}

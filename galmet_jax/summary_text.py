@@ -24,6 +24,12 @@ def block_name(split: str, targets: Sequence[str], i: int) -> str:
   return split if i == 0 else f"{split}/{targets[i]}"
 
 
+def name_of_predictions(summary: Mapping[str, Any]) -> str:
+  """Returns what predicts: a network, or its mean with image features."""
+  weight = summary.get("eval", {}).get("gp_svr_weight", 0)
+  return f"network, {100 * weight:.0f} % features" if weight else "network"
+
+
 def format_metrics(
   summary: Mapping[str, Any],
   splits: Sequence[str],
@@ -58,7 +64,8 @@ def format_metrics(
           rmse = metrics.show(block[f"rmse_{baseline}"], spec)
           lines.append(f"  {title:<29}{rmse}")
       lines += [
-        f"  {'network':<29}{values['rmse']}  (68 %: {low}-{high})",
+        f"  {name_of_predictions(summary):<29}{values['rmse']}  "
+        f"(68 %: {low}-{high})",
         f"    NMAD {values['nmad']}, bias {values['bias']}, "
         f"R² {values['r2']}, slope {values['slope']}, "
         f"outliers {values['outlier_fraction'].replace('%', ' %')}",

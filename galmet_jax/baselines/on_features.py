@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn import svm
 import threadpoolctl
 
-from galmet_jax.baselines import gaussian_process
+from galmet_jax import errors
 from galmet_jax.baselines import image_features
 from galmet_jax.baselines import trees
+from galmet_jax.baselines.gp_svr import GpSvr
 from galmet_jax.data import galaxies
 
 # A Gaussian process of more galaxies takes minutes.
 _MAX_TRAIN = 5_000
-# Chosen on 400 galaxies with labels of a standard deviation of 0.2 dex; C and
-# epsilon are relative to it.
-_SVR = {"C": 5.0, "epsilon": 0.25, "gamma": 0.21 / len(image_features.FEATURES)}
 
 
 def predict(
@@ -31,70 +28,77 @@ def predict(
     The name of the model and the predictions `[N, T]` of each split.
   """
   is_small = len(train) <= _MAX_TRAIN
-  known = image_features.compute(train.images)
-  others = [image_features.compute(split.images) for split in splits]
+  name, predict_parts = ("feature_boosting", _boosting)
+  if is_small:
+    name, predict_parts = ("gp_svr", _gp_svr)
+  return name, predict_parts(train, splits, seed)
+
+
+def fit_gp_svr(train: galaxies.Split, seed: int) -> list[GpSvr]:
+  """Fits a `GpSvr` for each target.
+
+  Raises:
+    ConfigError: if there are more than 5,000 training galaxies.
+  """
+  if len(train) > _MAX_TRAIN:
+    raise errors.ConfigError(
+      f"eval.gp_svr_weight: expected up to {_MAX_TRAIN:,} training galaxies, "
+      f"found {len(train):,}. Set --config.eval.gp_svr_weight=0."
+    )
+  features = image_features.compute(train.images)
   # Threads that wait for each other make small matrices slow on busy machines.
   with threadpoolctl.threadpool_limits(1):
-    columns = [
-      (predict_gp_svr if is_small else _predict_boosting)(
-        known, labels, others, seed
-      )
-      for labels in train.targets.T
-    ]
-  predicted = [np.stack(each, axis=1) for each in zip(*columns, strict=True)]
-  return "gp_svr" if is_small else "feature_boosting", predicted
+    return [GpSvr.fit(features, labels, seed) for labels in train.targets.T]
 
 
-def predict_gp_svr(
+def _predict_gp_svr(
+  models: Sequence[GpSvr], features: np.ndarray
+) -> np.ndarray:
+  """Predicts galaxies with features `[N, F]` by T models, `[N, T]`."""
+  with threadpoolctl.threadpool_limits(1):
+    return np.stack([model.predict(features) for model in models], axis=1)
+
+
+def mix(
+  views: np.ndarray,
   features: np.ndarray,
-  labels: np.ndarray,
-  others: Sequence[np.ndarray],
-  seed: int,
-) -> list[np.ndarray]:
-  """Predicts with the mean of a Gaussian process and a support vector machine.
+  models: Sequence[GpSvr],
+  weight: float,
+) -> np.ndarray:
+  """Returns the weighted mean of a network and of models of image features.
 
   Args:
-    features: of the training galaxies, `[M, F]`.
-    labels: theirs, `[M]`, NaN where unknown.
-    others: features `[N, F]` of the galaxies to predict, in several parts.
-    seed: see `gaussian_process.fit`.
-
-  Returns:
-    The predictions `[N]` of each part.
+    views: predictions of the network, `[V, N, T]` for V views.
+    features: image features, `[N, F]`.
+    models: T models; M T of them for views `[M, V, N, T]` of M members.
+    weight: weight of the models, 0 to 1.
   """
-  known = np.isfinite(labels)
-  features, labels = features[known], labels[known].astype(np.float64)
-  # A merger or a bad image has extreme values.
-  limits = np.quantile(features, (0.01, 0.99), axis=0)
-  clipped = np.clip(features, *limits)
-  mean, width = clipped.mean(0), clipped.std(0)
-  # A feature without scatter is a difference of roundings.
-  width = np.where(width > 1e-9, width, np.inf)
+  found = _predict_gp_svr(models, features).reshape(
+    len(features), *views.shape[:-3], 1, views.shape[-1]
+  )
+  mixed = (1 - weight) * views + weight * np.moveaxis(found, 0, -2)
+  return mixed.astype(views.dtype)
 
-  def scale(values: np.ndarray) -> np.ndarray:
-    return (np.clip(values, *limits) - mean) / width
 
-  x = scale(features)
-  process = gaussian_process.fit(x, labels, image_features.GROUPS, seed)
-  centre, spread = labels.mean(), labels.std() or 1.0
-  machine = svm.SVR(**_SVR).fit(x, (labels - centre) / spread)
+def _gp_svr(
+  train: galaxies.Split, splits: Sequence[galaxies.Split], seed: int
+) -> list[np.ndarray]:
+  models = fit_gp_svr(train, seed)
   return [
-    (
-      process.predict(scale(part))
-      + centre
-      + spread * machine.predict(scale(part))
-    )
-    / 2
-    for part in others
+    _predict_gp_svr(models, image_features.compute(split.images))
+    for split in splits
   ]
 
 
-def _predict_boosting(
-  features: np.ndarray,
-  labels: np.ndarray,
-  others: Sequence[np.ndarray],
-  seed: int,
+def _boosting(
+  train: galaxies.Split, splits: Sequence[galaxies.Split], seed: int
 ) -> list[np.ndarray]:
-  known = np.isfinite(labels)
-  model = trees.boosting(seed).fit(features[known], labels[known])
-  return [model.predict(part) for part in others]
+  features = image_features.compute(train.images)
+  others = [image_features.compute(split.images) for split in splits]
+  found = [np.empty(split.targets.shape) for split in splits]
+  for i, labels in enumerate(train.targets.T):
+    known = np.isfinite(labels)
+    model = trees.boosting(seed).fit(features[known], labels[known])
+    for part, values in zip(others, found, strict=True):
+      values[:, i] = model.predict(part)
+  return found

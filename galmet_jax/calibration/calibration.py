@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from galmet_jax import errors
+from galmet_jax.baselines.gp_svr import GpSvr
 from galmet_jax.calibration import conformal
 from galmet_jax.calibration import outliers
 from tfds_sdss import files
@@ -121,12 +122,16 @@ class Calibration:
     targets: one for each target.
     images: distribution of the training images.
     training: the training galaxies.
+    feature_models: models on image features, one for each member and target,
+      in this order; empty unless predictions depend on them
+      (`eval.gp_svr_weight`).
   """
 
   facts: Mapping[str, Any]
   targets: tuple[Target, ...]
   images: outliers.ImageModel
   training: Training
+  feature_models: tuple[GpSvr, ...] = ()
 
   def save(self, folder: pathlib.Path) -> None:
     """Writes calibration.npz, then calibration.json with its digest."""
@@ -136,6 +141,9 @@ class Calibration:
     }
     for i, target in enumerate(self.targets):
       arrays |= _flatten(f"target_{i}", target.residuals)
+    for i, model in enumerate(self.feature_models):
+      found = model.as_arrays()
+      arrays |= {f"features_{i}/{name}": x for name, x in found.items()}
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     data = file.getvalue()
@@ -149,6 +157,7 @@ class Calibration:
         }
         for target in self.targets
       ],
+      "feature_models": len(self.feature_models),
       "arrays": hashlib.sha256(data).hexdigest(),
     }
     files.write_atomically(folder / _NPZ, data)
@@ -198,11 +207,16 @@ class Calibration:
       )
       for i, target in enumerate(content.pop("targets"))
     ]
+    # Earlier versions had none.
+    number = content.pop("feature_models", 0)
     return cls(
       content,
       tuple(targets),
       outliers.ImageModel(**_part(arrays, "images")),
       Training(**_part(arrays, "training")),
+      tuple(
+        GpSvr.of_arrays(_part(arrays, f"features_{i}")) for i in range(number)
+      ),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import manifest
+from galmet_jax.baselines.gp_svr import GpSvr
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.calibration import outliers
@@ -24,7 +25,10 @@ _MAX_IMAGES = 20_000
 
 
 def calibrate(
-  run: Run, state: TrainState, views: np.ndarray
+  run: Run,
+  state: TrainState,
+  views: np.ndarray,
+  feature_models: Sequence[GpSvr] = (),
 ) -> calibration.Calibration:
   """Calibrates a run with its validation galaxies.
 
@@ -32,6 +36,7 @@ def calibrate(
     run: the run.
     state: the checkpoint that made the predictions.
     views: predictions of the validation galaxies `[V, N, T]`.
+    feature_models: the models of image features in the predictions, if any.
 
   Returns:
     The calibration. Its facts are `checkpoint`, the SHA-256 of the network's
@@ -65,6 +70,7 @@ def calibrate(
     tuple(targets),
     outliers.ImageModel.fit(statistics),
     calibration.Training.of(train.objid, train.columns),
+    tuple(feature_models),
   )
 
 
@@ -101,7 +107,10 @@ def calibrate_ensemble(
     predicted = out_of_fold[f"{name}_pred"].to_numpy()
     fitted.append(calibration.Target.fit(name, predicted, true, true))
   training = calibration.Training.join([each.training for each in members])
-  return calibration.Calibration(facts, tuple(fitted), first.images, training)
+  models = tuple(model for each in members for model in each.feature_models)
+  return calibration.Calibration(
+    facts, tuple(fitted), first.images, training, models
+  )
 
 
 def checkpoint_digest(variables: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from jax import export as jax_export
 import jax.numpy as jnp
 import ml_collections
 
+from galmet_jax import errors
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.data import augment
 from galmet_jax.data import dataset
@@ -40,9 +41,17 @@ def export(
     The folder of the files: the workdir if it can be written.
 
   Raises:
-    ConfigError: if the card would replace files that are not cards.
+    ConfigError: if the card would replace files that are not cards, or the
+      predictions are not those of the network alone.
     NoCheckpointError: if there is no checkpoint.
   """
+  weight = config.eval.gp_svr_weight
+  if weight:
+    raise errors.ConfigError(
+      f"eval.gp_svr_weight is {weight}; expected 0, since the exported files "
+      "hold the network alone. Add --config.eval.gp_svr_weight=0, first with "
+      "--mode=evaluate."
+    )
   workdir_lib.check_has_checkpoint(workdir)
   run = Run.prepare(config, workdir, read_only=True)
   state = run.trained_state()

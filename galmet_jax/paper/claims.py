@@ -130,7 +130,7 @@ def compare(
       if known.sum() < 2:
         continue
       found = diagnostics.paired_rmse_difference(
-        true, *reversed(both), num_draws, seed
+        true, both[1], both[0], num_draws, seed
       )
       low, high = found["difference_ci95"]
       rmse = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from galmet_jax import workdir as workdir_lib
 from galmet_jax.baselines import image_features
+from galmet_jax.baselines import on_features
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import image_statistics
 from galmet_jax.predict import flags as flags_lib
@@ -187,6 +188,13 @@ class Predictor:
       flags |= np.where(self._trained_at(positions), Flag.IN_TRAINING, 0)
     # [M, V, N, T]; in double precision, so that equal values have no scatter.
     found = self.networks.predict(images, ids).astype(np.float64)
+    models = self.calibration.feature_models
+    of_images = np.empty((len(images), 0))
+    if features or models:
+      of_images = image_features.compute(images)
+    if models:
+      weight = self.calibration.facts["eval"]["gp_svr_weight"]
+      found = on_features.mix(found, of_images, models, weight)
     of_member = found.mean(1)
     single = len(found) == 1
     values = {
@@ -195,7 +203,7 @@ class Predictor:
       "member_std": of_member.std(0, ddof=0 if single else 1),
     }
     if features:
-      values["features"] = image_features.compute(images)
+      values["features"] = of_images
     for name, each in values.items():
       values[name] = np.where(usable[:, None], each, np.nan)
     model = self.calibration.images

@@ -11,6 +11,7 @@ from galmet_jax import errors
 from galmet_jax import report
 from galmet_jax import results
 from galmet_jax import train
+from galmet_jax.baselines import gp_svr
 from galmet_jax.calibration import calibration
 from galmet_jax.calibration import conformal
 from galmet_jax.calibration import judgement
@@ -32,6 +33,10 @@ def small(rng):
     (calibration.Target.fit("oh_p50", predicted, true, true),),
     outliers.ImageModel.fit(rng.normal(size=(50, 4))),
     training,
+    (
+      gp_svr.GpSvr.fit(rng.normal(size=(30, 45)), rng.normal(9, 0.2, 30), 0),
+      gp_svr.GpSvr.fit(rng.normal(size=(20, 45)), rng.normal(9, 0.2, 20), 0),
+    ),
   )
 
 

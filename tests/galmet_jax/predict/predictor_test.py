@@ -10,9 +10,15 @@ import pytest
 
 from galmet_jax import errors
 from galmet_jax import predict
+from galmet_jax import report
+from galmet_jax import results
+from galmet_jax import summary_text
 from galmet_jax.baselines import image_features
+from galmet_jax.baselines import on_features
 from galmet_jax.calibration import calibration
+from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
+from galmet_jax.export import export
 from galmet_jax.predict import command
 from galmet_jax.predict import inputs
 from galmet_jax.predict import predictor
@@ -160,6 +166,40 @@ def copy(run, tmp_path):
   folder = tmp_path / "run"
   shutil.copytree(run, folder)
   return folder
+
+
+def test_predictions_mix_the_network_with_image_features(
+  run, copy, trained_run, mock_data_dir, images
+):
+  config = trained_run[0].copy_and_resolve_references()
+  config.eval.gp_svr_weight = 0.7
+  summary = report.evaluate_only(config, copy)
+  splits = dataset.load(config)
+  test = splits["test"]
+  _, (by_features,) = on_features.predict(
+    splits["train"], [test], seed=config.seed
+  )
+  alone, mixed = (
+    results.read_predictions(folder, "test") for folder in (run, copy)
+  )
+  expected = 0.3 * alone.oh_p50_pred + 0.7 * by_features[:, 0]
+  np.testing.assert_allclose(mixed.oh_p50_pred, expected, atol=1e-5)
+  np.testing.assert_allclose(
+    mixed.oh_p50_tta_std, 0.3 * alone.oh_p50_tta_std, atol=1e-5
+  )
+  text = summary_text.name_of_predictions(summary)
+  assert text == "network, 70 % features"
+  # The calibration has the model of the features, and is of the mixture.
+  model = predict.Predictor.load(copy)
+  table = model.predict(test.images, ids=test.objid)
+  np.testing.assert_allclose(table["oh_p50_pred"], expected, atol=1e-5)
+  residuals = model.calibration.targets[0].residuals
+  assert not np.array_equal(
+    residuals.values,
+    predict.Predictor.load(run).calibration.targets[0].residuals.values,
+  )
+  with pytest.raises(errors.ConfigError, match="hold the network alone"):
+    export.export(config, copy)
 
 
 def test_run_without_calibration_names_the_next_command(copy):

@@ -104,7 +104,7 @@ def programs(bench: bench_lib.Bench, args: argparse.Namespace) -> None:
     steps.compile()
     bench.report("compile_s", steps.compile_s, "s", config, cache="warm")
     row = expected[f"train_{batch}"]
-    program = hlo.Program(steps.compiled.as_text())
+    program = hlo.Program(steps.compiled.func.as_text())
     number = sum(kernel.times for kernel in program.kernels)
     bench.report("kernels", number, "kernels", config, expected=row["kernels"])
     bench.report(

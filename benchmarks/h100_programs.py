@@ -98,7 +98,7 @@ def compile_case(case: Case) -> Any:
     phase=phase,
     frame=frame,
     config=config,
-  )
+  ).func
 
 
 class _Images:

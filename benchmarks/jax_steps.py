@@ -162,7 +162,7 @@ class Training:
   @property
   def temp_bytes_per_image(self) -> int:
     """Memory of a step without its arguments and results, per view."""
-    return self.compiled.memory_analysis().temp_size_in_bytes // self.views
+    return self.compiled.func.memory_analysis().temp_size_in_bytes // self.views
 
   def make_evaluation(self) -> Callable[[int], float]:
     """Returns a function that runs evaluation steps and returns their seconds.

@@ -32,8 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
   config = resnet34.get_config("as_published")
   config.eval.splits = ("test",)
-  # They are computed once, for the table.
+  # They are made once, for the table.
   config.eval.baselines = False
+  config.eval.figures = False
   config.reproduce = select_systems(
     runs=(
       "gri",

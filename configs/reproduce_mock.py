@@ -59,6 +59,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.optim.cycle.rates = {"early": 3e-3, "late": 3e-3, "head": 3e-3}
   config.eval.splits = ("test",)
   config.eval.tta = "dihedral"
-  # They are computed once, for the table.
+  # They are made once, for the table.
   config.eval.baselines = False
+  config.eval.figures = False
   return config

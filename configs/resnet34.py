@@ -245,6 +245,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.eval.gp_svr_weight = 0.0
   # Whether to fit the methods of galmet_jax/baselines/ as well.
   config.eval.baselines = True
+  # Whether to draw the figures of a run.
+  config.eval.figures = True
   config.eval.bootstrap_draws = 1000
 
   config.update_from_flattened_dict(VARIANTS[variant])

@@ -57,6 +57,7 @@ def _are_names(x: Any) -> bool:
 
 _SPLITS = ("train", "validation", "test")
 _POSITIVE = (_is_int(1), "an integer from 1")
+_BOOL = (lambda x: isinstance(x, bool), "True or False")
 _PROBABILITY = (_is_number(0, 1), "a number from 0 to 1")
 _NOT_NEGATIVE = (_is_number(0), "a finite number from 0")
 _DECAY = (_is_fraction, "a number from 0 to below 1")
@@ -79,7 +80,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "augment.zoom_probability": _PROBABILITY,
   "augment.max_rotation": (_is_number(0, 180), "degrees from 0 to 180"),
   "augment.rotation_probability": _PROBABILITY,
-  "augment.symmetries": (lambda x: isinstance(x, bool), "True or False"),
+  "augment.symmetries": _BOOL,
   "augment.lighting": _PROBABILITY,
   "optim.loss": _is_one_of(*train_step.LOSSES),
   "optim.huber_delta": (lambda x: _is_number(0)(x) and x > 0, "above 0"),
@@ -96,6 +97,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     f"a tuple of some of {', '.join(_SPLITS)}, such as ('test',)",
   ),
   "eval.tta": _is_one_of(*augment.TTA),
+  "eval.figures": _BOOL,
   "eval.gp_svr_weight": _PROBABILITY,
   "eval.checkpoint": _is_one_of("latest", "best"),
   "eval.bootstrap_draws": _POSITIVE,

@@ -142,7 +142,7 @@ def _write(
     "test split.",
     flush=True,
   )
-  for name, table in tables.items():
+  for name, table in tables.items() if config.eval.figures else ():
     title = (
       f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
     )

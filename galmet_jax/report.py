@@ -1,6 +1,7 @@
 """Evaluation of a run: predictions, metrics, figures and summary.json."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 import pathlib
 import time
@@ -163,8 +164,21 @@ def _write(
     summary_text.format_metrics(summary, config.eval.splits, targets),
     flush=True,
   )
+  print(f"Wrote summary.json and predictions_*.csv to {run.results}.")
+  if config.eval.figures:
+    _draw(run, summary, tables, targets)
+  return summary
+
+
+def _draw(
+  run: Run,
+  summary: Mapping[str, Any],
+  tables: Mapping[str, pd.DataFrame],
+  targets: Sequence[quantities.Quantity],
+) -> None:
+  """Writes figures/ for the table of each split."""
   for name, table in tables.items():
-    title = f"{config.data.name}, {name} split"
+    title = f"{run.config.data.name}, {name} split"
     draw_split(run.results, name, table, targets[0], title, summary[name])
     calibration_figure.draw(run.results, name, summary[name], title)
     _draw_examples(run, name, table, title)
@@ -174,8 +188,7 @@ def _write(
     with figure_style.optional(path):
       unit = quantities.common_unit(targets)
       plots.training_curves(path, rows, run.groups, unit)
-  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
-  return summary
+  print(f"Wrote figures/ to {run.results}.")
 
 
 def _predictions_table(

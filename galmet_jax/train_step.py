@@ -9,6 +9,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from galmet_jax import optimizers
@@ -60,6 +61,7 @@ def loss_value(
 
 
 def train_step(
+  seed: jax.Array,
   state: TrainState,
   batch: Any,
   *,
@@ -73,6 +75,8 @@ def train_step(
   """Makes one update from a batch of training examples.
 
   Args:
+    seed: the config's seed, uint32 scalar. As an argument, it lets runs that
+      differ in their seed share a program.
     state: the state before; donated.
     batch: a batch of the training data, see `placement.Placement`.
     select: the placement's function from `batch` to packed images, uint32
@@ -89,7 +93,7 @@ def train_step(
   images, targets = (
     jnp.repeat(x, config.train.views_per_image, axis=0) for x in select(batch)
   )
-  key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  key = jax.random.fold_in(jax.random.key(seed), state.step)
   view_key, dropout_key = jax.random.split(key)
   views = augment.random_views(view_key, len(images), config.augment)
   pixels = augment.apply(images, views, frame)
@@ -138,7 +142,7 @@ def compile_train_step(
   data: placement.Placement,
   mesh: jax.sharding.Mesh,
   **static: Any,
-) -> Callable:
+) -> functools.partial:
   """Compiles the step of a phase before its first call.
 
   Args:
@@ -148,8 +152,10 @@ def compile_train_step(
     **static: the keyword arguments of `train_step` other than `select`.
 
   Returns:
-    A function (state, batch) -> (state, metrics) that donates the state.
+    A function (state, batch) -> (state, metrics) that donates the state: a
+    partial, whose `func` is the compiled program.
   """
+  seed = np.uint32(static["config"].seed)
   step = compilation.jit(
     functools.partial(train_step, select=data.select, **static),
     mesh,
@@ -157,6 +163,7 @@ def compile_train_step(
       sharding.replicated_formats(state, mesh),
       sharding.replicated(mesh),
     ),
-    donate_argnums=0,
+    donate_argnums=1,
   )
-  return step.lower(state, data.abstract_batch()).compile()
+  compiled = step.lower(seed, state, data.abstract_batch()).compile()
+  return functools.partial(compiled, seed)

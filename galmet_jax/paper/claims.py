@@ -38,7 +38,6 @@ CLAIMS = (
       ("one_test_view", "random_test_views"),
       ("one_test_view", "gri"),
       ("gri", "five_views"),
-      ("epochs_40", "five_views"),
     ),
   ),
   Claim(
@@ -53,10 +52,10 @@ CLAIMS = (
   Claim(
     "Batches of 128 to 512 images are best, with larger rates (2.3.4)",
     (
-      ("gri", "batch_32"),
+      ("gri", "batch_16"),
       ("gri", "batch_128"),
       ("gri", "batch_512"),
-      ("gri", "batch_32_scaled"),
+      ("gri", "batch_16_scaled"),
       ("gri", "batch_128_scaled"),
       ("gri", "batch_512_scaled"),
     ),
@@ -91,7 +90,11 @@ CLAIMS = (
   ),
   Claim(
     "Training is near convergence after 10 epochs (2.3.5)",
-    (("epochs_5", "gri"), ("gri", "epochs_20"), ("epochs_20", "epochs_40")),
+    (
+      ("half_epochs", "gri"),
+      ("gri", "double_epochs"),
+      ("double_epochs", "fourfold_epochs"),
+    ),
   ),
   Claim(
     "The loss is the RMSE (2)", (("mse_loss", "gri"), ("huber_loss", "gri"))

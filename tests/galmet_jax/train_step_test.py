@@ -89,7 +89,7 @@ class Step:
 
   @property
   def flops(self):
-    return self.compiled.cost_analysis()["flops"]
+    return self.compiled.func.cost_analysis()["flops"]
 
 
 INDICES = np.random.default_rng(2).permutation(NUM_EXAMPLES)[:BATCH]
@@ -191,8 +191,8 @@ def test_frozen_step_does_not_change_frozen_modules(frozen, start):
 def test_frozen_step_has_no_backward_pass_of_the_backbone(frozen, unfrozen):
   # Forward: the stem and two in the block. Backward: the gradient of each
   # kernel, and of each input except the stem's.
-  assert frozen.compiled.as_text().count(" convolution(") == 3
-  assert unfrozen.compiled.as_text().count(" convolution(") == 3 + 3 + 2
+  assert frozen.compiled.func.as_text().count(" convolution(") == 3
+  assert unfrozen.compiled.func.as_text().count(" convolution(") == 3 + 3 + 2
 
 
 def test_views_per_image_multiply_the_batch_size(start, monkeypatch):
@@ -226,7 +226,8 @@ def spread(start):
 def test_per_device_statistics_need_fewer_all_reduces(spread, start):
   alone = Step(start, "all_constant", num_devices=4, batch_norm="per_device")
   synced, separate = (
-    step.compiled.as_text().count(" all-reduce(") for step in (spread, alone)
+    step.compiled.func.as_text().count(" all-reduce(")
+    for step in (spread, alone)
   )
   # Five BatchNorms sum once in each direction; gradients are always summed.
   assert synced - separate >= 2 * 5 - 2

@@ -24,15 +24,15 @@ def predict(error, seeds=3, between_seeds=0.0):
 def test_verdicts():
   predicted = {
     "gri": predict(0.1),
-    "epochs_5": predict(0.12),
-    "epochs_20": predict(0.1),
-    "epochs_40": predict(0.11),
+    "half_epochs": predict(0.12),
+    "double_epochs": predict(0.1),
+    "fourfold_epochs": predict(0.11),
   }
   rows = claims.compare(TRUE, predicted, 300, 0)
   assert list(zip(rows["first"], rows["second"], strict=True)) == [
-    ("epochs_5", "gri"),
-    ("gri", "epochs_20"),
-    ("epochs_20", "epochs_40"),
+    ("half_epochs", "gri"),
+    ("gri", "double_epochs"),
+    ("double_epochs", "fourfold_epochs"),
   ]
   assert list(rows.second_is) == ["better", "not told apart", "worse"]
   np.testing.assert_allclose(rows.difference, [-0.02, 0, 0.01], atol=1e-9)

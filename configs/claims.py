@@ -4,8 +4,8 @@
   python main.py --config=configs/claims.py:demo500 --mode=reproduce
   python main.py --config=configs/claims.py:dr17 --mode=reproduce  # on a GPU
 
-Writes claims.md. `gri` is the base: one cosine cycle from random weights, of all
-layers at one rate, with BatchNorm, without dropout. It takes ten epochs on
+Writes claims.md. `gri` is the base: one cosine cycle from random weights, of
+all layers at one rate, with BatchNorm, without dropout. It takes ten epochs on
 dr17, 6 on mock, 30 on demo500. Every system is trained with three seeds.
 
 The samples mock and demo500 have a small network on 32 pixels, and AdamW; batch

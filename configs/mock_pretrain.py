@@ -35,7 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.name = "sdss_metallicity/mock_pretrain"
   config.data.targets = TARGETS
   config.optim.loss = "relative_mse"
-  config.optim.all_sgdr.cycle_len = 6
+  config.optim.all_sgdr.cycle_len = 12
   config.optim.all_sgdr.rates = {"early": 3e-3, "late": 3e-3, "head": 3e-3}
   config.train.batch_size = 64
   config.train.log_every_steps = 20
@@ -46,8 +46,15 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def small(config: ml_collections.ConfigDict) -> None:
-  """Chooses a network of 3 MB, which sees the central 96 pixels."""
+  """Chooses a network of 3 MB, which sees the central 96 pixels as 48.
+
+  Galaxies have any orientation; their brightness is information.
+  """
   config.data.crop = 96
+  config.data.resolution = 48
+  config.model.network = "small"
   config.model.stage_sizes = (1, 1, 1, 1)
   config.model.width = 24
   config.model.head_width = 128
+  config.augment.max_rotation = 180.0
+  config.augment.lighting = 0.0

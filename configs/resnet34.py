@@ -134,7 +134,8 @@ def get_config(variant: str = "as_published") -> ml_collections.ConfigDict:
   config.data.control = "none"
 
   config.model = ml_collections.ConfigDict()
-  # resnet, or xresnet, which ignores block, head_width and dropout_rates.
+  # resnet; small, with a stem for few pixels (galmet_jax/models/small.py); or
+  # xresnet, which ignores block, head_width and dropout_rates.
   config.model.network = "resnet"
   # Number of blocks in each stage.
   config.model.stage_sizes = (3, 4, 6, 3)

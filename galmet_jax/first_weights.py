@@ -33,6 +33,7 @@ _FLAG = "--config.model.pretrained"
 # Fields of the `model` block that determine the network's weights.
 _SHAPES: dict[str, tuple[str, ...]] = {
   "resnet": ("network", "stage_sizes", "block", "width", "head_width"),
+  "small": ("network", "stage_sizes", "block", "width", "head_width"),
   "xresnet": ("network", "stage_sizes", "width"),
 }
 _LAST = ("params", "head", "dense2")

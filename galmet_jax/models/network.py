@@ -8,6 +8,7 @@ import ml_collections
 
 from galmet_jax import errors
 from galmet_jax.models import resnet
+from galmet_jax.models import small
 from galmet_jax.models import xresnet
 
 
@@ -25,7 +26,7 @@ def from_config(
     ConfigError: for an unknown network, block or batch_norm.
   """
   _check("batch_norm", config.batch_norm, ("global", "per_device", "frozen"))
-  _check("network", config.network, ("resnet", "xresnet"))
+  _check("network", config.network, ("resnet", "small", "xresnet"))
   _check("block", config.block, tuple(resnet.BLOCKS))
   shared: dict[str, Any] = {
     "stage_sizes": tuple(config.stage_sizes),
@@ -38,6 +39,8 @@ def from_config(
   }
   if config.network == "xresnet":
     return xresnet.xresnet34(**shared)
+  if config.network == "small":
+    shared["stem"] = small.Stem
   return resnet.ResNet(
     **shared,
     block=resnet.BLOCKS[config.block],

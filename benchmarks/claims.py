@@ -1,6 +1,6 @@
 """The page docs/claims.md, from the runs of configs/claims.py.
 
-  python -m benchmarks.claims runs/claims_mock runs/claims_demo500
+python -m benchmarks.claims runs/claims_mock runs/claims_demo500
 """
 
 import argparse

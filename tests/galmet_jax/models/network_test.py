@@ -42,7 +42,7 @@ def test_statistics_per_device():
 @pytest.mark.parametrize(
   ("field", "message"),
   [
-    ("network", "model.network is 'other'; expected resnet or small or xresnet"),
+    ("network", "model.network is 'other'; expected resnet or small or xr"),
     ("block", "model.block is 'other'; expected basic or bottleneck"),
     ("batch_norm", "model.batch_norm is 'other'; expected global or per_dev"),
   ],

@@ -69,6 +69,8 @@ def get_config(sample: str = "mock") -> ml_collections.ConfigDict:
 # A network that learns all properties of mock_pretrain's galaxies but O/H.
 _PROPERTIES: dict[str, Any] = {
   "data.name": "sdss_metallicity/mock_pretrain",
+  # It is rendered, not read from a folder.
+  "data.manual_dir": None,
   "data.targets": mock_pretrain.TARGETS[1:],
   "optim.loss": "relative_mse",
   "optim.all_sgdr.cycle_len": 2,

@@ -93,8 +93,11 @@ def test_every_claim_is_trained(sample):
 
 
 def test_seeds_start_from_their_own_source():
-  config = claims_config.get_config("mock")
+  config = claims_config.get_config("demo500")
+  config.data.manual_dir = "demo400"
   configs = reproduce.system_configs(config, RUNS)
+  assert configs["gri"].data.manual_dir == "demo400"
+  assert configs["properties"].data.manual_dir is None
   assert configs["pretrained_seed_2"].seed == configs["gri"].seed + 2
   source = configs["pretrained_seed_2"].model.pretrained
   assert source == f"run:{RUNS / 'properties_seed_2'}"

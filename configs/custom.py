@@ -8,7 +8,8 @@ The network sees the whole image and predicts the sample's label, the first of
 
 The recipe is that of configs/demo500.py, for a few hundred to a few thousand
 galaxies. With few of them, start from a network that is trained on many:
---config.model.pretrained=run:RUNDIR.
+--config.model.pretrained=run:RUNDIR; and let image features predict, too:
+--config.eval.gp_svr_weight=0.7 (docs/few_labels.md).
 """
 
 import ml_collections

@@ -86,7 +86,7 @@ def _systems(
   rate = config.optim.all_sgdr.rates.head
   batch = config.train.batch_size
   epochs = config.optim.all_sgdr.cycle_len
-  pretrained = {"model.pretrained": start, "model.start_at_mean": False}
+  pretrained = {"model.pretrained": start}
   # The draft's rates: 0.01, 0.1 and 1 times that of the head.
   by_group = {
     f"optim.all_sgdr.rates.{group}": factor * rate

@@ -3,8 +3,8 @@
   python main.py --config=configs/mock_pretrain.py
   python main.py --config=configs/few_labels.py
 
-Its predictions are averaged with those of image features; docs/few_labels.md has
-the errors. The data set is demo500; --config.data.name chooses another.
+Its predictions are averaged with those of image features; docs/few_labels.md
+has the errors. The data set is demo500; --config.data.name chooses another.
 """
 
 import ml_collections

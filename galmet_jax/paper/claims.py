@@ -6,6 +6,7 @@ both of its systems have been trained; configs/claims.py trains all of them.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from galmet_jax import metrics
 from galmet_jax.paper import diagnostics
 from galmet_jax.paper import table
+from tfds_sdss import files
 
 
 class Claim(NamedTuple):
@@ -160,6 +162,22 @@ def compare(
         }
       )
   return pd.DataFrame(rows)
+
+
+def write(
+  workdir: pathlib.Path, title: str, rows: pd.DataFrame, remarks: Sequence[str]
+) -> None:
+  """Writes claims.csv and claims.md, and prints the latter.
+
+  The arguments are those of `to_markdown`.
+  """
+  page = to_markdown(title, rows, remarks)
+  for name, text in (
+    ("claims.csv", rows.to_csv(index=False)),
+    ("claims.md", page),
+  ):
+    files.write_atomically(workdir / name, text.encode())
+  print(page, flush=True)
 
 
 def to_markdown(title: str, rows: pd.DataFrame, remarks: Sequence[str]) -> str:

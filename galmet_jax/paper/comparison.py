@@ -93,12 +93,7 @@ def write(
     files.write_atomically(workdir / name, text.encode())
   print(page, flush=True)
   if len(tested):
-    page = claims.to_markdown(title, tested, _describe(information))
-    files.write_atomically(workdir / "claims.md", page.encode())
-    files.write_atomically(
-      workdir / "claims.csv", tested.to_csv(index=False).encode()
-    )
-    print(page, flush=True)
+    claims.write(workdir, title, tested, _describe(information))
   figures = workdir / "figures"
   sample = galaxy_figures.Sample(
     true=test.targets[:, 0],

@@ -2,7 +2,6 @@
 
 from collections.abc import Container
 import contextlib
-import copy
 import itertools
 import json
 import pathlib
@@ -32,9 +31,9 @@ from galmet_jax.devices import processes
 from galmet_jax.models import network
 from galmet_jax.models import pretrained
 from galmet_jax.paper import comparison
+from galmet_jax.paper import systems
 
 _MASS = "lgm_tot_p50"
-_SYSTEM = "system:"
 
 
 def reproduce(
@@ -67,8 +66,8 @@ def reproduce(
       "expected a config with a block `reproduce`, which names the systems; "
       "found none. Try --config=configs/reproduce_mock.py."
     )
-  common = _common_config(config)
-  configs = system_configs(config, workdir / "runs")
+  common = systems.common_config(config)
+  configs = systems.configs_of(config, workdir / "runs")
   with workdir_lib.lock(workdir):
     workdir_lib.check_kind(workdir, "reproduction")
     return _reproduce(config, common, configs, workdir)
@@ -92,70 +91,12 @@ def _reproduce(
 
   def compare() -> pd.DataFrame:
     compared = (*config.reproduce.runs, *config.reproduce.ensembles)
-    folders = {name: _folders(config, name) for name in compared}
+    folders = {name: systems.folders(config, name) for name in compared}
     predicted = _predictions(common, splits, runs, folders)
     first = {name: configs[name] for name in compared}
     return comparison.write(common, workdir, splits, first, predicted)
 
   return processes.on_first(compare)
-
-
-def _folders(config: ml_collections.ConfigDict, name: str) -> list[str]:
-  """Returns the names of a system's folders, one for each seed."""
-  block = config.reproduce
-  seeds = 1 if name in block.ensembles else block.seeds
-  return [name, *(f"{name}_seed_{i}" for i in range(1, seeds))]
-
-
-def system_configs(
-  config: ml_collections.ConfigDict, runs: pathlib.Path
-) -> dict[str, ml_collections.ConfigDict]:
-  """Returns the config of each run by the name of its folder.
-
-  They are in training order: all systems of the first seed come first.
-
-  Args:
-    config: see `reproduce`.
-    runs: folder of the runs.
-
-  Raises:
-    ConfigError: if a system has no entry in `reproduce.changes`, or starts from
-      an unknown source.
-  """
-  block = config.reproduce
-  configs = {}
-  for i in range(block.seeds):
-    for name in (*block.sources, *block.runs):
-      folder = _folders(config, name)[i]
-      configs[folder] = _system_config(config, name)
-      configs[folder].seed += i
-      source = configs[folder].model.pretrained
-      if source.startswith(_SYSTEM):
-        source = source.removeprefix(_SYSTEM)
-        if source not in block.sources:
-          raise errors.ConfigError(
-            f"system {name} starts from {source}; expected one of the sources "
-            f"({', '.join(block.sources)})."
-          )
-        place = runs / _folders(config, source)[i]
-        configs[folder].model.pretrained = f"{first_weights.PREFIX}{place}"
-  for name in block.ensembles:
-    configs[name] = _system_config(config, name)
-    configs[name].eval.splits = ("validation", "test")
-  return configs
-
-
-def _system_config(
-  config: ml_collections.ConfigDict, name: str
-) -> ml_collections.ConfigDict:
-  if name not in config.reproduce.changes:
-    raise errors.ConfigError(
-      f"reproduce.changes has no {name!r}; expected one of "
-      f"{', '.join(config.reproduce.changes)}."
-    )
-  changed = _common_config(config)
-  changed.update(config.reproduce.changes[name])
-  return changed
 
 
 def _check_systems(
@@ -206,16 +147,6 @@ def _check_weights(
     )
   )
   processes.first_then_others(lambda: pretrained.load(source, state.variables))
-
-
-def _common_config(
-  config: ml_collections.ConfigDict,
-) -> ml_collections.ConfigDict:
-  """Copies a config without its block `reproduce`."""
-  common = copy.deepcopy(config)
-  with common.unlocked():
-    del common.reproduce
-  return common
 
 
 def _train_run(

@@ -15,7 +15,7 @@ from configs import zenodo
 from galmet_jax import config_checks
 from galmet_jax import errors
 from galmet_jax import train
-from galmet_jax.paper import reproduce as reproduce_lib
+from galmet_jax.paper import systems
 from tests import shrunk
 from tfds_sdss import files
 
@@ -46,7 +46,7 @@ def test_configs_are_valid(config):
 )
 def test_systems_are_valid(module):
   runs = pathlib.Path("runs")
-  configs = reproduce_lib.system_configs(module.get_config(), runs)
+  configs = systems.configs_of(module.get_config(), runs)
   for config in configs.values():
     config_checks.check(config)
 

@@ -6,7 +6,7 @@ import pytest
 from configs import claims as claims_config
 from galmet_jax import config_checks
 from galmet_jax.paper import claims
-from galmet_jax.paper import reproduce
+from galmet_jax.paper import systems
 
 RUNS = pathlib.Path("w") / "runs"
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_page_shows_each_claim_once():
 @pytest.mark.parametrize("sample", ["mock", "demo500", "dr17"])
 def test_every_claim_is_trained(sample):
   config = claims_config.get_config(sample)
-  configs = reproduce.system_configs(config, RUNS)
+  configs = systems.configs_of(config, RUNS)
   for name, system in configs.items():
     try:
       config_checks.check(system)
@@ -95,7 +95,7 @@ def test_every_claim_is_trained(sample):
 def test_seeds_start_from_their_own_source():
   config = claims_config.get_config("demo500")
   config.data.manual_dir = "demo400"
-  configs = reproduce.system_configs(config, RUNS)
+  configs = systems.configs_of(config, RUNS)
   assert configs["gri"].data.manual_dir == "demo400"
   assert configs["properties"].data.manual_dir is None
   assert configs["pretrained_seed_2"].seed == configs["gri"].seed + 2

@@ -17,6 +17,7 @@ from galmet_jax import train
 from galmet_jax.data import dataset
 from galmet_jax.paper import comparison
 from galmet_jax.paper import reproduce
+from galmet_jax.paper import systems
 from galmet_jax.run import Run
 from tests import shrunk
 
@@ -130,9 +131,7 @@ def test_grayscale_test_reuses_the_network_of_gri(finished, tmp_path):
   by_name = rows.set_index("system").rmse
   assert by_name["grayscale_test"] != by_name["gri"]
   # With the bands of the training, the validation's step is reused.
-  again = reproduce.system_configs(config, pathlib.Path("runs"))[
-    "grayscale_test"
-  ]
+  again = systems.configs_of(config, pathlib.Path("runs"))["grayscale_test"]
   again.eval.bands = ("i", "r", "g")
   run = Run.prepare(again, tmp_path)
   assert run.eval_step is run.validation_step
@@ -265,9 +264,9 @@ def test_shipped_configs_have_distinct_systems(module):
   config = module.get_config()
   assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
   assert config.reproduce.ensembles == ("ensemble",)
-  configs = reproduce.system_configs(config, pathlib.Path("runs"))
+  configs = systems.configs_of(config, pathlib.Path("runs"))
   common = configs["gri"].to_json()
-  assert common == reproduce._common_config(config).to_json()
+  assert common == systems.common_config(config).to_json()
   for name in set(configs) - {"gri"}:
     assert configs[name].to_json() != common
 

@@ -23,9 +23,9 @@ python main.py --config=configs/claims.py:dr17 --mode=reproduce  # on a GPU
 python -m benchmarks.claims runs/claims_mock runs/claims_demo500  # this page
 ```
 
-`configs/claims.py` defines the systems. `gri` is the base: one cosine cycle from
-random weights, 6 epochs on the mock, 30 on the real galaxies. Everything else
-is as in the base, also the learning rate, unless the name says otherwise. The
+`configs/claims.py` defines the systems. `gri` is the base: one cosine cycle
+from random weights, 6 epochs on the mock, 30 on the real galaxies. Everything
+else is as in the base, also the learning rate, unless the name says so. The
 tables are for a ResNet-10 of a quarter of the width, on 32 pixels and few
 galaxies: the paper's ResNet-34 on 76,772 of them may behave otherwise, and
 nobody has run that yet. `pretrained` starts here from a network that has

@@ -164,9 +164,10 @@ def _write(
     summary_text.format_metrics(summary, config.eval.splits, targets),
     flush=True,
   )
-  print(f"Wrote summary.json and predictions_*.csv to {run.results}.")
   if config.eval.figures:
     _draw(run, summary, tables, targets)
+  else:
+    print(f"Wrote summary.json and predictions_*.csv to {run.results}.")
   return summary
 
 
@@ -188,7 +189,7 @@ def _draw(
     with figure_style.optional(path):
       unit = quantities.common_unit(targets)
       plots.training_curves(path, rows, run.groups, unit)
-  print(f"Wrote figures/ to {run.results}.")
+  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
 
 
 def _predictions_table(

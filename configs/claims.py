@@ -58,7 +58,9 @@ def get_config(sample: str = "mock") -> ml_collections.ConfigDict:
     start = "system:properties"
     sources = {"properties": _PROPERTIES}
   config.optim.all_sgdr.cycle_len = _EPOCHS[sample]
-  changes = {**sources, **_systems(config, start)}
+  # demo500 has 256 galaxies to train on.
+  batches = (16, 128, 256 if sample == "demo500" else 512)
+  changes = {**sources, **_systems(config, start, batches)}
   runs = tuple(name for name in changes if name not in sources)
   config.reproduce = reproduce.select_systems(
     runs=runs, ensembles=(), sources=tuple(sources), seeds=3, **changes
@@ -80,7 +82,7 @@ _PROPERTIES: dict[str, Any] = {
 
 
 def _systems(
-  config: ml_collections.ConfigDict, start: str
+  config: ml_collections.ConfigDict, start: str, batches: tuple[int, ...]
 ) -> dict[str, dict[str, Any]]:
   """Returns the changed fields of each system."""
   rate = config.optim.all_sgdr.rates.head
@@ -119,7 +121,7 @@ def _systems(
         **_rates("all_sgdr", rate * factor(number / batch)),
       }
       for suffix, factor in (("", lambda _: 1.0), ("_scaled", lambda x: x**0.5))
-      for number in (16, 128, 512)
+      for number in batches
     },
     **_schedules(rate, cycle=max(1, epochs // 7)),
     "rates_by_group": by_group,

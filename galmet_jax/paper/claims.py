@@ -56,9 +56,11 @@ CLAIMS = (
     (
       ("gri", "batch_16"),
       ("gri", "batch_128"),
+      ("gri", "batch_256"),
       ("gri", "batch_512"),
       ("gri", "batch_16_scaled"),
       ("gri", "batch_128_scaled"),
+      ("gri", "batch_256_scaled"),
       ("gri", "batch_512_scaled"),
     ),
   ),

@@ -31,8 +31,7 @@ galaxies: the paper's ResNet-34 on 76,772 of them may behave otherwise, and
 nobody has run that yet. `pretrained` starts here from a network that has
 learned other properties of synthetic galaxies; ImageNet weights are in the
 config for SDSS only. Among so many pairs, one or two may be told apart by
-chance. The first command takes half an hour on two CPU cores, the second a
-quarter.
+chance. Each of the first two commands takes half an hour on two CPU cores.
 """
 
 

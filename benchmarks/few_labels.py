@@ -291,7 +291,8 @@ def _draw(
     title=title,
   )
   panel.minorticks_off()
-  panel.legend()
+  # Below the axes, where it hides no curve.
+  panel.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.16), frameon=False)
   figure_style.save(figure, path)
 
 

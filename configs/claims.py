@@ -105,7 +105,7 @@ def _systems(
     "r_band": {**reproduce.SYSTEMS["r_band"], "eval.tta": config.eval.tta},
     "no_augmentation": {**symmetries, "augment.symmetries": False},
     "symmetries_only": symmetries,
-    # As many views in all as the base.
+    # About as many views in all as the base.
     "five_views": {
       "train.views_per_image": 5,
       "optim.all_sgdr.cycle_len": epochs // 5,

@@ -22,6 +22,7 @@ from galmet_jax import manifest
 from galmet_jax import optimizers
 from galmet_jax import train_state
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.baselines import on_features
 from galmet_jax.data import augment
 from galmet_jax.data import batches
 from galmet_jax.data import dataset
@@ -112,6 +113,7 @@ class Run:
     compilation.use_cache(config.cache_dir)
     splits = dataset.load(config)
     data_seconds = time.perf_counter() - started
+    on_features.check_weight(config.eval.gp_svr_weight, len(splits["train"]))
     steps_per_epoch = batches.steps_per_epoch(
       len(splits["train"]), config.train.batch_size
     )

@@ -34,17 +34,22 @@ def predict(
   return name, predict_parts(train, splits, seed)
 
 
-def fit_gp_svr(train: galaxies.Split, seed: int) -> list[GpSvr]:
-  """Fits a `GpSvr` for each target.
+def check_weight(weight: float, number: int) -> None:
+  """Checks `eval.gp_svr_weight` against the number of training galaxies.
 
   Raises:
-    ConfigError: if there are more than 5,000 training galaxies.
+    ConfigError: if it is not zero for more than 5,000.
   """
-  if len(train) > _MAX_TRAIN:
+  if weight and number > _MAX_TRAIN:
     raise errors.ConfigError(
-      f"eval.gp_svr_weight: expected up to {_MAX_TRAIN:,} training galaxies, "
-      f"found {len(train):,}. Set --config.eval.gp_svr_weight=0."
+      f"eval.gp_svr_weight is {weight}; expected 0 for more than "
+      f"{_MAX_TRAIN:,} training galaxies, found {number:,}. Add "
+      "--config.eval.gp_svr_weight=0."
     )
+
+
+def fit_gp_svr(train: galaxies.Split, seed: int) -> list[GpSvr]:
+  """Fits a `GpSvr` for each target."""
   features = image_features.compute(train.images)
   # Threads that wait for each other make small matrices slow on busy machines.
   with threadpoolctl.threadpool_limits(1):

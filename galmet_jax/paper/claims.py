@@ -128,14 +128,9 @@ def compare(
   """
   rows = []
   for claim in CLAIMS:
-    for first, second in claim.pairs:
-      if first not in predicted or second not in predicted:
-        continue
+    for first, second in table.available(claim.pairs, true, predicted):
       both = [predicted[name] for name in (first, second)]
       known = table.known(true, *both)
-      # Fewer than two galaxies have no interval.
-      if known.sum() < 2:
-        continue
       found = diagnostics.paired_rmse_difference(
         true, both[1], both[0], num_draws, seed
       )

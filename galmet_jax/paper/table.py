@@ -103,12 +103,7 @@ def compare_pairs(
     difference of their RMSEs (dex) with its 68 % interval, and the verdict.
   """
   rows = []
-  for worse, better in published.ORDER:
-    if worse not in predicted or better not in predicted:
-      continue
-    # Fewer than two galaxies have no interval.
-    if known(true, predicted[worse], predicted[better]).sum() < 2:
-      continue
+  for worse, better in available(published.ORDER, true, predicted):
     found = diagnostics.paired_rmse_difference(
       true, predicted[worse], predicted[better], num_draws, seed
     )
@@ -121,6 +116,24 @@ def compare_pairs(
     rows.append((worse, better, found["difference"], low, high, verdict))
   names = ["worse", "better", "difference", "low", "high", "verdict"]
   return pd.DataFrame(rows, columns=names)
+
+
+def available(
+  pairs: Sequence[tuple[str, str]],
+  true: np.ndarray,
+  predicted: Mapping[str, np.ndarray],
+) -> list[tuple[str, str]]:
+  """Returns the pairs of systems that can be compared.
+
+  Fewer than two galaxies with both predictions have no interval.
+  """
+  return [
+    (a, b)
+    for a, b in pairs
+    if a in predicted
+    and b in predicted
+    and known(true, predicted[a], predicted[b]).sum() > 1
+  ]
 
 
 def known(*values: np.ndarray) -> np.ndarray:

@@ -45,5 +45,10 @@ def test_large_samples_get_boosting(monkeypatch):
   assert name == "feature_boosting"
   rmse = np.sqrt(np.mean((found - test.targets) ** 2))
   assert rmse < 0.6 * test.targets.std()
-  with pytest.raises(errors.ConfigError, match=r"up to 59 .*, found 60"):
-    on_features.fit_gp_svr(train, seed=0)
+
+
+def test_weight_is_refused_for_large_samples():
+  on_features.check_weight(0.0, 5_001)
+  on_features.check_weight(0.7, 5_000)
+  with pytest.raises(errors.ConfigError, match=r"is 0\.7; .* found 5,001"):
+    on_features.check_weight(0.7, 5_001)

@@ -8,8 +8,6 @@ import pandas as pd
 import pytest
 
 from configs import reproduce as reproduce_config
-from configs import reproduce_demo500
-from configs import reproduce_mock
 from galmet_jax import ensemble
 from galmet_jax import errors
 from galmet_jax import results
@@ -235,15 +233,6 @@ def test_sources_and_runs_are_trained_with_every_seed(
   assert rows.rmse_seeds.iloc[-2] == pytest.approx(np.std(rmse, ddof=1))
 
 
-def test_unknown_source_is_refused(mock_data_dir, tmp_path):
-  config = make_config(mock_data_dir)
-  config.reproduce = reproduce_config.select_systems(
-    ("gri", "late"), (), late={"model.pretrained": "system:gri"}
-  )
-  with pytest.raises(errors.ConfigError, match="starts from gri; expected one"):
-    reproduce.reproduce(config, tmp_path)
-
-
 def test_config_without_reproduce_block_is_refused(mock_data_dir, tmp_path):
   with pytest.raises(ValueError, match="block `reproduce`, which names"):
     reproduce.reproduce(shrunk.config(mock_data_dir), tmp_path)
@@ -255,20 +244,6 @@ def test_unknown_system_is_refused(mock_data_dir, tmp_path):
   with pytest.raises(ValueError, match="has no 'rband'; expected one of "):
     reproduce.reproduce(config, tmp_path)
   assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-  "module", [reproduce_config, reproduce_mock, reproduce_demo500]
-)
-def test_shipped_configs_have_distinct_systems(module):
-  config = module.get_config()
-  assert {"gri", "r_band", "one_cycle"} < set(config.reproduce.runs)
-  assert config.reproduce.ensembles == ("ensemble",)
-  configs = systems.configs_of(config, pathlib.Path("runs"))
-  common = configs["gri"].to_json()
-  assert common == systems.common_config(config).to_json()
-  for name in set(configs) - {"gri"}:
-    assert configs[name].to_json() != common
 
 
 def test_unknown_system_cannot_be_selected():

@@ -173,7 +173,10 @@ def test_predictions_mix_the_network_with_image_features(
 ):
   config = trained_run[0].copy_and_resolve_references()
   config.eval.gp_svr_weight = 0.7
+  config.eval.figures = False
+  shutil.rmtree(copy / "figures")
   summary = report.evaluate_only(config, copy)
+  assert not (copy / "figures").exists()
   splits = dataset.load(config)
   test = splits["test"]
   _, (by_features,) = on_features.predict(

@@ -3,9 +3,10 @@
   python main.py --config=configs/reproduce_mock.py --workdir=W --mode=reproduce
 
 Trains a ResNet-10 of a quarter of the width on 1,386 synthetic galaxies of
-64×64 pixels, once per system; README.md has the table and the run time. The
-RMSE should decrease as in the paper: mean, r band, gri, ensemble. The epochs,
-the learning rate and the network were chosen on the validation split.
+32×32 pixels, with three seeds for each system; README.md has the table and the
+run time. The RMSE should decrease as in the paper: mean, r band, gri, ensemble.
+The epochs, the batch, the learning rate and the network were chosen on the
+validation split; twice the epochs decrease its RMSE by 3 %.
 """
 
 import ml_collections
@@ -13,38 +14,39 @@ import ml_collections
 from configs import quickstart
 from configs import reproduce
 
-SMALL_RUNS = (
-  "gri",
-  "r_band",
-  "grayscale_test",
-  "one_cycle",
-  "wu2020",
-  *(f"resolution_{side}" for side in (32, 16, 8, 4, 2, 1)),
-)
+SMALL_RUNS = ("gri", "r_band", "grayscale_test", "one_cycle", "wu2020")
 CONTROLS = ("shuffled_labels", "shuffled_pixels", "blank_images")
-# The crop of Wu (2020), at half its resolution.
-SMALL_WU2020 = {
-  "data.crop": 112,
-  "data.resolution": 56,
-  "train.batch_size": 16,
-}
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
   config = small(quickstart.get_config())
-  config.optim.all_sgdr.cycle_len = 6
-  config.optim.cycle.epochs = 8
+  config.data.resolution = 32
+  config.train.batch_size = 32
+  config.optim.all_sgdr.cycle_len = 12
+  config.optim.all_sgdr.rates = {"early": 3e-3, "late": 3e-3, "head": 3e-3}
+  config.optim.cycle.epochs = 16
   config.reproduce = reproduce.select_systems(
-    runs=(*SMALL_RUNS, "multi_target", "train_90", "train_350", *CONTROLS),
+    runs=(
+      *SMALL_RUNS,
+      *(f"resolution_{side}" for side in (64, 16, 8, 4, 2, 1)),
+      *("multi_target", "train_90", "train_350", *CONTROLS),
+    ),
     ensembles=("ensemble",),
+    seeds=3,
     # The variant's decay of 1e-4 is for SGD.
     one_cycle={"optim.weight_decay": config.optim.weight_decay},
-    wu2020=SMALL_WU2020,
+    # The crop of Wu (2020), at a quarter of its resolution.
+    wu2020={
+      "data.crop": 112,
+      "data.resolution": 28,
+      "train.batch_size": 32,
+      "optim.cycle.epochs": 12,
+    },
     multi_target={"data.targets": ("oh_p50", "lgm_tot_p50")},
     # As many steps as with all galaxies.
-    train_90={"data.num_train": 90, "optim.all_sgdr.cycle_len": 103},
-    train_350={"data.num_train": 350, "optim.all_sgdr.cycle_len": 24},
+    train_90={"data.num_train": 90, "optim.all_sgdr.cycle_len": 258},
+    train_350={"data.num_train": 350, "optim.all_sgdr.cycle_len": 52},
   )
   return config
 

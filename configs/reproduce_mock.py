@@ -59,6 +59,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.model.width = 16
   config.model.head_width = 128
   config.optim.cycle.rates = {"early": 3e-3, "late": 3e-3, "head": 3e-3}
+  # A run takes seconds: one that was killed may start again.
+  config.train.checkpoint_every_steps = 1000
   config.eval.splits = ("test",)
   config.eval.tta = "dihedral"
   # They are made once, for the table.

@@ -1,0 +1,136 @@
+"""Writes a page of galaxies and their predictions."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import html
+import pathlib
+
+from bokeh import embed
+from bokeh import resources
+from bokeh.models import Model
+import numpy as np
+import pandas as pd
+
+from galmet_jax import quantities
+from galmet_jax.page import panels
+from galmet_jax.page import sprites
+from galmet_jax.page import widgets
+from tfds_sdss import files
+
+# A browser takes seconds for more.
+MAX_GALAXIES = 50_000
+
+# The file may neither load anything nor send anything.
+_POLICY = (
+  "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+  "style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+  """What a page shows.
+
+  Attributes:
+    title: heading of the page.
+    facts: a sentence or more about the run, plain text.
+    target: the target that is predicted.
+    galaxies: a row for each of N galaxies, with `id` and `flags` (text), `pred`,
+      `pred_p16`, `pred_p84`, `pred_p2p5`, `pred_p97p5`, `ood_p`, and, where they
+      are known, `split` (text) and `true`.
+    images: uint8 `[N, S, S, 3]`.
+    figures: further figures.
+  """
+
+  title: str
+  facts: str
+  target: quantities.Quantity
+  galaxies: pd.DataFrame
+  images: np.ndarray
+  figures: Sequence[Model] = ()
+
+
+def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
+  """Writes the page.
+
+  Args:
+    path: the HTML file.
+    content: what to show.
+    seed: chooses galaxies, if there are too many for a browser.
+  """
+  total = len(content.galaxies)
+  facts = content.facts
+  galaxies, images = content.galaxies, content.images
+  if total > MAX_GALAXIES:
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(total, MAX_GALAXIES, replace=False))
+    galaxies, images = galaxies.iloc[chosen], images[chosen]
+    facts += (
+      f" The page shows {MAX_GALAXIES:,} of {total:,} galaxies, chosen at "
+      f"random with seed {seed}."
+    )
+  columns = {name: galaxies[name].to_numpy() for name in galaxies}
+  columns |= sprites.place(len(galaxies))
+  parts = widgets.explorer(columns, content.target)
+  figures = {f"figure_{i}": x for i, x in enumerate(content.figures)}
+  script, divs = embed.components(parts | figures)
+  sheets = "".join(
+    f"--s{i}:url({sheet});" for i, sheet in enumerate(sprites.sheets(images))
+  )
+  text = _PAGE.format(
+    policy=_POLICY,
+    title=html.escape(content.title),
+    facts=html.escape(facts),
+    style=panels.STYLE,
+    sheets=sheets,
+    library=_LIBRARY.render(),
+    count=divs["count"],
+    controls=_join(divs, ("search", "flags", "range", "split")),
+    plots=_join(divs, ("plot_0", "plot_1")),
+    table=_join(divs, ("download", "table")),
+    figures=_join(divs, figures),
+    script=script,
+    dark=panels.DARK,
+  )
+  files.write_atomically(path, text.encode())
+
+
+def _join(divs: Mapping[str, str], names: Iterable[str]) -> str:
+  """Returns those of the parts that exist, each in a cell."""
+  return "".join(f"<div>{divs[name]}</div>" for name in names if name in divs)
+
+
+_LIBRARY = resources.Resources(
+  mode="inline",
+  components=["bokeh", "bokeh-gl", "bokeh-widgets", "bokeh-tables"],
+)
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style} :root{{{sheets}}}</style>
+{library}
+</head>
+<body>
+<h1>{title}</h1>
+<p>{facts}</p>
+<div class="controls">{controls}</div>
+{count}
+<div class="plots">{plots}</div>
+<h2>Selection</h2>
+<p>Select galaxies with the lasso, a click or the search. The table shows the
+first 1,000; the download has all.</p>
+{table}
+<h2>The run</h2>
+<div class="plots">{figures}</div>
+{script}
+<script>{dark}</script>
+</body>
+</html>
+"""

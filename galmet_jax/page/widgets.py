@@ -1,0 +1,270 @@
+"""The linked plots, search, filters and table of a page."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from bokeh import models
+from bokeh.models import widgets
+import numpy as np
+
+from galmet_jax import figure_style
+from galmet_jax import quantities
+from galmet_jax.page import panels
+from galmet_jax.page import sprites
+
+# Shown in a tooltip and in the table, in this order.
+_COLUMNS = {
+  "id": "id",
+  "split": "split",
+  "true": "true",
+  "pred": "predicted",
+  "residual": "predicted − true",
+  "pred_p16": "p16",
+  "pred_p84": "p84",
+  "pred_p2p5": "p2.5",
+  "pred_p97p5": "p97.5",
+  "ood_p": "p of the image",
+  "flags": "flags",
+}
+_TEXTS = ("id", "split", "flags")
+# Bokeh's widgets do not see the page's style sheet.
+_STYLE = """
+@media (prefers-color-scheme: dark) {
+  .bk-input, .bk-btn, .slick-header-column, .slick-cell, .slick-row,
+  .slick-viewport, .slick-header { background: #16191d !important;
+    color: #e4e7eb !important; border-color: #4a5058 !important; }
+}
+"""
+
+_FILTER = """
+const data = source.data;
+const wanted = flags.value, names = split ? split.value : "all";
+const [low, high] = range.value;
+const keep = [];
+for (let i = 0; i < data.id.length; i++) {
+  const text = data.flags[i];
+  const value = data.pred[i];
+  keep.push((value >= low && value <= high || !isFinite(value))
+    && (wanted == "all" || (wanted == "none" ? !text : text.includes(wanted)))
+    && (names == "all" || data.split[i] == names));
+}
+shown.booleans = keep;
+const number = keep.filter(x => x).length;
+count.text = `${number} of ${keep.length} galaxies are shown.`;
+source.change.emit();
+"""
+_SEARCH = """
+const wanted = search.value_input.trim();
+const found = [];
+if (wanted) {
+  for (let i = 0; i < source.data.id.length && found.length < limit; i++) {
+    if (source.data.id[i].includes(wanted)) { found.push(i); }
+  }
+}
+source.selected.indices = found;
+"""
+_SELECT = """
+chosen.indices = source.selected.indices.slice(0, limit);
+source.change.emit();
+"""
+_DOWNLOAD = r"""
+const quote = x => {
+  const text = String(x);
+  return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+};
+const rows = [names.join(",")];
+for (const i of source.selected.indices) {
+  rows.push(names.map(name => quote(source.data[name][i])).join(","));
+}
+const link = document.createElement("a");
+link.href = URL.createObjectURL(
+  new Blob([rows.join("\n") + "\n"], {type: "text/csv"}));
+link.download = "selection.csv";
+link.click();
+"""
+# Rows of the table.
+_LIMIT = 1_000
+
+
+def explorer(
+  columns: Mapping[str, np.ndarray], target: quantities.Quantity
+) -> dict[str, models.UIElement]:
+  """Returns linked plots with search, filters and a table.
+
+  Args:
+    columns: by name, `[N]` each: those of `page.Content.galaxies` and of
+      `sprites.place`.
+    target: the predicted target.
+
+  Returns:
+    `search`, `flags`, `range`, `split` (if there are several), `count`,
+    `plot_0`, `plot_1`, `download` and `table`, in this order.
+  """
+  data = dict(columns)
+  if "true" in data:
+    data["residual"] = data["pred"] - data["true"]
+  data["width"] = data["pred_p84"] - data["pred_p16"]
+  source = models.ColumnDataSource(data)
+  shown = models.BooleanFilter(booleans=[True] * len(data["id"]))
+  view = models.CDSView(filter=shown)
+  plots = {
+    f"plot_{i}": _plot(source, view, *axes)
+    for i, axes in enumerate(_axes(target, has_truth="true" in data))
+  }
+  return _controls(source, shown) | plots | _table(source)
+
+
+def _axes(target: quantities.Quantity, *, has_truth: bool):
+  """Returns the columns and labels of the axes of both plots."""
+  unit = f" [{target.unit}]" if target.unit else ""
+  predicted = ("pred", f"predicted {target.label}")
+  if has_truth:
+    true = ("true", f"true {target.label}")
+    return (true, predicted), (predicted, ("residual", f"predicted − true{unit}"))
+  width = ("width", f"width of the 68 % interval{unit}")
+  return (predicted, width), (predicted, ("ood_p", "p of the image"))
+
+
+def _plot(
+  source: models.ColumnDataSource,
+  view: models.CDSView,
+  x: tuple[str, str],
+  y: tuple[str, str],
+) -> models.Plot:
+  plot = panels.new_figure(
+    x[1],
+    y[1],
+    tools="pan,wheel_zoom,box_select,lasso_select,tap,reset,save",
+    active_drag="lasso_select",
+    # A canvas takes seconds for tens of thousands of points.
+    output_backend="webgl",
+  )
+  dots = plot.scatter(
+    x[0],
+    y[0],
+    source=source,
+    view=view,
+    size=5,
+    color=figure_style.BLUE,
+    alpha=0.6,
+    selection_color=figure_style.RED,
+    nonselection_alpha=0.15,
+  )
+  tooltip = _tooltip(source.column_names)
+  plot.add_tools(models.HoverTool(renderers=[dots], tooltips=tooltip, limit=3))
+  if "residual" in source.column_names:
+    plot.add_layout(
+      models.Slope(
+        gradient=float(x[0] == "true"),
+        y_intercept=0,
+        line_color=figure_style.RED,
+        line_dash="dashed",
+      )
+    )
+  return plot
+
+
+def _tooltip(columns: Sequence[str]) -> str:
+  """Returns a tooltip with the thumbnail; Bokeh escapes the values."""
+  rows = "".join(
+    f"<div>{label}: @{name}{'' if name in _TEXTS else '{0.000}'}</div>"
+    for name, label in _COLUMNS.items()
+    if name in columns
+  )
+  side = f"{sprites.SIDE}px"
+  return (
+    f'<div style="width:{side};height:{side};background-image:var(--s@sheet);'
+    f'background-position:@{{left}}px @{{top}}px"></div>{rows}'
+  )
+
+
+def _controls(
+  source: models.ColumnDataSource, shown: models.BooleanFilter
+) -> dict[str, models.UIElement]:
+  data = source.data
+  search = widgets.TextInput(title="Search an id", placeholder="part of an id")
+  search.js_on_change(
+    "value_input",
+    models.CustomJS(
+      args={"source": source, "search": search, "limit": _LIMIT}, code=_SEARCH
+    ),
+  )
+  texts = {part for text in set(data["flags"]) for part in text.split("; ")}
+  options = ["all", "none", *sorted(texts - {""})]
+  found = {
+    "search": search,
+    "flags": widgets.Select(title="Flags", value="all", options=options),
+    "range": _range(data["pred"]),
+  }
+  splits = sorted(set(data.get("split", ())))
+  if len(splits) > 1:
+    found["split"] = widgets.Select(
+      title="Split", value="all", options=["all", *splits]
+    )
+  count = models.Div(text=f"{len(data['id']):,} galaxies.")
+  args = {"source": source, "shown": shown, "count": count, "split": None}
+  names = [name for name in found if name != "search"]
+  apply = models.CustomJS(
+    args=args | {name: found[name] for name in names}, code=_FILTER
+  )
+  for name in names:
+    event = "value_throttled" if name == "range" else "value"
+    found[name].js_on_change(event, apply)
+  for widget in found.values():
+    widget.update(stylesheets=[_STYLE], sizing_mode="stretch_width")
+  return found | {"count": count}
+
+
+def _range(values: np.ndarray) -> widgets.RangeSlider:
+  known = values[np.isfinite(values)]
+  low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+  step = 10.0 ** np.floor(np.log10(max(high - low, 1e-6) / 20))
+  low, high = step * np.floor(low / step), step * (np.floor(high / step) + 1)
+  return widgets.RangeSlider(
+    title="Predicted",
+    start=low,
+    end=high,
+    value=(low, high),
+    step=step,
+    format="0[.]000",
+  )
+
+
+def _table(source: models.ColumnDataSource) -> dict[str, models.UIElement]:
+  names = [name for name in _COLUMNS if name in source.column_names]
+  chosen = models.IndexFilter(indices=[])
+  source.selected.js_on_change(
+    "indices",
+    models.CustomJS(
+      args={"source": source, "chosen": chosen, "limit": _LIMIT}, code=_SELECT
+    ),
+  )
+  number = widgets.NumberFormatter(format="0.000", nan_format="-")
+  columns = [
+    widgets.TableColumn(
+      field=name,
+      title=_COLUMNS[name],
+      formatter=widgets.StringFormatter() if name in _TEXTS else number,
+      width=170 if name in ("id", "flags") else 80,
+    )
+    for name in names
+  ]
+  table = widgets.DataTable(
+    source=source,
+    view=models.CDSView(filter=chosen),
+    columns=columns,
+    index_position=None,
+    autosize_mode="none",
+    # Otherwise the browser's console has a warning.
+    reorderable=False,
+    height=260,
+    sizing_mode="stretch_width",
+    stylesheets=[_STYLE],
+  )
+  button = widgets.Button(
+    label="Download the selection (CSV)", stylesheets=[_STYLE]
+  )
+  button.js_on_click(
+    models.CustomJS(args={"source": source, "names": names}, code=_DOWNLOAD)
+  )
+  return {"download": button, "table": table}

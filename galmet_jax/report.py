@@ -30,6 +30,7 @@ from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
+from galmet_jax.page import of_run as page_of_run
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 
@@ -166,6 +167,10 @@ def _write(
   )
   if config.eval.figures:
     _draw(run, summary, tables, targets)
+    path = run.results / page_of_run.FILE
+    with figure_style.optional(path):
+      page_of_run.write(run, tables, calibration, summary, targets[0])
+      print(f"Wrote {path}: open it in a browser.")
   else:
     print(f"Wrote summary.json and predictions_*.csv to {run.results}.")
   return summary

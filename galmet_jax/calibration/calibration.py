@@ -22,6 +22,8 @@ from tfds_sdss import files
 
 _JSON, _NPZ = "calibration.json", "calibration.npz"
 _REMEDY = "Write it again: python main.py --mode=evaluate with the run's flags."
+# Probabilities of the intervals in tables, and the names of their bounds.
+INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}
 # Share of the training labels within `Target.label_range`, percent.
 _RANGE = (0.5, 99.5)
 # 0.01 arcsec per unit: positions fit into 32 bits.

@@ -37,9 +37,9 @@ class Content:
     title: heading of the page.
     facts: a sentence or more about the run, plain text.
     target: the target that is predicted.
-    galaxies: a row for each of N galaxies, with `id` and `flags` (text), `pred`,
-      `pred_p16`, `pred_p84`, `pred_p2p5`, `pred_p97p5`, `ood_p`, and, where they
-      are known, `split` (text) and `true`.
+    galaxies: a row for each of N galaxies: `id` and `flags` (text), `pred`,
+      `pred_p16`, `pred_p84`, `pred_p2p5`, `pred_p97p5` and `ood_p`; `split`
+      (text) and `true` where they are known.
     images: uint8 `[N, S, S, 3]`.
     figures: further figures.
   """

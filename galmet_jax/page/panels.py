@@ -83,21 +83,22 @@ def new_figure(x: str, y: str, **options: Any) -> figure:
   )
 
 
-def coverage(block: Mapping[str, Any]) -> figure:
+def coverage(block: Mapping[str, Any], split: str) -> figure:
   """Draws how many galaxies lie within intervals of a probability.
 
   Args:
-    block: `calibration` of a split in summary.json.
+    block: `calibration` of the split in summary.json.
+    split: name of the split.
   """
   rows = block["coverage"]
   nominal, measured, low, high = zip(*rows, strict=True)
   plot = new_figure(
     "probability of the interval",
     "galaxies within",
-    title=f"Intervals, {block['n']} galaxies",
+    title=f"Intervals: {split}, {block['n']:,} galaxies",
     tools="save",
   )
-  plot.x_range = plot.y_range = Range1d(0, 1)
+  plot.x_range = plot.y_range = Range1d(start=0, end=1)
   plot.varea(nominal, low, high, fill_color=figure_style.PALE_BLUE, alpha=0.5)
   plot.line((0, 1), (0, 1), color=figure_style.RED, line_dash="dashed")
   plot.scatter(nominal, measured, color=figure_style.BLUE, size=7)
@@ -105,20 +106,17 @@ def coverage(block: Mapping[str, Any]) -> figure:
 
 
 def training(rows: Sequence[Mapping[str, Any]], unit: str) -> figure:
-  """Draws the loss and the validation RMSE of a training.
+  """Draws the validation RMSE of a training.
 
   Args:
     rows: of metrics.jsonl.
-    unit: of the targets.
+    unit: of the targets; may be empty.
   """
-  plot = new_figure("step", f"RMSE, {unit}", title="Training", tools="save")
-  for name, colour, label in (
-    ("validation/rmse", figure_style.RED, "validation RMSE"),
-  ):
-    points = [
-      (row["step"], row[name]) for row in rows if row.get(name) is not None
-    ]
-    if points:
-      plot.line(*zip(*points, strict=True), color=colour, legend_label=label)
-      plot.scatter(*zip(*points, strict=True), color=colour, size=5)
+  name = "validation/rmse"
+  known = [row for row in rows if row.get(name) is not None]
+  steps, values = ([row[key] for row in known] for key in ("step", name))
+  label = f"validation RMSE [{unit}]" if unit else "validation RMSE"
+  plot = new_figure("step", label, title="Training", tools="save")
+  plot.line(steps, values, color=figure_style.BLUE)
+  plot.scatter(steps, values, color=figure_style.BLUE, size=5)
   return plot

@@ -48,7 +48,9 @@ def uri(image: Image.Image, quality: int) -> str:
   """Returns an image as a URI that holds it, as WebP."""
   stream = io.BytesIO()
   image.save(stream, "WEBP", quality=quality)
-  return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+  return (
+    f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+  )
 
 
 def _thumbnail(image: np.ndarray, side: int) -> Image.Image:

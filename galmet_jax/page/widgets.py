@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bokeh import models
 from bokeh.models import widgets
+from bokeh.models.annotations import geometry
 import numpy as np
 
 from galmet_jax import figure_style
@@ -88,7 +89,7 @@ _LIMIT = 1_000
 
 def explorer(
   columns: Mapping[str, np.ndarray], target: quantities.Quantity
-) -> dict[str, models.UIElement]:
+) -> dict[str, models.ui.UIElement]:
   """Returns linked plots with search, filters and a table.
 
   Args:
@@ -120,7 +121,10 @@ def _axes(target: quantities.Quantity, *, has_truth: bool):
   predicted = ("pred", f"predicted {target.label}")
   if has_truth:
     true = ("true", f"true {target.label}")
-    return (true, predicted), (predicted, ("residual", f"predicted − true{unit}"))
+    return (true, predicted), (
+      predicted,
+      ("residual", f"predicted − true{unit}"),
+    )
   width = ("width", f"width of the 68 % interval{unit}")
   return (predicted, width), (predicted, ("ood_p", "p of the image"))
 
@@ -154,7 +158,7 @@ def _plot(
   plot.add_tools(models.HoverTool(renderers=[dots], tooltips=tooltip, limit=3))
   if "residual" in source.column_names:
     plot.add_layout(
-      models.Slope(
+      geometry.Slope(
         gradient=float(x[0] == "true"),
         y_intercept=0,
         line_color=figure_style.RED,
@@ -180,7 +184,7 @@ def _tooltip(columns: Sequence[str]) -> str:
 
 def _controls(
   source: models.ColumnDataSource, shown: models.BooleanFilter
-) -> dict[str, models.UIElement]:
+) -> dict[str, models.ui.UIElement]:
   data = source.data
   search = widgets.TextInput(title="Search an id", placeholder="part of an id")
   search.js_on_change(
@@ -191,17 +195,17 @@ def _controls(
   )
   texts = {part for text in set(data["flags"]) for part in text.split("; ")}
   options = ["all", "none", *sorted(texts - {""})]
-  found = {
+  found: dict[str, widgets.Widget] = {
     "search": search,
     "flags": widgets.Select(title="Flags", value="all", options=options),
-    "range": _range(data["pred"]),
+    "range": _range(np.asarray(data["pred"])),
   }
   splits = sorted(set(data.get("split", ())))
   if len(splits) > 1:
     found["split"] = widgets.Select(
       title="Split", value="all", options=["all", *splits]
     )
-  count = models.Div(text=f"{len(data['id']):,} galaxies.")
+  count = widgets.Div(text=f"{len(data['id']):,} galaxies.")
   args = {"source": source, "shown": shown, "count": count, "split": None}
   names = [name for name in found if name != "search"]
   apply = models.CustomJS(
@@ -212,7 +216,7 @@ def _controls(
     found[name].js_on_change(event, apply)
   for widget in found.values():
     widget.update(stylesheets=[_STYLE], sizing_mode="stretch_width")
-  return found | {"count": count}
+  return {**found, "count": count}
 
 
 def _range(values: np.ndarray) -> widgets.RangeSlider:
@@ -230,7 +234,7 @@ def _range(values: np.ndarray) -> widgets.RangeSlider:
   )
 
 
-def _table(source: models.ColumnDataSource) -> dict[str, models.UIElement]:
+def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
   names = [name for name in _COLUMNS if name in source.column_names]
   chosen = models.IndexFilter(indices=[])
   source.selected.js_on_change(

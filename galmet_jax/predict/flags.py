@@ -4,6 +4,8 @@ import enum
 
 import numpy as np
 
+from galmet_jax.calibration.calibration import Calibration
+
 
 class Flag(enum.IntFlag):
   """Flags of a galaxy; the prediction is NaN with one of the first seven."""
@@ -39,6 +41,27 @@ MEANINGS = {
   Flag.IN_TRAINING: "trained the network",
   Flag.DUPLICATE: "another row has the same id or image",
 }
+
+
+def of_predictions(
+  calibration: Calibration, p: np.ndarray, predicted: np.ndarray
+) -> np.ndarray:
+  """Returns the flags of images and predictions unlike those of the training.
+
+  Args:
+    calibration: of the run or the ensemble.
+    p: p-values of the images `[N]`; NaN where there is no image.
+    predicted: predictions of T targets `[N, T]`.
+
+  Returns:
+    OOD and EXTRAPOLATES, int32 `[N]`.
+  """
+  flags = np.where(p <= calibration.images.level, Flag.OOD, 0)
+  for target, values in zip(calibration.targets, predicted.T, strict=False):
+    low, high = target.label_range
+    beyond = (values < low) | (values > high)
+    flags |= np.where(beyond, Flag.EXTRAPOLATES, 0)
+  return flags.astype(np.int32)
 
 
 def describe(flags: np.ndarray, details: dict[int, str]) -> np.ndarray:

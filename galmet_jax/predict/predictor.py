@@ -24,8 +24,6 @@ from tfds_sdss import sample_info
 from tfds_sdss.errors import DataError
 from tfds_sdss.own import user_tables
 
-# Probabilities of the intervals, and the names of their bounds.
-_INTERVALS = {0.68: ("p16", "p84"), 0.95: ("p2p5", "p97p5")}
 _SAME_PLACE = 2.0  # arcsec
 _MAX_BLACK = 0.5
 
@@ -212,13 +210,7 @@ class Predictor:
       # All images, so that a row's numbers do not depend on the others.
       p = model.p_values(image_statistics.compute(images))
       p[~usable] = np.nan
-      flags |= np.where(p <= model.level, Flag.OOD, 0)
-    for target, predicted in zip(
-      self.calibration.targets, values["pred"].T, strict=True
-    ):
-      low, high = target.label_range
-      beyond = (predicted < low) | (predicted > high)
-      flags |= np.where(beyond, Flag.EXTRAPOLATES, 0)
+    flags |= flags_lib.of_predictions(self.calibration, p, values["pred"])
     has_image = flags & (flags_lib.NO_VALUE & ~Flag.BLACK) == 0
     key = np.where(has_image, key, -1)
     return {"flags": flags.astype(np.int32), "ood_p": p, "key": key, **values}
@@ -242,7 +234,7 @@ class Predictor:
       predicted = values["pred"][:, i]
       known = np.isfinite(predicted)
       of_target = {"pred": predicted, "tta_std": values["tta_std"][:, i]}
-      for level, names in _INTERVALS.items():
+      for level, names in calibration.INTERVALS.items():
         bounds = target.residuals.bounds(np.nan_to_num(predicted), level)
         for name, bound in zip(names, bounds, strict=True):
           of_target[f"pred_{name}"] = np.where(known, bound, np.nan)

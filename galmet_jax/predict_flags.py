@@ -33,6 +33,9 @@ _UNSHRINK = flags.DEFINE_bool(
 _FEATURES = flags.DEFINE_bool(
   "features", False, "add ring colours, shape and noise of the images."
 )
+_PAGE = flags.DEFINE_string(
+  "page", "", "also write a page of the galaxies to this HTML file."
+)
 _FETCH = flags.DEFINE_enum(
   "fetch",
   None,
@@ -69,6 +72,7 @@ class Request:
   prefix: str = ""
   unshrink: bool = False
   features: bool = False
+  page: str = ""
   fetch: str = ""
   contact: str = ""
   base_url: str | None = None
@@ -106,6 +110,7 @@ def request() -> Request:
     prefix=_PREFIX.value,
     unshrink=_UNSHRINK.value,
     features=_FEATURES.value,
+    page=_PAGE.value,
     fetch=_FETCH.value or "",
     contact=_CONTACT.value,
     base_url=_BASE_URL.value,

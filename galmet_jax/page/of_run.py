@@ -13,6 +13,7 @@ from galmet_jax.calibration import calibration as calibration_lib
 from galmet_jax.calibration import image_statistics
 from galmet_jax.page import page
 from galmet_jax.page import panels
+from galmet_jax.page import sprites
 from galmet_jax.predict import flags
 from galmet_jax.run import Run
 
@@ -45,9 +46,8 @@ def write(
     ignore_index=True,
   )
   predicted = galaxies["pred"].to_numpy()
-  fitted = calibration.targets[0]
   for level, (low, high) in calibration_lib.INTERVALS.items():
-    bounds = fitted.residuals.bounds(predicted, level)
+    bounds = calibration.targets[0].residuals.bounds(predicted, level)
     galaxies[f"pred_{low}"], galaxies[f"pred_{high}"] = bounds
   galaxies["ood_p"] = p
   doubts = flags.of_predictions(calibration, p, predicted[:, None])
@@ -69,7 +69,7 @@ def write(
       facts=_facts(tables, summary, target),
       target=target,
       galaxies=galaxies,
-      images=images,
+      thumbnails=sprites.shrink(images),
       figures=figures,
     ),
     run.config.seed,

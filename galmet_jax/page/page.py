@@ -40,7 +40,7 @@ class Content:
     galaxies: a row for each of N galaxies: `id` and `flags` (text), `pred`,
       `pred_p16`, `pred_p84`, `pred_p2p5`, `pred_p97p5` and `ood_p`; `split`
       (text) and `true` where they are known.
-    images: uint8 `[N, S, S, 3]`.
+    thumbnails: of the galaxies, see `sprites.shrink`.
     figures: further figures.
   """
 
@@ -48,7 +48,7 @@ class Content:
   facts: str
   target: quantities.Quantity
   galaxies: pd.DataFrame
-  images: np.ndarray
+  thumbnails: np.ndarray
   figures: Sequence[Model] = ()
 
 
@@ -62,11 +62,11 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   """
   total = len(content.galaxies)
   facts = content.facts
-  galaxies, images = content.galaxies, content.images
+  galaxies, thumbnails = content.galaxies, content.thumbnails
   if total > MAX_GALAXIES:
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(total, MAX_GALAXIES, replace=False))
-    galaxies, images = galaxies.iloc[chosen], images[chosen]
+    galaxies, thumbnails = galaxies.iloc[chosen], thumbnails[chosen]
     facts += (
       f" The page shows {MAX_GALAXIES:,} of {total:,} galaxies, chosen at "
       f"random with seed {seed}."
@@ -77,7 +77,8 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   figures = {f"figure_{i}": x for i, x in enumerate(content.figures)}
   script, divs = embed.components(parts | figures)
   sheets = "".join(
-    f"--s{i}:url({sheet});" for i, sheet in enumerate(sprites.sheets(images))
+    f"--s{i}:url({sheet});"
+    for i, sheet in enumerate(sprites.sheets(thumbnails))
   )
   text = _PAGE.format(
     policy=_POLICY,

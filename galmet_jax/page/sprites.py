@@ -24,34 +24,35 @@ def place(number: int) -> dict[str, np.ndarray]:
   return {"sheet": sheet, "left": -SIDE * column, "top": -SIDE * row}
 
 
-def sheets(images: np.ndarray) -> list[str]:
-  """Returns the sheets for `place` as URIs of WebP images.
-
-  Args:
-    images: uint8 `[N, S, S, 3]`.
-  """
-  found = []
-  for start in range(0, len(images), _PER_SHEET):
-    part = images[start : start + _PER_SHEET]
-    rows = -(-len(part) // _PER_ROW)
-    sheet = Image.new("RGB", (_PER_ROW * SIDE, rows * SIDE))
-    places = place(len(part))
-    for image, left, top in zip(
-      part, places["left"], places["top"], strict=True
-    ):
-      sheet.paste(_thumbnail(image, SIDE), (-int(left), -int(top)))
-    found.append(uri(sheet, _QUALITY))
+def shrink(images: np.ndarray) -> np.ndarray:
+  """Returns thumbnails, uint8 `[N, 64, 64, 3]`, of images `[N, S, S, 3]`."""
+  found = np.empty((len(images), SIDE, SIDE, 3), np.uint8)
+  for thumbnail, image in zip(found, images, strict=True):
+    small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)
+    thumbnail[:] = np.asarray(small)
   return found
 
 
-def uri(image: Image.Image, quality: int) -> str:
-  """Returns an image as a URI that holds it, as WebP."""
+def sheets(thumbnails: np.ndarray) -> list[str]:
+  """Returns the sheets for `place` as URIs of WebP images.
+
+  Args:
+    thumbnails: of `shrink`.
+  """
+  found = []
+  for start in range(0, len(thumbnails), _PER_SHEET):
+    part = thumbnails[start : start + _PER_SHEET]
+    rows = -(-len(part) // _PER_ROW)
+    cells = np.zeros((rows * _PER_ROW, SIDE, SIDE, 3), np.uint8)
+    cells[: len(part)] = part
+    grid = cells.reshape(rows, _PER_ROW, SIDE, SIDE, 3).swapaxes(1, 2)
+    sheet = grid.reshape(rows * SIDE, _PER_ROW * SIDE, 3)
+    found.append(_uri(Image.fromarray(sheet)))
+  return found
+
+
+def _uri(image: Image.Image) -> str:
   stream = io.BytesIO()
-  image.save(stream, "WEBP", quality=quality)
-  return (
-    f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
-  )
-
-
-def _thumbnail(image: np.ndarray, side: int) -> Image.Image:
-  return Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+  image.save(stream, "WEBP", quality=_QUALITY)
+  data = base64.b64encode(stream.getvalue()).decode()
+  return f"data:image/webp;base64,{data}"

@@ -46,6 +46,7 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
       f"{jax.process_count()}. For several machines give --beam_runner."
     )
   output = _check_output(request)
+  _check_page(request)
   model = Predictor.load(run)
   rows = inputs.read(
     request.input,
@@ -84,8 +85,12 @@ def predict(run: pathlib.Path, request: Request) -> pathlib.Path:
     values["flags"] |= _repeated(rows, values.pop("key"))
     joined = _join(model, rows, {**values, **rows.extra}, details, request)
     writer.write(output, joined, _header(model, run))
+    if request.page:
+      _write_page(model, rows, values, details, request)
   chunks.remove(job)
   _print_summary(values["flags"], output)
+  if request.page:
+    print(f"Wrote {request.page}: open it in a browser.")
   return output
 
 
@@ -100,6 +105,34 @@ def _check_output(request: Request) -> pathlib.Path:
           "would be overwritten. Give another name."
         )
   return output
+
+
+def _check_page(request: Request) -> None:
+  if not request.page:
+    return
+  path = files.local_path(request.page, "--page")
+  if path.suffix != ".html" or not path.parent.is_dir() or path.is_dir():
+    raise errors.ConfigError(
+      f"--page={path}: expected a file whose name ends in .html, in a folder "
+      "that exists. Give another name."
+    )
+
+
+def _write_page(
+  model: Predictor,
+  rows: inputs.Rows,
+  values: dict[str, np.ndarray],
+  details: dict[int, str],
+  request: Request,
+) -> None:
+  # A slow import.
+  from galmet_jax.page import of_prediction
+
+  path = files.local_path(request.page, "--page")
+  new = model.columns(values, details, unshrink=False)
+  facts = f"Input: {request.input}. Table with all columns: {request.output}."
+  columns = {column.name: column.values for column in new}
+  of_prediction.write(path, model, rows, columns, facts)
 
 
 def _compute(job: chunks.Job, request: Request) -> None:

@@ -48,6 +48,8 @@ class Rows:
     radius: petroR90_r, arcsec, float64 `[N]`, or None.
     files: path of each image, empty where unknown; None if in `data`.
     flags: known flags, int32 `[N]`.
+    names: for people: the id or else the name of the file, `[N]`; empty where
+      unknown.
     data: bytes of each image, or None.
     extra: further columns of the output, `[N]` each.
   """
@@ -58,6 +60,7 @@ class Rows:
   radius: np.ndarray | None
   files: list[str] | None
   flags: np.ndarray
+  names: list[str] = dataclasses.field(default_factory=list)
   data: list[bytes] | None = None
   extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -165,7 +168,8 @@ def _read_split(source: str, data_dir: str | None) -> Rows:
   if {"ra", "dec"} <= set(columns):
     positions = np.stack([columns["ra"], columns["dec"]], 1).astype(np.float64)
   flags = np.zeros(number, np.int32)
-  return Rows(table, objid, positions, None, None, flags, data)
+  names = list(map(str, objid.tolist()))
+  return Rows(table, objid, positions, None, None, flags, names, data)
 
 
 def _read_folder(path: pathlib.Path) -> Rows:
@@ -188,6 +192,7 @@ def _read_folder(path: pathlib.Path) -> Rows:
     None,
     [str(each) for each in files],
     np.zeros(number, np.int32),
+    names,
   )
 
 
@@ -210,7 +215,8 @@ def read_table(
       ],
       1,
     )
-  rows = Rows(table, ids, positions, None, None, np.zeros(number, np.int32))
+  flags = np.zeros(number, np.int32)
+  rows = Rows(table, ids, positions, None, None, flags, texts)
   if not needs_images:
     _add_positions(rows, table, role_of)
     return rows
@@ -223,6 +229,7 @@ def read_table(
   names = texts
   if "image" in role_of:
     names = user_tables.texts(table, role_of["image"])
+    rows.names = [text or name for text, name in zip(texts, names, strict=True)]
   elif "id" not in role_of:
     raise DataError(
       "expected a column of ids or image files, found "

@@ -91,7 +91,9 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     controls=_join(divs, ("search", "flags", "range", "split")),
     plots=_join(divs, ("plot_0", "plot_1")),
     table=_join(divs, ("download", "table")),
-    figures=_join(divs, figures),
+    figures=f'<h2>The run</h2><div class="plots">{_join(divs, figures)}</div>'
+    if figures
+    else "",
     script=script,
     dark=panels.DARK,
   )
@@ -128,8 +130,7 @@ _PAGE = """<!DOCTYPE html>
 <p>Select galaxies with the lasso, a click or the search. The table shows the
 first 1,000; the download has all.</p>
 {table}
-<h2>The run</h2>
-<div class="plots">{figures}</div>
+{figures}
 {script}
 <script>{dark}</script>
 </body>

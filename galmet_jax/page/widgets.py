@@ -13,7 +13,7 @@ from galmet_jax import quantities
 from galmet_jax.page import panels
 from galmet_jax.page import sprites
 
-# Shown in a tooltip and in the table, in this order.
+# Columns of the table.
 _COLUMNS = {
   "id": "id",
   "split": "split",
@@ -155,7 +155,7 @@ def _plot(
     nonselection_alpha=0.15,
   )
   tooltip = _tooltip(source.column_names)
-  plot.add_tools(models.HoverTool(renderers=[dots], tooltips=tooltip, limit=3))
+  plot.add_tools(models.HoverTool(renderers=[dots], tooltips=tooltip, limit=1))
   if "residual" in source.column_names:
     plot.add_layout(
       geometry.Slope(
@@ -170,15 +170,24 @@ def _plot(
 
 def _tooltip(columns: Sequence[str]) -> str:
   """Returns a tooltip with the thumbnail; Bokeh escapes the values."""
-  rows = "".join(
-    f"<div>{label}: @{name}{'' if name in _TEXTS else '{0.000}'}</div>"
-    for name, label in _COLUMNS.items()
-    if name in columns
-  )
   side = f"{sprites.SIDE}px"
+  lines = ["@id", "predicted @pred{0.000}"]
+  if "true" in columns:
+    lines[1:1] = ["@split"] if "split" in columns else []
+    lines += ["true @true{0.000}, difference @residual{0.000}"]
+  lines += [
+    "68 %: @pred_p16{0.000} to @pred_p84{0.000}",
+    "95 %: @pred_p2p5{0.000} to @pred_p97p5{0.000}",
+    "p of the image @ood_p{0.000}",
+    "@flags",
+  ]
+  rows = "".join(f"<div>{line}</div>" for line in lines)
+  # Bokeh's tooltips are translucent, which would change the colours.
   return (
+    "<div><style>:host { opacity: 1 !important; }</style>"
     f'<div style="width:{side};height:{side};background-image:var(--s@sheet);'
-    f'background-position:@{{left}}px @{{top}}px"></div>{rows}'
+    f'background-position:@{{left}}px @{{top}}px"></div>'
+    f'<div style="max-width:18rem">{rows}</div></div>'
   )
 
 

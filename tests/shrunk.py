@@ -9,6 +9,7 @@ import pytest
 
 from configs import quickstart
 from galmet_jax import figure_style
+from galmet_jax.page import page
 
 # Used as flags of main.py and in a config.
 FIELDS = {
@@ -39,10 +40,10 @@ def config(data_dir: pathlib.Path, **changes) -> ml_collections.ConfigDict:
 
 @contextlib.contextmanager
 def without_figures(of: str = "") -> Iterator[None]:
-  """Writes no figures, which take half of the time of a shrunk run.
+  """Writes neither figures nor a page, half of the time of a shrunk run.
 
   Args:
-    of: part of the paths of the figures that are not written.
+    of: part of the paths of the figures that are not written; a page is.
   """
   save = figure_style.save
 
@@ -52,6 +53,8 @@ def without_figures(of: str = "") -> Iterator[None]:
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(figure_style, "save", save_others)
+    if not of:
+      patch.setattr(page, "write", lambda *args: None)
     yield
 
 

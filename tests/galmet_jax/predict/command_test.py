@@ -6,10 +6,13 @@ import shutil
 from astropy.table import Table
 import numpy as np
 import pandas as pd
+import pytest
 
+from galmet_jax import errors
 from galmet_jax import results
 from galmet_jax.predict.flags import Flag
 from tests import odd_images
+from tests.galmet_jax.page import page_data
 from tests.galmet_jax.predict import predicted_tables as tables
 
 
@@ -144,6 +147,38 @@ def test_unshrunk_predictions_and_prefix(run, mine):
   np.testing.assert_allclose(
     table["galmet_oh_p50_pred_unshrunk"].data, expected, rtol=1e-4
   )
+
+
+def test_page_has_each_galaxy_and_the_table_is_the_same(run, mine):
+  expected = tables.predict(run, mine)
+  page = mine / "page.html"
+  table = tables.predict(run, mine, output="second.ecsv", page=str(page))
+  np.testing.assert_array_equal(tables.values(table), tables.values(expected))
+  shown = page_data.read(page)
+  assert shown["id"] == [str(objid) for objid in table["objid"]]
+  for name in ("pred", "pred_p16", "pred_p97p5"):
+    np.testing.assert_array_equal(shown[name], table[f"oh_p50_{name}"])
+  np.testing.assert_array_equal(shown["flags"], table["flag_text"].astype(str))
+  assert "true" not in shown
+
+
+def test_page_of_a_split_has_true_values(run, mine, mock_data_dir):
+  page = mine / "page.html"
+  table = tables.predict(
+    *(run, mine),
+    input="tfds:sdss_metallicity/mock:test",
+    data_dir=str(mock_data_dir),
+    page=str(page),
+  )
+  shown = page_data.read(page)
+  np.testing.assert_array_equal(shown["true"], table["oh_p50"])
+
+
+@pytest.mark.parametrize("name", ["page.htm", "absent/page.html", "."])
+def test_page_that_cannot_be_written_is_refused_at_the_start(run, mine, name):
+  with pytest.raises(errors.ConfigError, match=r"--page=.* ends in \.html"):
+    tables.predict(run, mine, page=str(mine / name))
+  assert not (mine / "out.ecsv").exists()
 
 
 def test_repeated_ids_are_flagged(run, mine):

@@ -169,7 +169,7 @@ def _write(
     _draw(run, summary, tables, targets)
     path = run.results / page_of_run.FILE
     with figure_style.optional(path):
-      page_of_run.write(run, tables, calibration, summary, targets[0])
+      page_of_run.write(run, state, tables, calibration, summary, targets[0])
       print(f"Wrote {path}: open it in a browser.")
   else:
     print(f"Wrote summary.json and predictions_*.csv to {run.results}.")

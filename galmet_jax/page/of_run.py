@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -11,17 +12,21 @@ from galmet_jax import metric_writer
 from galmet_jax import quantities
 from galmet_jax.calibration import calibration as calibration_lib
 from galmet_jax.calibration import image_statistics
+from galmet_jax.page import gallery
 from galmet_jax.page import page
 from galmet_jax.page import panels
+from galmet_jax.page import saliency
 from galmet_jax.page import sprites
 from galmet_jax.predict import flags
 from galmet_jax.run import Run
+from galmet_jax.train_state import TrainState
 
 FILE = "report.html"
 
 
 def write(
   run: Run,
+  state: TrainState,
   tables: Mapping[str, pd.DataFrame],
   calibration: calibration_lib.Calibration,
   summary: Mapping[str, Any],
@@ -31,6 +36,7 @@ def write(
 
   Args:
     run: the run.
+    state: its checkpoint.
     tables: predictions of each split, as in predictions_SPLIT.csv.
     calibration: the run's.
     summary: content of summary.json.
@@ -71,10 +77,37 @@ def write(
       galaxies=galaxies,
       thumbnails=sprites.shrink(images),
       figures=figures,
+      gallery=_worst(run, state, galaxies, images, target),
     ),
     run.config.seed,
   )
   return path
+
+
+def _worst(
+  run: Run,
+  state: TrainState,
+  galaxies: pd.DataFrame,
+  images: np.ndarray,
+  target: quantities.Quantity,
+) -> gallery.Gallery | None:
+  """Returns the galaxies with the largest errors; None if no label is known."""
+  error = (galaxies["pred"] - galaxies["true"]).to_numpy()
+  order = np.argsort(-np.nan_to_num(np.abs(error), nan=-1.0), kind="stable")
+  index = order[: min(gallery.NUMBER, np.isfinite(error).sum())]
+  if not len(index):
+    return None
+  variables = jax.device_get(state.variables)
+  return gallery.Gallery(
+    title=f"The {len(index)} largest errors",
+    images=gallery.crop(images[index], run.frame.crop),
+    captions=[
+      (row.id, row.split, f"true {row.true:.3f}, predicted {row.pred:.3f}")
+      for row in galaxies.iloc[index].itertuples()
+    ],
+    maps=saliency.compute(run.model, variables, run.frame, images[index]),
+    unit=target.unit,
+  )
 
 
 def _galaxies(split: str, table: pd.DataFrame, target: str) -> pd.DataFrame:

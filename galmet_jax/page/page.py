@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from galmet_jax import quantities
+from galmet_jax.page import gallery as gallery_lib
 from galmet_jax.page import panels
 from galmet_jax.page import sprites
 from galmet_jax.page import widgets
@@ -42,6 +43,7 @@ class Content:
       (text) and `true` where they are known.
     thumbnails: of the galaxies, see `sprites.shrink`.
     figures: further figures.
+    gallery: some galaxies with maps, or None.
   """
 
   title: str
@@ -50,6 +52,7 @@ class Content:
   galaxies: pd.DataFrame
   thumbnails: np.ndarray
   figures: Sequence[Model] = ()
+  gallery: gallery_lib.Gallery | None = None
 
 
 def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
@@ -94,6 +97,7 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     figures=f'<h2>The run</h2><div class="plots">{_join(divs, figures)}</div>'
     if figures
     else "",
+    gallery=gallery_lib.to_html(content.gallery) if content.gallery else "",
     script=script,
     dark=panels.DARK,
   )
@@ -130,6 +134,7 @@ _PAGE = """<!DOCTYPE html>
 <p>Select galaxies with the lasso, a click or the search. The table shows the
 first 1,000; the download has all.</p>
 {table}
+{gallery}
 {figures}
 {script}
 <script>{dark}</script>

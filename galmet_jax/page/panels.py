@@ -26,6 +26,10 @@ p { margin: .3rem 0 .8rem; max-width: 48rem; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .controls { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
+.gallery { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(345px, 1fr)); }
+figure { margin: 0; font-size: .8rem; }
+figure img { margin-right: 2px; }
 """
 
 # Bokeh draws on a canvas, which has no style sheet.

@@ -47,11 +47,12 @@ def sheets(thumbnails: np.ndarray) -> list[str]:
     cells[: len(part)] = part
     grid = cells.reshape(rows, _PER_ROW, SIDE, SIDE, 3).swapaxes(1, 2)
     sheet = grid.reshape(rows * SIDE, _PER_ROW * SIDE, 3)
-    found.append(_uri(Image.fromarray(sheet)))
+    found.append(uri(Image.fromarray(sheet)))
   return found
 
 
-def _uri(image: Image.Image) -> str:
+def uri(image: Image.Image) -> str:
+  """Returns a URI that holds an image, as WebP."""
   stream = io.BytesIO()
   image.save(stream, "WEBP", quality=_QUALITY)
   data = base64.b64encode(stream.getvalue()).decode()

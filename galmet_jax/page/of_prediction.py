@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 import pathlib
 
+import jax
 import numpy as np
 import pandas as pd
 
 from galmet_jax import quantities
+from galmet_jax.page import gallery
 from galmet_jax.page import page
+from galmet_jax.page import saliency
 from galmet_jax.page import sprites
 from galmet_jax.predict import inputs
 from galmet_jax.predict.predictor import Predictor
@@ -51,7 +54,37 @@ def write(
       target=target,
       galaxies=galaxies,
       thumbnails=_thumbnails(rows, model.info.image_size),
+      gallery=_unusual(model, rows, galaxies, target),
     ),
+  )
+
+
+def _unusual(
+  model: Predictor,
+  rows: inputs.Rows,
+  galaxies: pd.DataFrame,
+  target: quantities.Quantity,
+) -> gallery.Gallery | None:
+  """Returns the galaxies with the lowest p-values; None if there are none."""
+  p = galaxies["ood_p"].to_numpy()
+  index = np.argsort(p, kind="stable")[: gallery.NUMBER]  # NaN is last
+  index = index[np.isfinite(p[index])]
+  if not len(index):
+    return None
+  size = model.info.image_size
+  images = np.concatenate([rows.read(i, i + 1, size)[0] for i in index])
+  networks = model.networks
+  variables = jax.device_get(networks.variables[0])
+  return gallery.Gallery(
+    title=f"The {len(index)} most unusual images",
+    images=gallery.crop(images, networks.frame.crop),
+    captions=[
+      (row.id, f"predicted {row.pred:.3f}, p of the image {row.ood_p:.2g}")
+      for row in galaxies.iloc[index].itertuples()
+    ],
+    maps=saliency.compute(networks.model, variables, networks.frame, images),
+    unit=target.unit,
+    member=" of the first fold" if len(networks.variables) > 1 else "",
   )
 
 

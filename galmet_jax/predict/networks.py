@@ -20,6 +20,7 @@ from galmet_jax.data import galaxies
 from galmet_jax.data import placement
 from galmet_jax.devices import sharding
 from galmet_jax.models import network
+from galmet_jax.models import resnet
 from tfds_sdss import files
 
 
@@ -31,6 +32,8 @@ class Networks:
     config: the config of a member, with the views that are calibrated.
     config_digest: SHA-256 of the config.json of all members.
     variables: of each member, on the devices.
+    model: the network without its weights.
+    frame: the crop, resolution and bands that it sees.
     eval_step: see `evaluate.make_eval_step`.
     mesh: the devices.
   """
@@ -38,6 +41,8 @@ class Networks:
   config: ml_collections.ConfigDict
   config_digest: str
   variables: tuple[Any, ...]
+  model: resnet.ResNet
+  frame: augment.Frame
   eval_step: Any
   mesh: jax.sharding.Mesh
 
@@ -89,6 +94,8 @@ class Networks:
       variables=tuple(
         sharding.replicate(each, mesh) for each in found_variables
       ),
+      model=model,
+      frame=frame,
       eval_step=evaluate.make_eval_step(model, frame, mesh),
       mesh=mesh,
     )

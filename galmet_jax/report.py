@@ -17,6 +17,7 @@ from galmet_jax import metric_writer
 from galmet_jax import metrics
 from galmet_jax import plots
 from galmet_jax import quantities
+from galmet_jax import report_page
 from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import workdir as workdir_lib
@@ -30,7 +31,6 @@ from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
-from galmet_jax.page import of_run as page_of_run
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
 
@@ -167,9 +167,9 @@ def _write(
   )
   if config.eval.figures:
     _draw(run, summary, tables, targets)
-    path = run.results / page_of_run.FILE
+    path = run.results / report_page.FILE
     with figure_style.optional(path):
-      page_of_run.write(run, state, tables, calibration, summary, targets[0])
+      report_page.write(run, state, tables, calibration, summary, targets[0])
       print(f"Wrote {path}: open it in a browser.")
   else:
     print(f"Wrote summary.json and predictions_*.csv to {run.results}.")

@@ -38,12 +38,14 @@ class Content:
     title: heading of the page.
     facts: a sentence or more about the run, plain text.
     target: the target that is predicted.
-    galaxies: a row for each of N galaxies: `id` and `flags` (text), `pred`,
-      `pred_p16`, `pred_p84`, `pred_p2p5`, `pred_p97p5` and `ood_p`; `split`
-      (text) and `true` where they are known.
+    galaxies: a row for each of N galaxies: `id` and `flags` (text) and `pred`;
+      where they are known, `split` (text), `true`, `pred_p16`, `pred_p84`,
+      `pred_p2p5`, `pred_p97p5` and `ood_p`.
     thumbnails: of the galaxies, see `sprites.shrink`.
     figures: further figures.
     gallery: some galaxies with maps, or None.
+    systems: label by name of a column of `galaxies` that may replace `pred`.
+    table: HTML to show first.
   """
 
   title: str
@@ -53,6 +55,8 @@ class Content:
   thumbnails: np.ndarray
   figures: Sequence[Model] = ()
   gallery: gallery_lib.Gallery | None = None
+  systems: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  table: str = ""
 
 
 def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
@@ -76,7 +80,7 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     )
   columns = {name: galaxies[name].to_numpy() for name in galaxies}
   columns |= sprites.place(len(galaxies))
-  parts = widgets.explorer(columns, content.target)
+  parts = widgets.explorer(columns, content.target, content.systems)
   figures = {f"figure_{i}": x for i, x in enumerate(content.figures)}
   script, divs = embed.components(parts | figures)
   sheets = "".join(
@@ -90,11 +94,12 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     style=panels.STYLE,
     sheets=sheets,
     library=_LIBRARY.render(),
+    systems=content.table,
     count=divs["count"],
-    controls=_join(divs, ("search", "flags", "range", "split")),
+    controls=_join(divs, ("system", "search", "flags", "range", "split")),
     plots=_join(divs, ("plot_0", "plot_1")),
-    table=_join(divs, ("download", "table")),
-    figures=f'<h2>The run</h2><div class="plots">{_join(divs, figures)}</div>'
+    selection=_join(divs, ("download", "table")),
+    figures=f'<h2>Figures</h2><div class="plots">{_join(divs, figures)}</div>'
     if figures
     else "",
     gallery=gallery_lib.to_html(content.gallery) if content.gallery else "",
@@ -127,13 +132,14 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <h1>{title}</h1>
 <p>{facts}</p>
+{systems}
 <div class="controls">{controls}</div>
 {count}
 <div class="plots">{plots}</div>
 <h2>Selection</h2>
 <p>Select galaxies with the lasso, a click or the search. The table shows the
 first 1,000; the download has all.</p>
-{table}
+{selection}
 {gallery}
 {figures}
 {script}

@@ -28,6 +28,11 @@ p { margin: .3rem 0 .8rem; max-width: 48rem; }
   grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
 .gallery { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(345px, 1fr)); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { padding: .15rem .7rem .15rem 0; text-align: left;
+  border-bottom: 1px solid var(--line); }
+a { color: inherit; }
 figure { margin: 0; font-size: .8rem; }
 figure img { margin-right: 2px; }
 """

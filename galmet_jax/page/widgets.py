@@ -54,6 +54,12 @@ const number = keep.filter(x => x).length;
 count.text = `${number} of ${keep.length} galaxies are shown.`;
 source.change.emit();
 """
+_SYSTEM = """
+const data = {...source.data};
+data.pred = data[select.value];
+data.residual = data.pred.map((x, i) => x - data.true[i]);
+source.data = data;
+"""
 _SEARCH = """
 const wanted = search.value_input.trim();
 const found = [];
@@ -88,7 +94,9 @@ _LIMIT = 1_000
 
 
 def explorer(
-  columns: Mapping[str, np.ndarray], target: quantities.Quantity
+  columns: Mapping[str, np.ndarray],
+  target: quantities.Quantity,
+  systems: Mapping[str, str],
 ) -> dict[str, models.ui.UIElement]:
   """Returns linked plots with search, filters and a table.
 
@@ -96,15 +104,17 @@ def explorer(
     columns: by name, `[N]` each: those of `page.Content.galaxies` and of
       `sprites.place`.
     target: the predicted target.
+    systems: see `page.Content`.
 
   Returns:
-    `search`, `flags`, `range`, `split` (if there are several), `count`,
-    `plot_0`, `plot_1`, `download` and `table`, in this order.
+    `search`, `flags`, `range`, `count`, `plot_0`, `plot_1`, `download` and
+    `table`; `system` and `split` if there are several.
   """
   data = dict(columns)
   if "true" in data:
     data["residual"] = data["pred"] - data["true"]
-  data["width"] = data["pred_p84"] - data["pred_p16"]
+  if "pred_p84" in data:
+    data["width"] = data["pred_p84"] - data["pred_p16"]
   source = models.ColumnDataSource(data)
   shown = models.BooleanFilter(booleans=[True] * len(data["id"]))
   view = models.CDSView(filter=shown)
@@ -112,7 +122,12 @@ def explorer(
     f"plot_{i}": _plot(source, view, *axes)
     for i, axes in enumerate(_axes(target, has_truth="true" in data))
   }
-  return _controls(source, shown) | plots | _table(source)
+  return (
+    _systems(source, systems)
+    | _controls(source, shown)
+    | plots
+    | _table(source)
+  )
 
 
 def _axes(target: quantities.Quantity, *, has_truth: bool):
@@ -175,12 +190,13 @@ def _tooltip(columns: Sequence[str]) -> str:
   if "true" in columns:
     lines[1:1] = ["@split"] if "split" in columns else []
     lines += ["true @true{0.000}, difference @residual{0.000}"]
-  lines += [
-    "68 %: @pred_p16{0.000} to @pred_p84{0.000}",
-    "95 %: @pred_p2p5{0.000} to @pred_p97p5{0.000}",
-    "p of the image @ood_p{0.000}",
-    "@flags",
-  ]
+  if "width" in columns:
+    lines += [
+      "68 %: @pred_p16{0.000} to @pred_p84{0.000}",
+      "95 %: @pred_p2p5{0.000} to @pred_p97p5{0.000}",
+      "p of the image @ood_p{0.000}",
+    ]
+  lines.append("@flags")
   rows = "".join(f"<div>{line}</div>" for line in lines)
   # Bokeh's tooltips are translucent, which would change the colours.
   return (
@@ -189,6 +205,32 @@ def _tooltip(columns: Sequence[str]) -> str:
     f'background-position:@{{left}}px @{{top}}px"></div>'
     f'<div style="max-width:18rem">{rows}</div></div>'
   )
+
+
+def _systems(
+  source: models.ColumnDataSource, systems: Mapping[str, str]
+) -> dict[str, models.ui.UIElement]:
+  if not systems:
+    return {}
+  pred = np.asarray(source.data["pred"])
+  shown = next(
+    name
+    for name in systems
+    if np.array_equal(source.data[name], pred, equal_nan=True)
+  )
+  options: list = list(systems.items())
+  select = widgets.Select(
+    title="System",
+    value=shown,
+    options=options,
+    stylesheets=[_STYLE],
+    sizing_mode="stretch_width",
+  )
+  select.js_on_change(
+    "value",
+    models.CustomJS(args={"source": source, "select": select}, code=_SYSTEM),
+  )
+  return {"system": select}
 
 
 def _controls(

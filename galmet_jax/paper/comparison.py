@@ -22,6 +22,7 @@ from galmet_jax.paper import diagnostics
 from galmet_jax.paper import galaxy_figures
 from galmet_jax.paper import published
 from galmet_jax.paper import relations
+from galmet_jax.paper import reproduction_page
 from galmet_jax.paper import sweeps
 from galmet_jax.paper import table
 from tfds_sdss import files
@@ -109,7 +110,10 @@ def write(
     sweeps.draw_resolution(figures, config, configs, rows, title)
   with figure_style.optional(figures / "learning_curve.png"):
     sweeps.draw_learning_curve(figures, config, configs, splits, rows, title)
-  print(f"Written to {workdir}: paper_table.md, paper_table.csv, figures/")
+  with figure_style.optional(workdir / reproduction_page.FILE):
+    parts = (config, configs, splits, first, rows)
+    reproduction_page.write(workdir, title, *parts)
+  print(f"Written to {workdir}: paper_table.md and .csv, report.html, figures/")
   return rows
 
 

@@ -44,6 +44,36 @@ def swept_resolution(
   return differing.get("data.resolution") if len(differing) == 1 else None
 
 
+def by_resolution(
+  common: ml_collections.ConfigDict,
+  configs: Mapping[str, ml_collections.ConfigDict],
+) -> dict[int, str]:
+  """Returns systems by their resolution; empty if it does not vary."""
+  systems = {
+    side: name
+    for name, config in configs.items()
+    if (side := swept_resolution(config, common)) is not None
+  }
+  if systems and "gri" in configs:
+    systems[common.data.resolution or common.data.crop] = "gri"
+  return systems
+
+
+def by_size(
+  configs: Mapping[str, ml_collections.ConfigDict],
+  splits: Mapping[str, galaxies.Split],
+) -> dict[int, str]:
+  """Returns systems by their training galaxies; empty if none has fewer."""
+  systems = {
+    config.data.num_train: name
+    for name, config in configs.items()
+    if config.data.num_train is not None
+  }
+  if systems and "gri" in configs:
+    systems[len(splits["train"])] = "gri"
+  return systems
+
+
 def draw_resolution(
   figures: pathlib.Path,
   common: ml_collections.ConfigDict,
@@ -52,15 +82,9 @@ def draw_resolution(
   title: str,
 ) -> None:
   """Draws figures / resolution.png if the resolution varies."""
-  systems = {
-    side: name
-    for name, config in configs.items()
-    if (side := swept_resolution(config, common)) is not None
-  }
+  systems = by_resolution(common, configs)
   if not systems:
     return
-  if "gri" in configs:
-    systems[common.data.resolution or common.data.crop] = "gri"
   rows = rows.set_index("system")
   sides = sorted(systems)
   run_figures.resolution(
@@ -87,15 +111,9 @@ def draw_learning_curve(
 
   Adds a random forest trained on the same galaxies.
   """
-  systems = {
-    config.data.num_train: name
-    for name, config in configs.items()
-    if config.data.num_train is not None
-  }
+  systems = by_size(configs, splits)
   if not systems:
     return
-  if "gri" in configs:
-    systems[len(splits["train"])] = "gri"
   sizes = sorted(systems)
   names = [systems[size] for size in sizes]
   run_figures.learning_curve(

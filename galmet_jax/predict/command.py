@@ -126,13 +126,13 @@ def _write_page(
   request: Request,
 ) -> None:
   # A slow import.
-  from galmet_jax.page import of_prediction
+  from galmet_jax.predict import prediction_page
 
   path = files.local_path(request.page, "--page")
   new = model.columns(values, details, unshrink=False)
   facts = f"Input: {request.input}. Table with all columns: {request.output}."
   columns = {column.name: column.values for column in new}
-  of_prediction.write(path, model, rows, columns, facts)
+  prediction_page.write(path, model, rows, columns, facts)
 
 
 def _compute(job: chunks.Job, request: Request) -> None:

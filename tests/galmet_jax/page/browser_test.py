@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import csv
+import dataclasses
 import io
 import shutil
 
@@ -164,6 +165,22 @@ def test_filters_count_the_galaxies_that_are_shown(open_page):
   tab.get_by_label("Flags").select_option("none")
   rest = frame[(frame["split"] == "test") & (frame["flags"] == "")]
   _expect_shown(tab, len(rest))
+
+
+def test_another_system_replaces_the_predictions(open_page):
+  content = galaxies.content(20)
+  table = content.galaxies
+  table["gri"], table["forest"] = table["pred"], 8.9
+  systems = {"gri": "CNN", "forest": "random forest"}
+  tab = open_page(dataclasses.replace(content, systems=systems))
+  tab.get_by_label("System").select_option("random forest")
+  tab.mouse.move(5, 5)
+  tab.mouse.move(*tab.evaluate(_POINTS, "pred")[3])
+  tab.wait_for_function(f"({_TOOLTIP})() !== null")
+  text = tab.evaluate(_TOOLTIP)["text"]
+  difference = 8.9 - table["true"][3]
+  assert "predicted 8.900" in text
+  assert f"true {table['true'][3]:.3f}, difference {difference:.3f}" in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

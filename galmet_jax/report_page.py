@@ -1,6 +1,7 @@
 """report.html: the page of an evaluated run."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -45,8 +46,10 @@ def write(
   Returns:
     The path of the page.
   """
-  images = np.concatenate([run.data[name].split.images for name in tables])
-  p = calibration.images.p_values(image_statistics.compute(images))
+  # Not joined: they may be most of the memory.
+  images = [run.data[name].split.images for name in tables]
+  statistics = np.concatenate([image_statistics.compute(x) for x in images])
+  p = calibration.images.p_values(statistics)
   galaxies = pd.concat(
     [_galaxies(name, table, target.name) for name, table in tables.items()],
     ignore_index=True,
@@ -75,7 +78,7 @@ def write(
       facts=_facts(tables, summary, target),
       target=target,
       galaxies=galaxies,
-      thumbnails=sprites.shrink(images),
+      thumbnails=np.concatenate([sprites.shrink(x) for x in images]),
       figures=figures,
       gallery=_worst(run, state, galaxies, images, target),
     ),
@@ -88,7 +91,7 @@ def _worst(
   run: Run,
   state: TrainState,
   galaxies: pd.DataFrame,
-  images: np.ndarray,
+  images: Sequence[np.ndarray],
   target: quantities.Quantity,
 ) -> gallery.Gallery | None:
   """Returns the galaxies with the largest errors; None if no label is known."""
@@ -97,15 +100,20 @@ def _worst(
   index = order[: min(gallery.NUMBER, np.isfinite(error).sum())]
   if not len(index):
     return None
+  ends = np.cumsum([len(x) for x in images])
+  parts = np.searchsorted(ends, index, side="right")
+  worst = np.stack(
+    [images[part][i - ends[part]] for part, i in zip(parts, index, strict=True)]
+  )
   variables = jax.device_get(state.variables)
   return gallery.Gallery(
     title=f"The {len(index)} largest errors",
-    images=gallery.crop(images[index], run.frame.crop),
+    images=gallery.crop(worst, run.frame.crop),
     captions=[
       (row.id, row.split, f"true {row.true:.3f}, predicted {row.pred:.3f}")
       for row in galaxies.iloc[index].itertuples()
     ],
-    maps=saliency.compute(run.model, variables, run.frame, images[index]),
+    maps=saliency.compute(run.model, variables, run.frame, worst),
     unit=target.unit,
   )
 

@@ -1,5 +1,7 @@
 """Tests of report.html."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -27,3 +29,16 @@ def test_report_has_the_galaxies_of_all_splits(trained_run):
   np.testing.assert_array_equal(shown["pred_p97p5"], high)
   text = (workdir / "report.html").read_text(encoding="utf-8")
   assert f"RMSE {summary['test']['rmse']:.4f} dex" in text
+
+
+def test_gallery_shows_the_largest_errors(trained_run):
+  _, workdir, _ = trained_run
+  shown = page_data.read(workdir / "report.html")
+  error = np.abs(np.array(shown["pred"]) - shown["true"])
+  worst = [shown["id"][i] for i in np.argsort(-error)[:24]]
+  text = (workdir / "report.html").read_text(encoding="utf-8")
+  captions = re.findall(r"<figcaption>(\d+)<br>", text)
+  assert captions == worst
+  gallery = text.partition("largest errors</h2>")[2]
+  assert gallery.count('alt="occlusion"') == len(worst)
+  assert gallery.count('alt="gradients"') == len(worst)

@@ -7,7 +7,7 @@ from galmet_jax import quantities
 from galmet_jax.page import page
 from galmet_jax.page import sprites
 
-HOSTILE = '<img src=x onerror="document.title=1">.png'
+HOSTILE = '</script><img src=x onerror="document.title=1">.png'
 
 
 def content(number: int, *, has_truth: bool = True) -> page.Content:

@@ -1,4 +1,5 @@
 import dataclasses
+import html
 import json
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ from galmet_jax.paper import reproduce
 from galmet_jax.paper import systems
 from galmet_jax.run import Run
 from tests import shrunk
+from tests.galmet_jax.page import page_data
 
 RUNS = ("gri", "r_band", "grayscale_test", "resolution_8", "train_40")
 
@@ -103,6 +105,20 @@ def test_table_has_every_system(finished):
     "resolution",
     "learning_curve",
   }
+
+
+def test_page_has_the_table_and_every_system(finished):
+  _, workdir, rows = finished
+  text = (workdir / "report.html").read_text(encoding="utf-8")
+  for name in RUNS:
+    assert f'<a href="runs/{name}/">' in text
+  for label in rows.label:
+    assert html.escape(label) in text
+  shown = page_data.read(workdir / "report.html")
+  table = pd.read_csv(workdir / "predictions_test.csv")
+  for name in rows.system:
+    np.testing.assert_allclose(shown[name], table[name], rtol=1e-6)
+  np.testing.assert_array_equal(shown["pred"], shown["gri"])
 
 
 def test_table_agrees_with_the_predictions(finished):

@@ -11,6 +11,7 @@ import numpy as np
 from galmet_jax import figure_style
 from galmet_jax import quantities
 from galmet_jax.page import panels
+from galmet_jax.page import scripts
 from galmet_jax.page import sprites
 
 # Columns of the table.
@@ -37,58 +38,6 @@ _STYLE = """
 }
 """
 
-_FILTER = """
-const data = source.data;
-const wanted = flags.value, names = split ? split.value : "all";
-const [low, high] = range.value;
-const keep = [];
-for (let i = 0; i < data.id.length; i++) {
-  const text = data.flags[i];
-  const value = data.pred[i];
-  keep.push((value >= low && value <= high || !isFinite(value))
-    && (wanted == "all" || (wanted == "none" ? !text : text.includes(wanted)))
-    && (names == "all" || data.split[i] == names));
-}
-shown.booleans = keep;
-const number = keep.filter(x => x).length;
-count.text = `${number} of ${keep.length} galaxies are shown.`;
-source.change.emit();
-"""
-_SYSTEM = """
-const data = {...source.data};
-data.pred = data[select.value];
-data.residual = data.pred.map((x, i) => x - data.true[i]);
-source.data = data;
-"""
-_SEARCH = """
-const wanted = search.value_input.trim();
-const found = [];
-if (wanted) {
-  for (let i = 0; i < source.data.id.length && found.length < limit; i++) {
-    if (source.data.id[i].includes(wanted)) { found.push(i); }
-  }
-}
-source.selected.indices = found;
-"""
-_SELECT = """
-chosen.indices = source.selected.indices.slice(0, limit);
-source.change.emit();
-"""
-_DOWNLOAD = r"""
-const quote = x => {
-  const text = String(x);
-  return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-};
-const rows = [names.join(",")];
-for (const i of source.selected.indices) {
-  rows.push(names.map(name => quote(source.data[name][i])).join(","));
-}
-const link = document.createElement("a");
-link.href = URL.createObjectURL(
-  new Blob([rows.join("\n") + "\n"], {type: "text/csv"}));
-link.download = "selection.csv";
-link.click();
-"""
 # Rows of the table.
 _LIMIT = 1_000
 
@@ -228,7 +177,9 @@ def _systems(
   )
   select.js_on_change(
     "value",
-    models.CustomJS(args={"source": source, "select": select}, code=_SYSTEM),
+    models.CustomJS(
+      args={"source": source, "select": select}, code=scripts.SYSTEM
+    ),
   )
   return {"system": select}
 
@@ -241,10 +192,15 @@ def _controls(
   search.js_on_change(
     "value_input",
     models.CustomJS(
-      args={"source": source, "search": search, "limit": _LIMIT}, code=_SEARCH
+      args={"source": source, "search": search}, code=scripts.SEARCH
     ),
   )
-  texts = {part for text in set(data["flags"]) for part in text.split("; ")}
+  # Without what was found instead of an image, in brackets.
+  texts = {
+    part.partition(" (")[0]
+    for text in set(data["flags"])
+    for part in text.split("; ")
+  }
   options = ["all", "none", *sorted(texts - {""})]
   found: dict[str, widgets.Widget] = {
     "search": search,
@@ -260,7 +216,7 @@ def _controls(
   args = {"source": source, "shown": shown, "count": count, "split": None}
   names = [name for name in found if name != "search"]
   apply = models.CustomJS(
-    args=args | {name: found[name] for name in names}, code=_FILTER
+    args=args | {name: found[name] for name in names}, code=scripts.FILTER
   )
   for name in names:
     event = "value_throttled" if name == "range" else "value"
@@ -291,7 +247,8 @@ def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
   source.selected.js_on_change(
     "indices",
     models.CustomJS(
-      args={"source": source, "chosen": chosen, "limit": _LIMIT}, code=_SELECT
+      args={"source": source, "chosen": chosen, "limit": _LIMIT},
+      code=scripts.SELECT,
     ),
   )
   number = widgets.NumberFormatter(format="0.000", nan_format="-")
@@ -320,6 +277,8 @@ def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
     label="Download the selection (CSV)", stylesheets=[_STYLE]
   )
   button.js_on_click(
-    models.CustomJS(args={"source": source, "names": names}, code=_DOWNLOAD)
+    models.CustomJS(
+      args={"source": source, "names": names}, code=scripts.DOWNLOAD
+    )
   )
   return {"download": button, "table": table}

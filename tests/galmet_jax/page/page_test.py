@@ -10,6 +10,7 @@ from PIL import Image
 
 from galmet_jax.page import page
 from galmet_jax.page import sprites
+from galmet_jax.page import widgets
 from tests.galmet_jax.page import galaxies
 
 
@@ -59,6 +60,18 @@ def test_too_many_galaxies_are_a_seeded_sample(tmp_path, monkeypatch):
   ids = [sorted(re.findall(r"12376\d{5}", text)) for text in texts]
   assert ids[0] == ids[1] != ids[2]
   assert 4 <= len(set(ids[0])) <= 5
+
+
+def test_flags_to_choose_from_are_those_of_the_galaxies():
+  content = galaxies.content(4)
+  columns = {
+    name: content.galaxies[name].to_numpy() for name in content.galaxies
+  }
+  columns |= sprites.place(4)
+  texts = ["", "no image (found text)", "no image (found 3 px); an outlier", ""]
+  columns["flags"] = np.array(texts, object)
+  parts = widgets.explorer(columns, content.target, {})
+  assert parts["flags"].options == ["all", "none", "an outlier", "no image"]
 
 
 def _decode(uri: str) -> np.ndarray:

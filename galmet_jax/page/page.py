@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import html
 import pathlib
+import re
 
 from bokeh import embed
 from bokeh import resources
@@ -20,6 +21,8 @@ from galmet_jax.page import sprites
 from galmet_jax.page import widgets
 from tfds_sdss import files
 
+# The id of one of Bokeh's models. In the text of a galaxy quotes are escaped.
+_MODEL = r'(?<="id":")p\d+(?=")'
 # A browser takes seconds for more.
 MAX_GALAXIES = 50_000
 
@@ -82,7 +85,7 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   columns |= sprites.place(len(galaxies))
   parts = widgets.explorer(columns, content.target, content.systems)
   figures = {f"figure_{i}": x for i, x in enumerate(content.figures)}
-  script, divs = embed.components(parts | figures)
+  script, divs = _renumber(*embed.components(parts | figures))
   sheets = "".join(
     f"--s{i}:url({sheet});"
     for i, sheet in enumerate(sprites.sheets(thumbnails))
@@ -107,6 +110,32 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     dark=panels.DARK,
   )
   files.write_atomically(path, text.encode())
+
+
+def _renumber(
+  script: str, divs: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+  """Replaces Bokeh's ids, which differ between processes: pages are equal."""
+  ids = dict.fromkeys(re.findall(_MODEL, script))
+  names = {each: f"m{i}" for i, each in enumerate(ids)}
+
+  def rename(pattern: str, text: str) -> str:
+    return re.sub(pattern, lambda found: names[found[0]], text)
+
+  script = rename(_MODEL, script)
+  start = script.index("const render_items")
+  end = script.index("\n", start)
+  roots = rename(r"\bp\d+\b", script[start:end])
+  script = script[:start] + roots + script[end:]
+  found = {
+    name: rename(r'(?<=root-id=")p\d+', div) for name, div in divs.items()
+  }
+  random = re.findall('"docid":"([^"]+)"', roots)
+  random += [re.findall(' id="([^"]+)"', div)[0] for div in divs.values()]
+  for i, each in enumerate(random):
+    script = script.replace(each, f"part{i}")
+    found = {name: x.replace(each, f"part{i}") for name, x in found.items()}
+  return script, found
 
 
 def _join(divs: Mapping[str, str], names: Iterable[str]) -> str:

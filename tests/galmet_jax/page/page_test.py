@@ -49,6 +49,14 @@ def test_page_loads_nothing_and_holds_text_as_text(tmp_path):
   assert not re.search(r"\b(src|href)=", tags)
 
 
+def test_page_is_the_same_after_other_pages(tmp_path):
+  first, other, second = (tmp_path / f"{name}.html" for name in "abc")
+  page.write(first, galaxies.content(20))
+  page.write(other, galaxies.content(21))
+  page.write(second, galaxies.content(20))
+  assert first.read_bytes() == second.read_bytes() != other.read_bytes()
+
+
 def test_too_many_galaxies_are_a_seeded_sample(tmp_path, monkeypatch):
   monkeypatch.setattr(page, "MAX_GALAXIES", 5)
   texts = []

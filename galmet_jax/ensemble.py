@@ -132,7 +132,6 @@ def _write(
       config.eval.bootstrap_draws,
       config.seed,
     )
-  results.write_summary(workdir, summary, tables)
   described = quantities.of(dataset.describe(config), targets)
   print(summary_text.format_metrics(summary, tuple(tables), described))
   rmse = members["rmse"]
@@ -148,6 +147,8 @@ def _write(
     )
     report.draw_split(workdir, name, table, described[0], title, summary[name])
     calibration_figure.draw(workdir, name, summary[name], title)
+  # At the end: an ensemble with a summary has its figures.
+  results.write_summary(workdir, summary, tables)
   print(f"Wrote summary.json, predictions_*.csv and figures/ to {workdir}.")
   return summary
 

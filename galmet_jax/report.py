@@ -159,20 +159,20 @@ def _write(
   }
   summary["eval"] = json.loads(config.eval.to_json())
   summary["timing"] = timing
-  results.write_summary(run.results, summary, config.eval.splits)
   targets = quantities.of(dataset.describe(config), config.data.targets)
   print(
     summary_text.format_metrics(summary, config.eval.splits, targets),
     flush=True,
   )
+  names = "summary.json and predictions_*.csv"
   if config.eval.figures:
     _draw(run, summary, tables, targets)
-    path = run.results / report_page.FILE
-    with figure_style.optional(path):
+    with figure_style.optional(run.results / report_page.FILE):
       report_page.write(run, state, tables, calibration, summary, targets[0])
-      print(f"Wrote {path}: open it in a browser.")
-  else:
-    print(f"Wrote summary.json and predictions_*.csv to {run.results}.")
+    names = f"summary.json, predictions_*.csv, {report_page.FILE} and figures/"
+  # At the end: a run with a summary has its figures and its page.
+  results.write_summary(run.results, summary, config.eval.splits)
+  print(f"Wrote {names} to {run.results}.")
   return summary
 
 
@@ -194,7 +194,6 @@ def _draw(
     with figure_style.optional(path):
       unit = quantities.common_unit(targets)
       plots.training_curves(path, rows, run.groups, unit)
-  print(f"Wrote summary.json, predictions_*.csv and figures/ to {run.results}.")
 
 
 def _predictions_table(

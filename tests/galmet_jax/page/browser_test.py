@@ -118,7 +118,7 @@ def test_hovering_shows_the_galaxy(open_page):
     assert name in tooltip["text"]
     png = tab.screenshot(clip=tooltip["box"])
     seen = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    assert _psnr(seen, thumbnails[i]) >= 30
+    assert galaxies.psnr(seen, thumbnails[i]) >= 30
   assert tab.title() == content.title
 
 
@@ -205,9 +205,3 @@ def _selected(tab: sync_api.Page) -> list[str]:
 def _expect_shown(tab: sync_api.Page, number: int) -> None:
   text = f"{number} of 20 galaxies are shown."
   sync_api.expect(tab.get_by_text(text)).to_be_visible()
-
-
-def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-  """Returns the peak signal-to-noise ratio of 8-bit images, dB."""
-  mse = ((a.astype(float) - b.astype(float)) ** 2).mean()
-  return float(10 * np.log10(255**2 / max(mse, 1e-9)))

@@ -51,3 +51,9 @@ def images(number: int) -> np.ndarray:
   light = np.exp(-(x**2 + y**2) / 2)[..., None]
   colour = rng.uniform(80, 255, (number, 1, 1, 3))
   return (light * colour).astype(np.uint8)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+  """Returns the peak signal-to-noise ratio of 8-bit images, dB."""
+  mse = ((a.astype(float) - b.astype(float)) ** 2).mean()
+  return float(10 * np.log10(255**2 / max(mse, 1e-9)))

@@ -23,8 +23,8 @@ def test_thumbnails_lie_where_the_page_looks_for_them():
   for i in (0, 31, 32, 1023, 1024, number - 1):
     left, top = -places["left"][i], -places["top"][i]
     found = sheets[places["sheet"][i]][top : top + 64, left : left + 64]
-    assert _psnr(found, thumbnails[i]) >= 30
-    assert _psnr(found, thumbnails[(i + 1) % number]) < 30
+    assert galaxies.psnr(found, thumbnails[i]) >= 30
+    assert galaxies.psnr(found, thumbnails[(i + 1) % number]) < 30
 
 
 def test_an_image_shrinks_to_the_means_of_its_squares():
@@ -85,9 +85,3 @@ def test_flags_to_choose_from_are_those_of_the_galaxies():
 def _decode(uri: str) -> np.ndarray:
   data = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
   return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-  """Returns the peak signal-to-noise ratio of 8-bit images, dB."""
-  mse = ((a.astype(float) - b.astype(float)) ** 2).mean()
-  return float(10 * np.log10(255**2 / max(mse, 1e-9)))

@@ -12,7 +12,7 @@ from galmet_jax.page import saliency
 from galmet_jax.page import sprites
 
 NUMBER = 24
-SIDE = 112  # px
+_SIDE = 112  # px
 # What the maps can tell was measured on SDSS galaxies.
 _NOTE = (
   "Beside each image: by how much the prediction decreases if a part is "
@@ -73,7 +73,7 @@ def _figure(gallery: Gallery, i: int, lines: list[str]) -> str:
     number = f"{limit:.2g} {gallery.unit}".strip()
     lines = [*lines, f"{name}: up to {number}"]
   images = "".join(
-    f'<img width="{SIDE}" height="{SIDE}" alt="{name}" '
+    f'<img width="{_SIDE}" height="{_SIDE}" alt="{name}" '
     f'src="{sprites.uri(_resize(picture, name))}">'
     for name, picture in pictures
   )
@@ -89,4 +89,4 @@ def _coloured(values: np.ndarray, limit: float) -> Image.Image:
 
 def _resize(picture: Image.Image, name: str) -> Image.Image:
   how = Image.Resampling.BOX if name == "image" else Image.Resampling.NEAREST
-  return picture.resize((SIDE, SIDE), how)
+  return picture.resize((_SIDE, _SIDE), how)

@@ -50,7 +50,7 @@ def mass_metallicity(
   target: quantities.Quantity,
   label: str,
 ) -> figure:
-  """Draws predictions against the stellar mass (paper, figure 4).
+  """Draws predictions against the stellar mass.
 
   Args:
     mass: log10 of the stellar mass in solar masses, `[N]`.
@@ -82,7 +82,7 @@ def mass_metallicity(
 def distributions(
   values: Mapping[str, np.ndarray], target: quantities.Quantity
 ) -> figure:
-  """Draws histograms of true and predicted values (paper, figure 2).
+  """Draws histograms of true and predicted values.
 
   Args:
     values: `[N]` by label.

@@ -21,7 +21,7 @@ def read(path: pathlib.Path) -> dict[str, list[Any]]:
 
 
 def _unescape(text: str) -> str:
-  # Of a JavaScript string in single quotes.
+  # The text is a JavaScript string in single quotes; JSON has double ones.
   return text.replace("\\'", "'").replace('"', '\\"')
 
 

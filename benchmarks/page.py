@@ -18,7 +18,6 @@ from playwright import sync_api
 
 from galmet_jax import quantities
 from galmet_jax.page import page
-from galmet_jax.page import sprites
 from tfds_sdss.mock import population
 from tfds_sdss.mock import render
 
@@ -45,8 +44,7 @@ def main() -> None:
 
 def _content(number: int) -> page.Content:
   rng = np.random.default_rng(0)
-  thumbnails = sprites.shrink(_images())
-  chosen = thumbnails[np.arange(number) % len(thumbnails)]
+  images = _images()
   true = rng.normal(8.9, 0.2, number)
   predicted = true + rng.normal(0, 0.1, number)
   galaxies = pd.DataFrame(
@@ -64,7 +62,13 @@ def _content(number: int) -> page.Content:
     }
   )
   target = quantities.Quantity("oh_p50", "12 + log(O/H)", "dex")
-  return page.Content("Synthetic galaxies", "", target, galaxies, chosen)
+  return page.Content(
+    title="Synthetic galaxies",
+    facts="",
+    target=target,
+    galaxies=galaxies,
+    images=lambda rows: images[rows % len(images)],
+  )
 
 
 def _images() -> np.ndarray:

@@ -4,6 +4,7 @@ The members train one after another. Each is an ordinary run in a directory of
 its own, so an interrupted ensemble resumes like any run.
 """
 
+from collections.abc import Iterable
 import copy
 import json
 import pathlib
@@ -13,10 +14,13 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
+from galmet_jax import checkpoints
 from galmet_jax import errors
+from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import quantities
 from galmet_jax import report
+from galmet_jax import report_page
 from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import train
@@ -25,6 +29,7 @@ from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
+from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 
 
@@ -66,7 +71,11 @@ def train_and_evaluate(
   with workdir_lib.lock(workdir):
     workdir_lib.check_kind(workdir, "ensemble")
     folders = _train_members(config, workdir)
-    return processes.on_first(lambda: _write(config, workdir, folders)) or {}
+    # All processes read the images, which the first shows.
+    splits = dataset.read(config).values() if config.eval.figures else ()
+    return (
+      processes.on_first(lambda: _write(config, workdir, folders, splits)) or {}
+    )
 
 
 def _train_members(
@@ -100,6 +109,7 @@ def _write(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   folders: list[pathlib.Path],
+  splits: Iterable[galaxies.Split],
 ) -> dict[str, Any]:
   targets = tuple(config.data.targets)
   test = mean_of_members(folders, targets)
@@ -147,9 +157,27 @@ def _write(
     )
     report.draw_split(workdir, name, table, described[0], title, summary[name])
     calibration_figure.draw(workdir, name, summary[name], title)
+  names = "summary.json and predictions_*.csv"
+  if config.eval.figures:
+    with figure_style.optional(workdir / report_page.FILE):
+      which = calibration.facts["which"]
+      first = checkpoints.Checkpoints(
+        folders[0] / "checkpoints" / which, keep=2, read_only=True
+      )
+      report_page.write(
+        workdir,
+        workdir,
+        config,
+        first.read_variables(calibration.facts["members"][folders[0].name]),
+        splits,
+        tables,
+        calibration,
+        summary,
+      )
+    names = f"summary.json, predictions_*.csv, {report_page.FILE} and figures/"
   # At the end: an ensemble with a summary has its figures.
   results.write_summary(workdir, summary, tables)
-  print(f"Wrote summary.json, predictions_*.csv and figures/ to {workdir}.")
+  print(f"Wrote {names} to {workdir}.")
   return summary
 
 

@@ -7,6 +7,7 @@ import pathlib
 import time
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 import pandas as pd
@@ -168,7 +169,16 @@ def _write(
   if config.eval.figures:
     _draw(run, summary, tables, targets)
     with figure_style.optional(run.results / report_page.FILE):
-      report_page.write(run, state, tables, calibration, summary, targets[0])
+      report_page.write(
+        run.results,
+        run.workdir,
+        config,
+        jax.device_get(state.variables),
+        [run.data[name].split for name in tables],
+        tables,
+        calibration,
+        summary,
+      )
     names = f"summary.json, predictions_*.csv, {report_page.FILE} and figures/"
   # At the end: a run with a summary has its figures and its page.
   results.write_summary(run.results, summary, config.eval.splits)

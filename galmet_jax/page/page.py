@@ -1,5 +1,6 @@
 """Writes a page of galaxies and their predictions."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -44,10 +45,12 @@ class Content:
     galaxies: a row for each of N galaxies: `id` and `flags` (text) and `pred`;
       where they are known, `split` (text), `true`, `pred_p16`, `pred_p84`,
       `pred_p2p5`, `pred_p97p5` and `ood_p`.
-    thumbnails: of the galaxies, see `sprites.shrink`.
+    images: returns the images, uint8 `[n, S, S, 3]`, of rows of `galaxies`,
+      int `[n]`.
     figures: further figures.
     gallery: some galaxies with maps, or None.
-    systems: label by name of a column of `galaxies` that may replace `pred`.
+    systems: label by name of a column of `galaxies` that may replace `pred`;
+      that of the first is `pred`.
     table: HTML to show first.
   """
 
@@ -55,7 +58,7 @@ class Content:
   facts: str
   target: quantities.Quantity
   galaxies: pd.DataFrame
-  thumbnails: np.ndarray
+  images: Callable[[np.ndarray], np.ndarray]
   figures: Sequence[Model] = ()
   gallery: gallery_lib.Gallery | None = None
   systems: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -72,15 +75,15 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   """
   total = len(content.galaxies)
   facts = content.facts
-  galaxies, thumbnails = content.galaxies, content.thumbnails
+  chosen = np.arange(total)
   if total > MAX_GALAXIES:
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(total, MAX_GALAXIES, replace=False))
-    galaxies, thumbnails = galaxies.iloc[chosen], thumbnails[chosen]
     facts += (
       f" The page shows {MAX_GALAXIES:,} of {total:,} galaxies, chosen at "
       f"random with seed {seed}."
     )
+  galaxies = content.galaxies.iloc[chosen]
   columns = {name: galaxies[name].to_numpy() for name in galaxies}
   columns |= sprites.place(len(galaxies))
   parts = widgets.explorer(columns, content.target, content.systems)
@@ -88,7 +91,7 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   script, divs = _renumber(*embed.components(parts | figures))
   sheets = "".join(
     f"--s{i}:url({sheet});"
-    for i, sheet in enumerate(sprites.sheets(thumbnails))
+    for i, sheet in enumerate(sprites.sheets(content.images, chosen))
   )
   text = _PAGE.format(
     policy=_POLICY,

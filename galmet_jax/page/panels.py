@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import itertools
 from typing import Any
 
 from bokeh.models import Range1d
@@ -39,6 +40,7 @@ figure img { margin-right: 2px; }
 
 # Bokeh draws on a canvas, which has no style sheet.
 DARK = """
+const blues = new Set();
 function recolour(dark) {
   const text = dark ? "#e4e7eb" : "#1b1f24";
   const line = dark ? "#4a5058" : "#c8ccd1";
@@ -59,9 +61,13 @@ function recolour(dark) {
       } else if (model.type == "Title") {
         model.text_color = text;
       } else if (model.type == "GlyphRenderer") {
-        const glyph = model.glyph;
-        if (glyph.type == "Scatter") {
-          glyph.fill_color = glyph.line_color = {value: dark ? bright : blue};
+        for (const glyph of [model.glyph, model.nonselection_glyph]) {
+          if (glyph.line_color?.value == blue) { blues.add(glyph); }
+          if (blues.has(glyph)) {
+            const color = {value: dark ? bright : blue};
+            glyph.line_color = color;
+            if (glyph.type == "Scatter") { glyph.fill_color = color; }
+          }
         }
       } else if (model.type == "Legend") {
         model.background_fill_color = back;
@@ -83,13 +89,16 @@ start();
 
 def new_figure(x: str, y: str, **options: Any) -> figure:
   """Returns an empty figure with labelled axes."""
-  return figure(
+  plot = figure(
     height=_HEIGHT,
     x_axis_label=x,
     y_axis_label=y,
     sizing_mode="stretch_width",
     **options,
   )
+  # It is a link to Bokeh's site.
+  plot.toolbar.logo = None
+  return plot
 
 
 def coverage(block: Mapping[str, Any], split: str) -> figure:
@@ -114,18 +123,27 @@ def coverage(block: Mapping[str, Any], split: str) -> figure:
   return plot
 
 
-def training(rows: Sequence[Mapping[str, Any]], unit: str) -> figure:
-  """Draws the validation RMSE of a training.
+def training(
+  records: Mapping[str, Sequence[Mapping[str, Any]]], unit: str
+) -> figure:
+  """Draws the validation RMSE of a training or several.
 
   Args:
-    rows: of metrics.jsonl.
+    records: rows of metrics.jsonl by name of the network; the name of a single
+      one is not shown.
     unit: of the targets; may be empty.
   """
   name = "validation/rmse"
-  known = [row for row in rows if row.get(name) is not None]
-  steps, values = ([row[key] for row in known] for key in ("step", name))
   label = f"validation RMSE [{unit}]" if unit else "validation RMSE"
   plot = new_figure("step", label, title="Training", tools="save")
-  plot.line(steps, values, color=figure_style.BLUE)
-  plot.scatter(steps, values, color=figure_style.BLUE, size=5)
+  for color, (network, rows) in zip(
+    itertools.cycle(figure_style.COLORS), records.items(), strict=False
+  ):
+    known = [row for row in rows if row.get(name) is not None]
+    steps, values = ([row[key] for row in known] for key in ("step", name))
+    style: dict[str, Any] = {}
+    if len(records) > 1:
+      style["legend_label"] = network
+    plot.line(steps, values, color=color, **style)
+    plot.scatter(steps, values, color=color, size=5)
   return plot

@@ -1,6 +1,7 @@
 """Thumbnails of galaxies, many to an image, for a page."""
 
 import base64
+from collections.abc import Callable
 import io
 
 import numpy as np
@@ -33,20 +34,23 @@ def shrink(images: np.ndarray) -> np.ndarray:
   return found
 
 
-def sheets(thumbnails: np.ndarray) -> list[str]:
+def sheets(
+  images: Callable[[np.ndarray], np.ndarray], rows: np.ndarray
+) -> list[str]:
   """Returns the sheets for `place` as URIs of WebP images.
 
   Args:
-    thumbnails: of `shrink`.
+    images: see `page.Content`.
+    rows: the galaxies to show, int `[N]`.
   """
   found = []
-  for start in range(0, len(thumbnails), _PER_SHEET):
-    part = thumbnails[start : start + _PER_SHEET]
-    rows = -(-len(part) // _PER_ROW)
-    cells = np.zeros((rows * _PER_ROW, SIDE, SIDE, 3), np.uint8)
+  for start in range(0, len(rows), _PER_SHEET):
+    part = shrink(images(rows[start : start + _PER_SHEET]))
+    height = -(-len(part) // _PER_ROW)
+    cells = np.zeros((height * _PER_ROW, SIDE, SIDE, 3), np.uint8)
     cells[: len(part)] = part
-    grid = cells.reshape(rows, _PER_ROW, SIDE, SIDE, 3).swapaxes(1, 2)
-    sheet = grid.reshape(rows * SIDE, _PER_ROW * SIDE, 3)
+    grid = cells.reshape(height, _PER_ROW, SIDE, SIDE, 3).swapaxes(1, 2)
+    sheet = grid.reshape(height * SIDE, _PER_ROW * SIDE, 3)
     found.append(uri(Image.fromarray(sheet)))
   return found
 

@@ -1,5 +1,6 @@
 """The linked plots, search, filters and table of a page."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ _COLUMNS = {
   "split": "split",
   "true": "true",
   "pred": "predicted",
-  "residual": "predicted − true",
+  "residual": "residual",
   "pred_p16": "p16",
   "pred_p84": "p84",
   "pred_p2p5": "p2.5",
@@ -71,12 +72,9 @@ def explorer(
     f"plot_{i}": _plot(source, view, *axes)
     for i, axes in enumerate(_axes(target, has_truth="true" in data))
   }
-  return (
-    _systems(source, systems)
-    | _controls(source, shown)
-    | plots
-    | _table(source)
-  )
+  system = _systems(source, systems)
+  controls = _controls(source, shown, system, ["pred", *systems])
+  return system | controls | plots | _table(source)
 
 
 def _axes(target: quantities.Quantity, *, has_truth: bool):
@@ -134,7 +132,6 @@ def _plot(
 
 def _tooltip(columns: Sequence[str]) -> str:
   """Returns a tooltip with the thumbnail; Bokeh escapes the values."""
-  side = f"{sprites.SIDE}px"
   lines = ["@id", "predicted @pred{0.000}"]
   if "true" in columns:
     lines[1:1] = ["@split"] if "split" in columns else []
@@ -150,9 +147,17 @@ def _tooltip(columns: Sequence[str]) -> str:
   # Bokeh's tooltips are translucent, which would change the colours.
   return (
     "<div><style>:host { opacity: 1 !important; }</style>"
-    f'<div style="width:{side};height:{side};background-image:var(--s@sheet);'
-    f'background-position:@{{left}}px @{{top}}px"></div>'
+    f"{_thumbnail('@{sheet}', '@{left}', '@{top}')}"
     f'<div style="max-width:18rem">{rows}</div></div>'
+  )
+
+
+def _thumbnail(sheet: str, left: str, top: str) -> str:
+  """Returns HTML that shows a part of a sheet."""
+  side = f"{sprites.SIDE}px"
+  return (
+    f'<div style="width:{side};height:{side};background-image:var(--s{sheet});'
+    f'background-position:{left}px {top}px"></div>'
   )
 
 
@@ -161,16 +166,10 @@ def _systems(
 ) -> dict[str, models.ui.UIElement]:
   if not systems:
     return {}
-  pred = np.asarray(source.data["pred"])
-  shown = next(
-    name
-    for name in systems
-    if np.array_equal(source.data[name], pred, equal_nan=True)
-  )
   options: list = list(systems.items())
   select = widgets.Select(
     title="System",
-    value=shown,
+    value=next(iter(systems)),
     options=options,
     stylesheets=[_STYLE],
     sizing_mode="stretch_width",
@@ -185,7 +184,10 @@ def _systems(
 
 
 def _controls(
-  source: models.ColumnDataSource, shown: models.BooleanFilter
+  source: models.ColumnDataSource,
+  shown: models.BooleanFilter,
+  system: Mapping[str, models.ui.UIElement],
+  predictions: Iterable[str],
 ) -> dict[str, models.ui.UIElement]:
   data = source.data
   search = widgets.TextInput(title="Search an id", placeholder="part of an id")
@@ -205,7 +207,7 @@ def _controls(
   found: dict[str, widgets.Widget] = {
     "search": search,
     "flags": widgets.Select(title="Flags", value="all", options=options),
-    "range": _range(np.asarray(data["pred"])),
+    "range": _range(np.concatenate([data[name] for name in predictions])),
   }
   splits = sorted(set(data.get("split", ())))
   if len(splits) > 1:
@@ -221,6 +223,9 @@ def _controls(
   for name in names:
     event = "value_throttled" if name == "range" else "value"
     found[name].js_on_change(event, apply)
+  for widget in system.values():
+    # Called after the script that replaces the predictions.
+    widget.js_on_change("value", apply)
   for widget in found.values():
     widget.update(stylesheets=[_STYLE], sizing_mode="stretch_width")
   return {**found, "count": count}
@@ -252,24 +257,34 @@ def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
     ),
   )
   number = widgets.NumberFormatter(format="0.000", nan_format="-")
+  image = widgets.TableColumn(
+    field="sheet",
+    title="image",
+    formatter=widgets.HTMLTemplateFormatter(
+      template=_thumbnail("<%- sheet %>", "<%- left %>", "<%- top %>")
+    ),
+    sortable=False,
+    width=sprites.SIDE + 10,
+  )
   columns = [
     widgets.TableColumn(
       field=name,
       title=_COLUMNS[name],
       formatter=widgets.StringFormatter() if name in _TEXTS else number,
-      width=170 if name in ("id", "flags") else 80,
+      width={"id": 170, "flags": 170, "ood_p": 110}.get(name, 80),
     )
     for name in names
   ]
   table = widgets.DataTable(
     source=source,
     view=models.CDSView(filter=chosen),
-    columns=columns,
+    columns=[image, *columns],
+    row_height=sprites.SIDE + 6,
     index_position=None,
     autosize_mode="none",
     # Otherwise the browser's console has a warning.
     reorderable=False,
-    height=260,
+    height=430,
     sizing_mode="stretch_width",
     stylesheets=[_STYLE],
   )

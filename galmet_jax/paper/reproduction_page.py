@@ -13,7 +13,6 @@ from galmet_jax import quantities
 from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.page import page
-from galmet_jax.page import sprites
 from galmet_jax.paper import page_panels
 from galmet_jax.paper import sweeps
 
@@ -83,9 +82,9 @@ def write(
       ),
       target=target,
       galaxies=pd.DataFrame(columns),
-      thumbnails=sprites.shrink(test.images),
+      images=lambda chosen: test.images[chosen],
       figures=figures,
-      systems=systems,
+      systems={shown: systems[shown], **systems},
       table=_table(workdir, rows),
     ),
   )

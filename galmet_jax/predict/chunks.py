@@ -82,19 +82,19 @@ def compute(task: Task) -> int:
   """Computes and stores a chunk; returns its number of rows."""
   job, start = task
   model, rows = _load(job.run), _rows(job)
-  stop = min(start + SIZE, job.total)
-  pixels, flags, details = rows.read(start, stop, model.info.image_size)
+  part = np.arange(start, min(start + SIZE, job.total))
+  pixels, flags, details = rows.read(part, model.info.image_size)
   values = model.compute(
     pixels,
-    rows.ids[start:stop],
+    rows.ids[part],
     flags,
-    rows.positions[start:stop],
+    rows.positions[part],
     features=job.features,
   )
   values["detail_row"] = np.array([start + row for row in details], np.int64)
   values["detail_text"] = np.array(list(details.values()), str)
   _write(pathlib.Path(task.path), values)
-  return stop - start
+  return len(part)
 
 
 def prepare(job: Job, rows: inputs.Rows, settings: dict) -> None:

@@ -1,5 +1,6 @@
 """The galaxies to predict: a table, a folder of images, or a TFDS split."""
 
+from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import os
@@ -68,37 +69,36 @@ class Rows:
     return len(self.ids)
 
   def read(
-    self, start: int, stop: int, size: int
+    self, rows: Sequence[int] | np.ndarray, size: int
   ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Decodes the images of some rows.
 
     Args:
-      start: first row.
-      stop: end of the rows.
+      rows: numbers of n rows.
       size: width and height of the images, pixels.
 
     Returns:
       Images, uint8 `[n, size, size, 3]`, zero where there is none; their flags,
-      int32 `[n]`; and by row in 0 to n - 1 what was found instead of an image.
+      int32 `[n]`; and what was found instead of an image, by place in `rows`.
     """
-    pixels = np.zeros((stop - start, size, size, 3), np.uint8)
-    flags = self.flags[start:stop].copy()
+    pixels = np.zeros((len(rows), size, size, 3), np.uint8)
+    flags = self.flags[rows]
     details: dict[int, str] = {}
 
-    def decode(row: int) -> None:
-      data = self._bytes(start + row)
+    def decode(i: int) -> None:
+      data = self._bytes(rows[i])
       if not data:
-        if not flags[row]:
-          flags[row] |= Flag.NO_IMAGE
+        if not flags[i]:
+          flags[i] |= Flag.NO_IMAGE
         return
       try:
-        pixels[row] = images_lib.decode(0, data, size, png=True)
+        pixels[i] = images_lib.decode(0, data, size, png=True)
       except images_lib.ImageError as error:
-        flags[row] |= Flag.BAD_IMAGE
-        details[row] = error.found
+        flags[i] |= Flag.BAD_IMAGE
+        details[i] = error.found
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      list(pool.map(decode, range(stop - start)))
+      list(pool.map(decode, range(len(rows))))
     return pixels, flags, dict(sorted(details.items()))
 
   def _bytes(self, row: int) -> bytes:

@@ -11,7 +11,6 @@ from galmet_jax import quantities
 from galmet_jax.page import gallery
 from galmet_jax.page import page
 from galmet_jax.page import saliency
-from galmet_jax.page import sprites
 from galmet_jax.predict import inputs
 from galmet_jax.predict.predictor import Predictor
 from tfds_sdss.own import user_tables
@@ -53,7 +52,7 @@ def write(
       facts=facts,
       target=target,
       galaxies=galaxies,
-      thumbnails=_thumbnails(rows, model.info.image_size),
+      images=lambda chosen: rows.read(chosen, model.info.image_size)[0],
       gallery=_unusual(model, rows, galaxies, target),
     ),
   )
@@ -71,8 +70,7 @@ def _unusual(
   index = index[np.isfinite(p[index])]
   if not len(index):
     return None
-  size = model.info.image_size
-  images = np.concatenate([rows.read(i, i + 1, size)[0] for i in index])
+  images = rows.read(index, model.info.image_size)[0]
   networks = model.networks
   variables = jax.device_get(networks.variables[0])
   return gallery.Gallery(
@@ -92,11 +90,3 @@ def _names(rows: inputs.Rows) -> np.ndarray:
   return np.array(
     [name or f"row {i + 1}" for i, name in enumerate(rows.names)], object
   )
-
-
-def _thumbnails(rows: inputs.Rows, size: int) -> np.ndarray:
-  parts = []
-  for start in range(0, len(rows), inputs.CHUNK):
-    stop = min(start + inputs.CHUNK, len(rows))
-    parts.append(sprites.shrink(rows.read(start, stop, size)[0]))
-  return np.concatenate(parts)

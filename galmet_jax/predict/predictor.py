@@ -131,8 +131,8 @@ class Predictor:
     details: dict[int, str] = {}
     for start in range(0, len(rows), inputs.CHUNK):
       stop = min(start + inputs.CHUNK, len(rows))
-      pixels, flags, found = rows.read(start, stop, self.info.image_size)
-      part = slice(start, stop)
+      part = np.arange(start, stop)
+      pixels, flags, found = rows.read(part, self.info.image_size)
       parts.append(
         self.compute(
           pixels,

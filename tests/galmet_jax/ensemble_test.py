@@ -14,8 +14,10 @@ from galmet_jax import predict
 from galmet_jax import results
 from galmet_jax import train
 from galmet_jax.calibration import calibration
+from galmet_jax.calibration import image_statistics
 from galmet_jax.data import dataset
 from tests import shrunk
+from tests.galmet_jax.page import page_data
 
 
 def make_config(mock_data_dir, **changes):
@@ -88,6 +90,33 @@ def test_predictions_are_the_mean_of_the_members(finished):
     "predicted_against_true_test.png",
     "calibration_test.png",
   }
+
+
+def test_page_shows_the_out_of_fold_and_test_galaxies(finished):
+  config, workdir, summary = finished
+  shown = page_data.read(workdir / "report.html")
+  tables = [
+    results.read_predictions(workdir, name) for name in ("out_of_fold", "test")
+  ]
+  expected = pd.concat(tables, ignore_index=True)
+  assert shown["id"] == expected.objid.astype(str).tolist()
+  np.testing.assert_allclose(shown["pred"], expected.oh_p50_pred, rtol=1e-6)
+  # The images are those of the galaxies.
+  splits = dataset.read(config).values()
+  images = {
+    objid: image
+    for split in splits
+    for objid, image in zip(split.objid, split.images, strict=True)
+  }
+  found = np.stack([images[objid] for objid in expected.objid])
+  statistics = image_statistics.compute(found)
+  fitted = calibration.Calibration.load(workdir)
+  np.testing.assert_allclose(
+    shown["ood_p"], fitted.images.p_values(statistics), rtol=1e-6
+  )
+  text = (workdir / "report.html").read_text(encoding="utf-8")
+  assert f"RMSE {summary['test']['rmse']:.4f} dex" in text
+  assert "The maps are those of the network fold_0 for the image" in text
 
 
 def test_calibration_is_out_of_fold(finished):

@@ -13,6 +13,7 @@ from playwright import sync_api
 import pytest
 
 from galmet_jax.page import page as page_lib
+from galmet_jax.page import sprites
 from tests.galmet_jax.page import galaxies
 
 _SWITCHES = ["--no-sandbox", "--use-gl=swiftshader", "--disable-dev-shm-usage"]
@@ -58,6 +59,27 @@ _TOOLTIP = """
   const box = picture.getBoundingClientRect();
   return {text: inside.map(x => x.children.length ? "" : x.textContent),
     box: {x: box.x, y: box.y, width: box.width, height: box.height}};
+}
+"""
+
+
+_RANGE = """
+() => {
+  for (const model of Bokeh.documents[0]._all_models.values()) {
+    if (model.type == "RangeSlider") { return model.value; }
+  }
+}
+"""
+# What has the focus, in words.
+_FOCUSED = """
+() => {
+  let found = document.activeElement;
+  while (found.shadowRoot?.activeElement) {
+    found = found.shadowRoot.activeElement;
+  }
+  if (found.classList.contains("noUi-handle")) { return "handle of a range"; }
+  const label = found.labels?.[0]?.textContent ?? found.textContent;
+  return found.tagName == "BODY" ? "BODY" : label;
 }
 """
 
@@ -108,7 +130,7 @@ def open_page(browser, tmp_path) -> Iterator[Callable]:
 def test_hovering_shows_the_galaxy(open_page):
   content = galaxies.content(20)
   tab = open_page(content)
-  thumbnails = content.thumbnails
+  thumbnails = sprites.shrink(galaxies.images(20))
   points = tab.evaluate(_POINTS, "pred")
   for i, name in enumerate(content.galaxies["id"]):
     tab.mouse.move(5, 5)
@@ -116,8 +138,7 @@ def test_hovering_shows_the_galaxy(open_page):
     tab.wait_for_function(f"({_TOOLTIP})() !== null")
     tooltip = tab.evaluate(_TOOLTIP)
     assert name in tooltip["text"]
-    png = tab.screenshot(clip=tooltip["box"])
-    seen = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    seen = _decode(tab.screenshot(clip=tooltip["box"]))
     assert galaxies.psnr(seen, thumbnails[i]) >= 30
   assert tab.title() == content.title
 
@@ -140,6 +161,38 @@ def test_search_selects_and_the_selection_downloads(open_page):
   assert float(rows[0]["pred"]) == row["pred"]
   assert float(rows[0]["residual"]) == pytest.approx(row["pred"] - row["true"])
   assert tab.title() == content.title
+
+
+def test_table_shows_the_image_of_a_selected_galaxy(open_page):
+  tab = open_page(galaxies.content(20))
+  tab.get_by_placeholder("part of an id").fill("00017")
+  cell = tab.locator(".slick-cell div").first
+  sync_api.expect(cell).to_be_visible()
+  seen = _decode(cell.screenshot())
+  thumbnail = sprites.shrink(galaxies.images(20))[17]
+  assert galaxies.psnr(seen[:64], thumbnail) >= 30
+
+
+def test_keys_reach_every_control(open_page):
+  content = galaxies.content(20)
+  tab = open_page(content)
+  reached = []
+  while "BODY" not in reached:
+    tab.keyboard.press("Tab")
+    reached.append(tab.evaluate(_FOCUSED))
+  for name in ("Search an id", "Flags", "Split", "Download the selection"):
+    assert any(name in text for text in reached), name
+  assert reached.count("handle of a range") == 2
+  tab.get_by_label("Search an id").focus()
+  tab.keyboard.press("Tab")
+  tab.keyboard.press("Tab")
+  # The lower end of the range.
+  for _ in range(3):
+    tab.keyboard.press("ArrowRight")
+  low = float(tab.evaluate(_RANGE)[0])
+  predicted = content.galaxies["pred"]
+  _expect_shown(tab, (predicted >= low).sum())
+  assert low > predicted.min()
 
 
 def test_lasso_in_one_plot_selects_in_both_and_in_the_table(open_page):
@@ -186,15 +239,38 @@ def test_another_system_replaces_the_predictions(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_follows_the_colour_scheme(open_page, scheme):
   tab = open_page(galaxies.content(20, has_truth=False), color_scheme=scheme)
-  png = tab.screenshot()
-  corner = Image.open(io.BytesIO(png)).convert("RGB").getpixel((2, 2))
-  assert (sum(corner) > 3 * 128) == (scheme == "light")
+  corner = _decode(tab.screenshot())[2, 2]
+  assert (corner.mean() > 128) == (scheme == "light")
 
 
 def test_page_fits_a_phone(open_page):
   phone = {"width": 390, "height": 844}
   tab = open_page(galaxies.content(20), viewport=phone)
   assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_range_applies_to_another_system(open_page):
+  content = galaxies.content(20)
+  table = content.galaxies
+  table["gri"], table["forest"] = table["pred"], table["pred"][::-1] + 0.5
+  systems = {"gri": "CNN", "forest": "random forest"}
+  tab = open_page(dataclasses.replace(content, systems=systems))
+  tab.get_by_label("System").select_option("random forest")
+  _expect_shown(tab, 20)
+  low = float(tab.evaluate(_RANGE)[0])
+  assert low <= table["pred"].min()
+  handle = tab.locator(".noUi-handle-upper")
+  handle.focus()
+  while float(tab.evaluate(_RANGE)[1]) > 9.2:
+    tab.keyboard.press("ArrowLeft")
+  high = float(tab.evaluate(_RANGE)[1])
+  _expect_shown(tab, (table["forest"] <= high).sum())
+  tab.get_by_label("System").select_option("CNN")
+  _expect_shown(tab, (table["gri"] <= high).sum())
+
+
+def _decode(png: bytes) -> np.ndarray:
+  return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def _selected(tab: sync_api.Page) -> list[str]:

@@ -5,7 +5,6 @@ import pandas as pd
 
 from galmet_jax import quantities
 from galmet_jax.page import page
-from galmet_jax.page import sprites
 
 HOSTILE = '</script><img src=x onerror="document.title=1">.png'
 
@@ -13,7 +12,7 @@ HOSTILE = '</script><img src=x onerror="document.title=1">.png'
 def content(number: int, *, has_truth: bool = True) -> page.Content:
   """Returns a page of synthetic galaxies, of which the last has a hostile id.
 
-  The thumbnails are smooth and different from each other.
+  The images are smooth and different from each other.
   """
   rng = np.random.default_rng(0)
   true = np.linspace(8.3, 9.2, number)
@@ -37,7 +36,7 @@ def content(number: int, *, has_truth: bool = True) -> page.Content:
     facts="Synthetic.",
     target=quantities.Quantity("oh_p50", "12 + log(O/H)", "dex"),
     galaxies=pd.DataFrame(columns),
-    thumbnails=sprites.shrink(images(number)),
+    images=lambda rows: images(number)[rows],
   )
 
 

@@ -54,32 +54,35 @@ def compute(
   def pixels_of(packed: jax.Array) -> jax.Array:
     return augment.apply(packed, augment.plain_views(len(packed)), frame)
 
-  def predict(pixels: jax.Array) -> jax.Array:
+  # With the weights as an argument, programs in the cache fit any weights.
+  def predict(variables: Mapping[str, Any], pixels: jax.Array) -> jax.Array:
     return jnp.asarray(model.apply(variables, pixels, train=False))[:, 0]
 
   @jax.jit
-  def predict_packed(packed: jax.Array) -> jax.Array:
-    return predict(pixels_of(packed))
+  def predict_packed(
+    variables: Mapping[str, Any], packed: jax.Array
+  ) -> jax.Array:
+    return predict(variables, pixels_of(packed))
 
   @jax.jit
-  def integrate(packed: jax.Array) -> jax.Array:
+  def integrate(variables: Mapping[str, Any], packed: jax.Array) -> jax.Array:
     """Integrates from the second image to the first."""
     image, sky = pixels_of(packed)
     fractions = (jnp.arange(_STEPS) + 0.5) / _STEPS
     difference = (image - sky)[None]
     path = sky[None] + fractions.reshape(-1, 1, 1, 1) * difference
-    gradients = jax.grad(lambda x: predict(x).sum())(path)
+    gradients = jax.grad(lambda x: predict(variables, x).sum())(path)
     return (gradients.mean(0) * difference[0]).sum(-1)
 
   occlusion, gradients = [], []
   for image in images:
     sky = _sky(image)
     packed = augment.pack(np.stack([image, *_occluded(image, sky, frame.crop)]))
-    predicted = np.asarray(predict_packed(packed))
+    predicted = np.asarray(predict_packed(variables, packed))
     occlusion.append((predicted[0] - predicted[1:]).reshape(CELLS, CELLS))
     blank = np.broadcast_to(sky, image.shape)
     pair = augment.pack(np.stack([image, blank]))
-    gradients.append(np.asarray(integrate(pair)))
+    gradients.append(np.asarray(integrate(variables, pair)))
   return Maps(np.stack(occlusion), np.stack(gradients))
 
 

@@ -20,12 +20,12 @@ from galmet_jax import figure_style
 from galmet_jax import metrics
 from galmet_jax import quantities
 from galmet_jax import report
+from galmet_jax import report_figures
 from galmet_jax import report_page
 from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import train
 from galmet_jax import workdir as workdir_lib
-from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
@@ -155,8 +155,9 @@ def _write(
     title = (
       f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
     )
-    report.draw_split(workdir, name, table, described[0], title, summary[name])
-    calibration_figure.draw(workdir, name, summary[name], title)
+    report_figures.draw_split(
+      workdir, name, table, described[0], title, summary[name]
+    )
   names = "summary.json and predictions_*.csv"
   if config.eval.figures:
     with figure_style.optional(workdir / report_page.FILE):

@@ -1,7 +1,6 @@
 """Evaluation of a run: predictions, metrics, figures and summary.json."""
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import json
 import pathlib
 import time
@@ -14,10 +13,9 @@ import pandas as pd
 
 from galmet_jax import evaluate
 from galmet_jax import figure_style
-from galmet_jax import metric_writer
 from galmet_jax import metrics
-from galmet_jax import plots
 from galmet_jax import quantities
+from galmet_jax import report_figures
 from galmet_jax import report_page
 from galmet_jax import results
 from galmet_jax import summary_text
@@ -26,7 +24,6 @@ from galmet_jax.baselines import baselines
 from galmet_jax.baselines import image_features
 from galmet_jax.baselines import on_features
 from galmet_jax.baselines.gp_svr import GpSvr
-from galmet_jax.calibration import figure as calibration_figure
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
@@ -34,8 +31,6 @@ from galmet_jax.data import galaxies
 from galmet_jax.devices import processes
 from galmet_jax.run import Run
 from galmet_jax.train_state import TrainState
-
-_NUM_EXAMPLES = 24
 
 
 def evaluate_only(
@@ -167,7 +162,7 @@ def _write(
   )
   names = "summary.json and predictions_*.csv"
   if config.eval.figures:
-    _draw(run, summary, tables, targets)
+    report_figures.draw(run, summary, tables, targets)
     with figure_style.optional(run.results / report_page.FILE):
       report_page.write(
         run.results,
@@ -184,26 +179,6 @@ def _write(
   results.write_summary(run.results, summary, config.eval.splits)
   print(f"Wrote {names} to {run.results}.")
   return summary
-
-
-def _draw(
-  run: Run,
-  summary: Mapping[str, Any],
-  tables: Mapping[str, pd.DataFrame],
-  targets: Sequence[quantities.Quantity],
-) -> None:
-  """Writes figures/ for the table of each split."""
-  for name, table in tables.items():
-    title = f"{run.config.data.name}, {name} split"
-    draw_split(run.results, name, table, targets[0], title, summary[name])
-    calibration_figure.draw(run.results, name, summary[name], title)
-    _draw_examples(run, name, table, title)
-  rows = metric_writer.read(run.workdir)
-  if rows:
-    path = run.results / "figures" / "training_curves.png"
-    with figure_style.optional(path):
-      unit = quantities.common_unit(targets)
-      plots.training_curves(path, rows, run.groups, unit)
 
 
 def _predictions_table(
@@ -258,50 +233,3 @@ def write_split(
         block[f"rmse_{baseline}"] = float(rmse)
     blocks[summary_text.block_name(name, targets, i)] = block
   return blocks
-
-
-def draw_split(
-  workdir: pathlib.Path,
-  name: str,
-  table: pd.DataFrame,
-  target: quantities.Quantity,
-  title: str,
-  block: Mapping[str, Any],
-) -> None:
-  """Draws figures/predicted_against_true_NAME.png of a target.
-
-  The arguments are those of `write_split`; `block` holds the metrics.
-  """
-  path = workdir / "figures" / f"predicted_against_true_{name}.png"
-  with figure_style.optional(path):
-    plots.predicted_against_true(
-      path,
-      table[f"{target.name}_true"].to_numpy(),
-      table[f"{target.name}_pred"].to_numpy(),
-      block,
-      title=title,
-      target=target,
-    )
-
-
-def _draw_examples(
-  run: Run, name: str, table: pd.DataFrame, title: str
-) -> None:
-  """Draws a random selection of galaxies and those with the largest errors."""
-  images, target = run.data[name].split.images, run.config.data.targets[0]
-  error = (table[f"{target}_pred"] - table[f"{target}_true"]).to_numpy()
-  orders = {
-    "examples": np.random.default_rng(run.config.seed).permutation(len(table)),
-    "worst_outliers": np.argsort(-np.abs(error)),
-  }
-  for kind, order in orders.items():
-    index = order[:_NUM_EXAMPLES]
-    path = run.results / "figures" / f"{kind}_{name}.png"
-    with figure_style.optional(path):
-      plots.examples(
-        path,
-        images[index],
-        table.iloc[index],
-        target,
-        title=f"{title}: {kind.replace('_', ' ')}",
-      )

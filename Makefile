@@ -40,9 +40,10 @@ quickstart: $(RUNTIME)  ## train on mock galaxies, minutes on two CPU cores
 	$(BIN)/python main.py --config=configs/quickstart.py
 
 # By default pytest-xdist starts the files with few tests last, and one of those
-# that take a minute would leave a worker without work.
+# that take a minute would leave a worker without work. Three workers for two
+# cores: killed runs and servers are waited for.
 test: lint  ## lint, then all tests; a selection: ARGS='-k schedules'
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile \
 	  --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV)  ## formatting, style and types

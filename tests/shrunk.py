@@ -9,7 +9,7 @@ import pytest
 
 from configs import quickstart
 from galmet_jax import figure_style
-from galmet_jax.page import page
+from galmet_jax import report_page
 
 # Used as flags of main.py and in a config.
 FIELDS = {
@@ -40,21 +40,24 @@ def config(data_dir: pathlib.Path, **changes) -> ml_collections.ConfigDict:
 
 @contextlib.contextmanager
 def without_figures(of: str = "") -> Iterator[None]:
-  """Writes neither figures nor a page, half of the time of a shrunk run.
+  """Writes neither figures nor pages, half of the time of a shrunk run.
 
   Args:
-    of: part of the paths of the figures that are not written; a page is.
+    of: part of the paths of those that are not written.
   """
-  save = figure_style.save
+  save, write = figure_style.save, report_page.write
 
   def save_others(fig, path, *args, **options):
     if of not in str(path):
       save(fig, path, *args, **options)
 
+  def write_others(folder, *args):
+    if of not in str(folder):
+      write(folder, *args)
+
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(figure_style, "save", save_others)
-    if not of:
-      patch.setattr(page, "write", lambda *args: None)
+    patch.setattr(report_page, "write", write_others)
     yield
 
 

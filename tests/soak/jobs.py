@@ -43,6 +43,8 @@ _TINY = {
   "eval__tta": "none",
   "train__checkpoint_every_steps": 2,
 }
+# `train` has a page and more epochs.
+_SHORT = {"optim__all_sgdr__cycle_len": 1, "eval__figures": False}
 
 
 class Kill(NamedTuple):
@@ -102,13 +104,13 @@ def train_and_lose_progress(
 
 def ensemble(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
   """Trains two folds for an epoch each."""
-  config = config_of(data_dir, data__num_folds=2, optim__all_sgdr__cycle_len=1)
+  config = config_of(data_dir, **_SHORT, data__num_folds=2)
   ensemble_lib.train_and_evaluate(config, folder)
 
 
 def reproduce(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
   """Trains a network for an epoch, and tabulates two systems."""
-  config = config_of(data_dir, data__crop=128, optim__all_sgdr__cycle_len=1)
+  config = config_of(data_dir, **_SHORT, data__crop=128)
   config.eval.splits = ("test",)
   config.reproduce = reproduce_config.select_systems(
     runs=("gri", "grayscale_test"), ensembles=()

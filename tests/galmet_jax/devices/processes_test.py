@@ -21,6 +21,7 @@ FIELDS = {
   "optim.all_sgdr.cycle_len": 2,
   "eval.splits": ("test",),
   "eval.tta": "none",
+  "eval.figures": False,
   "data.crop": 32,
 }
 # Sums of float32 in another order, over 16 layers and 8 steps: the gradient
@@ -74,7 +75,7 @@ def kill_at_step(children, workdir, step):
 
 
 # Without optimizations, as in the two processes.
-@pytest.mark.usefixtures("without_optimizations", "without_figures")
+@pytest.mark.usefixtures("without_optimizations")
 def test_killed_and_resumed_run_is_that_of_one_process(mock_data_dir, tmp_path):
   alone, together = tmp_path / "alone", tmp_path / "together"
   kill_at_step(start(mock_data_dir, together), together, step=4)

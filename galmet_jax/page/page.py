@@ -44,7 +44,7 @@ class Content:
     target: the target that is predicted.
     galaxies: a row for each of N galaxies: `id` and `flags` (text) and `pred`;
       where they are known, `split` (text), `true`, `pred_p16`, `pred_p84`,
-      `pred_p2p5`, `pred_p97p5` and `ood_p`.
+      `pred_p2p5`, `pred_p97p5`, `ood_p` and `mass` (log10, solar masses).
     images: returns the images, uint8 `[n, S, S, 3]`, of rows of `galaxies`,
       int `[n]`.
     figures: further figures.
@@ -52,6 +52,8 @@ class Content:
     systems: label by name of a column of `galaxies` that may replace `pred`;
       that of the first is `pred`.
     table: HTML to show first.
+    curve: masses and metallicities of a relation, `[2, n]`, drawn over the
+      galaxies, or None.
   """
 
   title: str
@@ -63,6 +65,7 @@ class Content:
   gallery: gallery_lib.Gallery | None = None
   systems: Mapping[str, str] = dataclasses.field(default_factory=dict)
   table: str = ""
+  curve: np.ndarray | None = None
 
 
 def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
@@ -86,7 +89,9 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
   galaxies = content.galaxies.iloc[chosen]
   columns = {name: galaxies[name].to_numpy() for name in galaxies}
   columns |= sprites.place(len(galaxies))
-  parts = widgets.explorer(columns, content.target, content.systems)
+  parts = widgets.explorer(
+    columns, content.target, content.systems, content.curve
+  )
   figures = {f"figure_{i}": x for i, x in enumerate(content.figures)}
   script, divs = _renumber(*embed.components(parts | figures))
   sheets = "".join(
@@ -103,7 +108,7 @@ def write(path: pathlib.Path, content: Content, seed: int = 0) -> None:
     systems=content.table,
     count=divs["count"],
     controls=_join(divs, ("system", "search", "flags", "range", "split")),
-    plots=_join(divs, ("plot_0", "plot_1")),
+    plots=_join(divs, (name for name in parts if name.startswith("plot_"))),
     selection=_join(divs, ("download", "table")),
     figures=f'<h2>Figures</h2><div class="plots">{_join(divs, figures)}</div>'
     if figures

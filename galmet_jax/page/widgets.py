@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 
 from bokeh import models
 from bokeh.models import widgets
-from bokeh.models.annotations import geometry
 import numpy as np
 
-from galmet_jax import figure_style
 from galmet_jax import quantities
-from galmet_jax.page import panels
+from galmet_jax.page import linked_plots
 from galmet_jax.page import scripts
 from galmet_jax.page import sprites
 
@@ -27,6 +24,7 @@ _COLUMNS = {
   "pred_p2p5": "p2.5",
   "pred_p97p5": "p97.5",
   "ood_p": "p of the image",
+  "mass": "log mass",
   "flags": "flags",
 }
 _TEXTS = ("id", "split", "flags")
@@ -47,6 +45,7 @@ def explorer(
   columns: Mapping[str, np.ndarray],
   target: quantities.Quantity,
   systems: Mapping[str, str],
+  curve: np.ndarray | None = None,
 ) -> dict[str, models.ui.UIElement]:
   """Returns linked plots with search, filters and a table.
 
@@ -55,9 +54,10 @@ def explorer(
       `sprites.place`.
     target: the predicted target.
     systems: see `page.Content`.
+    curve: see `page.Content`.
 
   Returns:
-    `search`, `flags`, `range`, `count`, `plot_0`, `plot_1`, `download` and
+    `search`, `flags`, `range`, `count`, `plot_0`, `plot_1` etc., `download` and
     `table`; `system` and `split` if there are several.
   """
   data = dict(columns)
@@ -69,96 +69,12 @@ def explorer(
   shown = models.BooleanFilter(booleans=[True] * len(data["id"]))
   view = models.CDSView(filter=shown)
   plots = {
-    f"plot_{i}": _plot(source, view, *axes)
-    for i, axes in enumerate(_axes(target, has_truth="true" in data))
+    f"plot_{i}": plot
+    for i, plot in enumerate(linked_plots.draw(source, view, target, curve))
   }
   system = _systems(source, systems)
   controls = _controls(source, shown, system, ["pred", *systems])
   return system | controls | plots | _table(source)
-
-
-def _axes(target: quantities.Quantity, *, has_truth: bool):
-  """Returns the columns and labels of the axes of both plots."""
-  unit = f" [{target.unit}]" if target.unit else ""
-  predicted = ("pred", f"predicted {target.label}")
-  if has_truth:
-    true = ("true", f"true {target.label}")
-    return (true, predicted), (
-      predicted,
-      ("residual", f"predicted − true{unit}"),
-    )
-  width = ("width", f"width of the 68 % interval{unit}")
-  return (predicted, width), (predicted, ("ood_p", "p of the image"))
-
-
-def _plot(
-  source: models.ColumnDataSource,
-  view: models.CDSView,
-  x: tuple[str, str],
-  y: tuple[str, str],
-) -> models.Plot:
-  plot = panels.new_figure(
-    x[1],
-    y[1],
-    tools="pan,wheel_zoom,box_select,lasso_select,tap,reset,save",
-    active_drag="lasso_select",
-    # A canvas takes seconds for tens of thousands of points.
-    output_backend="webgl",
-  )
-  dots = plot.scatter(
-    x[0],
-    y[0],
-    source=source,
-    view=view,
-    size=5,
-    color=figure_style.BLUE,
-    alpha=0.6,
-    selection_color=figure_style.RED,
-    nonselection_alpha=0.15,
-  )
-  tooltip = _tooltip(source.column_names)
-  plot.add_tools(models.HoverTool(renderers=[dots], tooltips=tooltip, limit=1))
-  if "residual" in source.column_names:
-    plot.add_layout(
-      geometry.Slope(
-        gradient=float(x[0] == "true"),
-        y_intercept=0,
-        line_color=figure_style.RED,
-        line_dash="dashed",
-      )
-    )
-  return plot
-
-
-def _tooltip(columns: Sequence[str]) -> str:
-  """Returns a tooltip with the thumbnail; Bokeh escapes the values."""
-  lines = ["@id", "predicted @pred{0.000}"]
-  if "true" in columns:
-    lines[1:1] = ["@split"] if "split" in columns else []
-    lines += ["true @true{0.000}, difference @residual{0.000}"]
-  if "width" in columns:
-    lines += [
-      "68 %: @pred_p16{0.000} to @pred_p84{0.000}",
-      "95 %: @pred_p2p5{0.000} to @pred_p97p5{0.000}",
-      "p of the image @ood_p{0.000}",
-    ]
-  lines.append("@flags")
-  rows = "".join(f"<div>{line}</div>" for line in lines)
-  # Bokeh's tooltips are translucent, which would change the colours.
-  return (
-    "<div><style>:host { opacity: 1 !important; }</style>"
-    f"{_thumbnail('@{sheet}', '@{left}', '@{top}')}"
-    f'<div style="max-width:18rem">{rows}</div></div>'
-  )
-
-
-def _thumbnail(sheet: str, left: str, top: str) -> str:
-  """Returns HTML that shows a part of a sheet."""
-  side = f"{sprites.SIDE}px"
-  return (
-    f'<div style="width:{side};height:{side};background-image:var(--s{sheet});'
-    f'background-position:{left}px {top}px"></div>'
-  )
 
 
 def _systems(
@@ -257,12 +173,11 @@ def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
     ),
   )
   number = widgets.NumberFormatter(format="0.000", nan_format="-")
+  html = linked_plots.thumbnail("<%- sheet %>", "<%- left %>", "<%- top %>")
   image = widgets.TableColumn(
     field="sheet",
     title="image",
-    formatter=widgets.HTMLTemplateFormatter(
-      template=_thumbnail("<%- sheet %>", "<%- left %>", "<%- top %>")
-    ),
+    formatter=widgets.HTMLTemplateFormatter(template=html),
     sortable=False,
     width=sprites.SIDE + 10,
   )

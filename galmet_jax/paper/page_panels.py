@@ -9,7 +9,6 @@ import pandas as pd
 from galmet_jax import figure_style
 from galmet_jax import quantities
 from galmet_jax.page import panels
-from galmet_jax.paper import relations
 
 _BINS = 30
 
@@ -41,41 +40,6 @@ def curve(
   plot.segment(numbers, found.rmse_low, numbers, found.rmse_high, color=blue)
   plot.line(numbers, found.rmse, color=blue)
   plot.scatter(numbers, found.rmse, color=blue, size=7)
-  return plot
-
-
-def mass_metallicity(
-  mass: np.ndarray,
-  predicted: np.ndarray,
-  target: quantities.Quantity,
-  label: str,
-) -> figure:
-  """Draws predictions against the stellar mass.
-
-  Args:
-    mass: log10 of the stellar mass in solar masses, `[N]`.
-    predicted: 12 + log(O/H), `[N]`.
-    target: the first target.
-    label: of the system.
-  """
-  plot = panels.new_figure(
-    "log stellar mass [solar masses]",
-    f"predicted {target.label}",
-    title=f"Mass and metallicity: {label}",
-    tools="pan,wheel_zoom,reset,save",
-    output_backend="webgl",
-  )
-  plot.scatter(mass, predicted, color=figure_style.BLUE, size=4, alpha=0.6)
-  known = mass[np.isfinite(mass)]
-  grid = np.linspace(known.min(), known.max(), 100)
-  plot.line(
-    grid,
-    relations.tremonti(grid),
-    color=figure_style.RED,
-    line_width=2,
-    legend_label="Tremonti et al. (2004)",
-  )
-  plot.legend.location = "bottom_right"
   return plot
 
 

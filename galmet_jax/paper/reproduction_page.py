@@ -14,9 +14,11 @@ from galmet_jax.data import dataset
 from galmet_jax.data import galaxies
 from galmet_jax.page import page
 from galmet_jax.paper import page_panels
+from galmet_jax.paper import relations
 from galmet_jax.paper import sweeps
 
 FILE = "report.html"
+_MASS = "lgm_tot_p50"
 # Shown in the figure of distributions, as in the paper.
 _FIRST = ("r_band", "random_forest", "gri")
 
@@ -58,13 +60,6 @@ def write(
     systems[name]: predicted[name] for name in _FIRST if name in systems
   }
   figures.append(page_panels.distributions({"true": true, **by_label}, target))
-  if "lgm_tot_p50" in test.columns:
-    mass = test.columns["lgm_tot_p50"]
-    figures.append(
-      page_panels.mass_metallicity(
-        mass, predicted[shown], target, systems[shown]
-      )
-    )
   columns = {
     "id": test.objid.astype(str),
     "true": true,
@@ -72,20 +67,28 @@ def write(
     "flags": np.full(len(test), "", object),
     **{name: predicted[name].astype(np.float64) for name in systems},
   }
+  facts = (
+    f"{len(test):,} test galaxies. The plots show the first seed of the chosen "
+    "system."
+  )
+  curve = None
+  if np.isfinite(test.columns.get(_MASS, np.nan)).any():
+    columns["mass"] = test.columns[_MASS].astype(np.float64)
+    masses = np.linspace(*relations.FITTED, 100)
+    curve = np.stack([masses, relations.tremonti(masses)])
+    facts += " The line is the relation of Tremonti et al. (2004)."
   page.write(
     workdir / FILE,
     page.Content(
       title=title,
-      facts=(
-        f"{len(test):,} test galaxies. The plots show the first seed of the "
-        "chosen system."
-      ),
+      facts=facts,
       target=target,
       galaxies=pd.DataFrame(columns),
       images=lambda chosen: test.images[chosen],
       figures=figures,
       systems={shown: systems[shown], **systems},
       table=_table(workdir, rows),
+      curve=curve,
     ),
   )
 

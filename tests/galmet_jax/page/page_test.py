@@ -73,15 +73,41 @@ def test_too_many_galaxies_are_a_seeded_sample(tmp_path, monkeypatch):
 
 
 def test_flags_to_choose_from_are_those_of_the_galaxies():
-  content = galaxies.content(4)
+  columns, target = _columns(4)
+  texts = ["", "no image (found text)", "no image (found 3 px); an outlier", ""]
+  columns["flags"] = np.array(texts, object)
+  parts = widgets.explorer(columns, target, {})
+  assert parts["flags"].options == ["all", "none", "an outlier", "no image"]
+
+
+def test_galaxies_with_masses_have_plots_of_them():
+  columns, target = _columns(4)
+  columns["mass"] = np.array([9.0, 10.0, np.nan, 11.0])
+  curve = np.array([[9.0, 11.0], [8.6, 9.1]])
+  parts = widgets.explorer(columns, target, {}, curve)
+  axes = [
+    (dots.glyph.x, dots.glyph.y)
+    for i in range(4)
+    for dots in parts[f"plot_{i}"].renderers[:1]
+  ]
+  assert axes == [
+    ("true", "pred"),
+    ("pred", "residual"),
+    ("mass", "pred"),
+    ("mass", "residual"),
+  ]
+  (line,) = parts["plot_2"].renderers[1:]
+  found = line.data_source.data
+  np.testing.assert_array_equal([found["x"], found["y"]], curve)
+
+
+def _columns(number: int):
+  """Returns the columns of a page, and its target."""
+  content = galaxies.content(number)
   columns = {
     name: content.galaxies[name].to_numpy() for name in content.galaxies
   }
-  columns |= sprites.place(4)
-  texts = ["", "no image (found text)", "no image (found 3 px); an outlier", ""]
-  columns["flags"] = np.array(texts, object)
-  parts = widgets.explorer(columns, content.target, {})
-  assert parts["flags"].options == ["all", "none", "an outlier", "no image"]
+  return columns | sprites.place(number), content.target
 
 
 def _decode(uri: str) -> np.ndarray:

@@ -108,7 +108,7 @@ def test_table_has_every_system(finished):
 
 
 def test_page_has_the_table_and_every_system(finished):
-  _, workdir, rows = finished
+  config, workdir, rows = finished
   text = (workdir / "report.html").read_text(encoding="utf-8")
   for name in RUNS:
     assert f'<a href="runs/{name}/">' in text
@@ -119,6 +119,8 @@ def test_page_has_the_table_and_every_system(finished):
   for name in rows.system:
     np.testing.assert_allclose(shown[name], table[name], rtol=1e-6)
   np.testing.assert_array_equal(shown["pred"], shown["gri"])
+  test = dataset.load(config)["test"]
+  np.testing.assert_allclose(shown["mass"], test.columns["lgm_tot_p50"])
 
 
 def test_table_agrees_with_the_predictions(finished):

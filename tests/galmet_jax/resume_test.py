@@ -23,8 +23,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def start(data_dir, workdir, *more):
+  flags = [*shrunk.flags(data_dir, workdir), "--config.eval.figures=False"]
   return subprocess.Popen(
-    [sys.executable, "main.py", *shrunk.flags(data_dir, workdir), *more],
+    [sys.executable, "main.py", *flags, *more],
     cwd=ROOT,
     env={**os.environ, "PYTHONUNBUFFERED": "1"},
     stdout=subprocess.PIPE,

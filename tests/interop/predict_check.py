@@ -26,7 +26,9 @@ def run(tmp_path, monkeypatch):
   example = next(iter(builder.as_data_source()["test"]))
   Image.fromarray(example["image"]).save(tmp_path / "galaxy.png")
   train.train_and_evaluate(
-    shrunk.config(tmp_path / "data", optim__all_sgdr__cycle_len=1),
+    shrunk.config(
+      tmp_path / "data", optim__all_sgdr__cycle_len=1, eval__figures=False
+    ),
     tmp_path / "run",
   )
   return tmp_path / "run"

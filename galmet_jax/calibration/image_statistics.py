@@ -59,7 +59,7 @@ def _chunk(images: np.ndarray) -> np.ndarray:
   turned = np.abs(light - light[:, ::-1, ::-1]).sum((1, 2)) / total
   gradient = np.abs(pixels[:, :, 1:] - pixels[:, :, :-1]).mean((2, 3))
   border = light[:, :_BORDER].reshape(n, -1)
-  median, peak = np.quantile(light.reshape(n, -1), (0.5, 0.999), axis=1)
+  median, peak = _quantiles(light.reshape(n, -1), (0.5, 0.999))
   saturated = (planes == 255).any(1).mean((1, 2))
   columns = [
     *_rings(pixels, radius),
@@ -75,6 +75,28 @@ def _chunk(images: np.ndarray) -> np.ndarray:
     np.log1p(median),
   ]
   return np.column_stack(columns).astype(np.float64)
+
+
+def _quantiles(
+  light: np.ndarray, levels: tuple[float, ...]
+) -> list[np.ndarray]:
+  """Returns quantiles `[n]` of sums of three bytes, `[n, P]`.
+
+  They are those of `np.quantile`, whose sorting took 40 % of the time.
+  """
+  rows = light.astype(np.intp)
+  counts = np.stack([np.bincount(row, minlength=3 * 255 + 1) for row in rows])
+  below = counts.cumsum(1)
+  found = []
+  for level in levels:
+    place = level * (rows.shape[1] - 1)
+    # The numbers at the two places beside it, in sorted order.
+    low, high = (
+      (below > index).argmax(1)
+      for index in (int(np.floor(place)), int(np.ceil(place)))
+    )
+    found.append(low + (place % 1) * (high - low))
+  return found
 
 
 def _rings(pixels: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:

@@ -63,6 +63,21 @@ def test_statistics_of_known_images():
   assert found["log_gradient_i"] == pytest.approx(np.log1p(40 / (SIZE - 1)))
 
 
+@pytest.mark.parametrize("size", [31, 32, 128])
+def test_quantiles_are_those_of_numpy(size):
+  rng = np.random.default_rng(size)
+  image = rng.integers(0, 256, (size, size, 3), np.uint8)
+  light = image.sum(2)
+  median, peak = np.quantile(light, (0.5, 0.999))
+  found = named(image[None])
+  np.testing.assert_allclose(found["log_median"], np.log1p(median))
+  border = light[:6].mean()
+  expected = np.log((1 + peak) / (1 + border))
+  np.testing.assert_allclose(
+    found["log_peak_over_border"], expected, rtol=1e-5, atol=1e-6
+  )
+
+
 def test_statistics_do_not_depend_on_other_images(images):
   together = image_statistics.compute(images[:70])
   alone = np.concatenate(

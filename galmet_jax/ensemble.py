@@ -5,6 +5,7 @@ its own, so an interrupted ensemble resumes like any run.
 """
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import copy
 import json
 import pathlib
@@ -26,6 +27,7 @@ from galmet_jax import results
 from galmet_jax import summary_text
 from galmet_jax import train
 from galmet_jax import workdir as workdir_lib
+from galmet_jax.calibration import calibration as calibration_lib
 from galmet_jax.calibration import judgement
 from galmet_jax.calibration import of_run
 from galmet_jax.data import dataset
@@ -151,35 +153,49 @@ def _write(
     "test split.",
     flush=True,
   )
-  for name, table in tables.items() if config.eval.figures else ():
+  names = "summary.json and predictions_*.csv"
+  if config.eval.figures:
+    _draw(config, workdir, folders, splits, tables, calibration, summary)
+    names = f"summary.json, predictions_*.csv, {report_page.FILE} and figures/"
+  # At the end: an ensemble with a summary has its figures.
+  results.write_summary(workdir, summary, tables)
+  print(f"Wrote {names} to {workdir}.")
+  return summary
+
+
+def _draw(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  folders: list[pathlib.Path],
+  splits: Iterable[galaxies.Split],
+  tables: Mapping[str, pd.DataFrame],
+  calibration: calibration_lib.Calibration,
+  summary: Mapping[str, Any],
+) -> None:
+  """Writes figures/ and the page, which has the maps of the first member."""
+  described = quantities.of(dataset.describe(config), config.data.targets)
+  for name, table in tables.items():
     title = (
       f"{config.data.name}, {len(folders)} folds, {name.replace('_', ' ')}"
     )
     report_figures.draw_split(
       workdir, name, table, described[0], title, summary[name]
     )
-  names = "summary.json and predictions_*.csv"
-  if config.eval.figures:
-    with figure_style.optional(workdir / report_page.FILE):
-      which = calibration.facts["which"]
-      first = checkpoints.Checkpoints(
-        folders[0] / "checkpoints" / which, keep=2, read_only=True
-      )
-      report_page.write(
-        workdir,
-        workdir,
-        config,
-        first.read_variables(calibration.facts["members"][folders[0].name]),
-        splits,
-        tables,
-        calibration,
-        summary,
-      )
-    names = f"summary.json, predictions_*.csv, {report_page.FILE} and figures/"
-  # At the end: an ensemble with a summary has its figures.
-  results.write_summary(workdir, summary, tables)
-  print(f"Wrote {names} to {workdir}.")
-  return summary
+  with figure_style.optional(workdir / report_page.FILE):
+    first, which = folders[0], calibration.facts["which"]
+    store = checkpoints.Checkpoints(
+      first / "checkpoints" / which, keep=2, read_only=True
+    )
+    report_page.write(
+      workdir,
+      workdir,
+      config,
+      store.read_variables(calibration.facts["members"][first.name]),
+      splits,
+      tables,
+      calibration,
+      summary,
+    )
 
 
 def out_of_fold(folders: list[pathlib.Path]) -> pd.DataFrame:

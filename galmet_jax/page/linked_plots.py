@@ -32,18 +32,18 @@ def draw(
   predicted = ("pred", f"predicted {target.label}")
   residual = ("residual", f"predicted − true{unit}")
   mass = ("mass", "log stellar mass [solar masses]")
-  axes = [
-    (predicted, ("width", f"width of the 68 % interval{unit}")),
-    (predicted, ("ood_p", "p of the image")),
-  ]
   if "true" in names:
-    axes = [(("true", f"true {target.label}"), predicted)]
-    axes.append((predicted, residual))
-  if "mass" in names:
-    axes += [(mass, predicted), (mass, residual)]
+    true = ("true", f"true {target.label}")
+    axes = [(true, predicted), (predicted, residual)]
+    if "mass" in names:
+      axes += [(mass, predicted), (mass, residual)]
+  else:
+    width = ("width", f"width of the 68 % interval{unit}")
+    axes = [(predicted, width), (predicted, ("ood_p", "p of the image"))]
   plots = [_draw(source, view, x, y) for x, y in axes]
   if curve is not None:
-    plots[-2].line(*curve, color=figure_style.RED, line_width=2)
+    # The third plot is that of mass and prediction.
+    plots[2].line(*curve, color=figure_style.RED, line_width=2)
   return plots
 
 

@@ -52,8 +52,8 @@ class Content:
     systems: label by name of a column of `galaxies` that may replace `pred`;
       that of the first is `pred`.
     table: HTML to show first.
-    curve: masses and metallicities of a relation, `[2, n]`, drawn over the
-      galaxies, or None.
+    curve: masses and metallicities of a relation, `[2, n]`, or None. Galaxies
+      with `mass` and `true` are drawn beside it.
   """
 
   title: str

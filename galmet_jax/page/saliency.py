@@ -74,6 +74,7 @@ def compute(
     gradients = jax.grad(lambda x: predict(variables, x).sum())(path)
     return (gradients.mean(0) * difference[0]).sum(-1)
 
+  variables = jax.device_put(variables)
   occlusion, gradients = [], []
   for image in images:
     sky = _sky(image)

@@ -31,7 +31,8 @@ galaxies: the paper's ResNet-34 on 76,772 of them may behave otherwise, and
 nobody has run that yet. `pretrained` starts here from a network that has
 learned other properties of synthetic galaxies; ImageNet weights are in the
 config for SDSS only. Among so many pairs, one or two may be told apart by
-chance. Each of the first two commands takes half an hour on two CPU cores.
+chance, and on another CPU verdicts at the border change. Each of the first two
+commands takes 20 to 30 minutes on two CPU cores.
 """
 
 

@@ -199,7 +199,7 @@ def _table(source: models.ColumnDataSource) -> dict[str, models.ui.UIElement]:
     autosize_mode="none",
     # Otherwise the browser's console has a warning.
     reorderable=False,
-    height=430,
+    height=320,
     sizing_mode="stretch_width",
     stylesheets=[_STYLE],
   )
